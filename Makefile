@@ -1,0 +1,40 @@
+# Two commands do all the set-up: `make sweep` (environment, headline sweep, report) and `make test`.
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup sweep test test-slow test-gpu check bench clean
+
+help: ## Show what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(READY): pyproject.toml constraints.txt
+	@test -x $(RUN) || $(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
+	@touch $@
+
+setup: $(READY) ## Make the environment .venv with everything pinned
+
+sweep: $(READY) ## Run the headline sweep (two methods, two quantizers) and write the report
+	$(RUN) -m unlearn_lab -m method=ga,npo quant=rtn4,rtn8
+
+test: $(READY) ## Run the tests (minutes, offline)
+	$(RUN) -m pytest -n 2 --dist loadgroup
+
+test-slow: $(READY) ## Run the long tests too: preconditions of the embedded corpus, the wheel
+	$(RUN) -m pytest -m "slow and not gpu"
+
+test-gpu: $(READY) ## Run the tests that need a GPU
+	$(RUN) -m pytest -m gpu
+
+check: $(READY) ## Lint, format, types, layers, file length
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/basedpyright
+	$(VENV)/bin/lint-imports
+	@git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 300 {print $$2 " has " $$1 " lines, over 300"; bad = 1} END {exit bad}'
+
+clean: ## Remove the environment and build leftovers (not the results in lab/)
+	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage

@@ -1,0 +1,143 @@
+"""Turns checked configuration nodes into objects: the only caller of `hydra.utils.instantiate`."""
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, get_type_hints
+
+from beartype.door import is_bearable
+from hydra.utils import instantiate
+
+Node = Mapping[str, Any]
+Built = TypeVar("Built")
+
+_ALLOWED = ("unlearn_lab", "torch.optim")
+
+
+class Refused(ValueError):
+    """The request cannot be carried out as asked; the message is one line: config path, value, what is allowed."""
+
+
+def build(node: Node, expected: type[Built], path: str) -> Built:
+    """The object that `node` describes; `path` is its place in the configuration, for messages.
+
+    Raises `Refused` for a target outside the allowed packages, unknown, missing or mistyped fields, and impossible values.
+    """
+    check(node, path)
+    made = _make(node, path)
+    if not isinstance(made, expected):
+        raise Refused(f"{path}: {node['_target_']} is no {expected.__name__}")
+    return made
+
+
+def _make(node: Node, path: str) -> object:
+    """Builds the inner nodes first, so that a message names the innermost place."""
+    inner = {
+        name: _make(value, f"{path}.{name}")
+        for name, value in node.items()
+        if isinstance(value, Mapping) and "_target_" in value
+    }
+    plain = {name: value for name, value in node.items() if name not in inner}
+    try:
+        return instantiate(plain, _partial_=True, _convert_="all")(**inner)
+    except ValueError as error:
+        raise Refused(_placed(error, path)) from error
+
+
+def build_partial(node: Node, path: str, *, given: tuple[str, ...]) -> Callable[..., Any]:
+    """A callable that still wants the arguments `given` (a torch optimizer wants `params`)."""
+    check(node, path, given=given)
+    return instantiate(node, _partial_=True, _convert_="all")
+
+
+def check(node: object, path: str, *, given: tuple[str, ...] = ()) -> None:
+    """Compares a node, and every node inside it, with the signatures of their targets."""
+    if not isinstance(node, Mapping) or "_target_" not in node:
+        raise Refused(f"{path}={node!r}: must be a mapping with a _target_")
+    target = locate(str(node["_target_"]), path)
+    allowed = _fields(target)
+    for name, value in node.items():
+        if name == "_target_":
+            continue
+        if name not in allowed:
+            raise Refused(f"{path}.{name}: unknown option of {target.__name__}{_nearest(name, allowed)}")
+        _check_value(value, allowed[name], f"{path}.{name}")
+    missing = [name for name, hint in allowed.items() if name not in node and name not in given and hint.required]
+    if missing:
+        raise Refused(f"{path}.{missing[0]}: missing; {target.__name__} needs {', '.join(missing)}")
+
+
+def locate(name: str, path: str) -> Callable[..., Any]:
+    """The class or function called `name`, which must be defined in an allowed package itself, not merely reachable there."""
+    module, _, attribute = name.replace(":", ".").rpartition(".")
+    if not name.startswith(tuple(f"{package}." for package in _ALLOWED)):
+        raise Refused(f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated")
+    try:
+        found = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise Refused(f"{path}._target_={name}: {error}") from error
+    home = str(getattr(found, "__module__", ""))
+    if not callable(found) or home.split(".")[0] != "unlearn_lab" and not home.startswith("torch.optim"):
+        raise Refused(f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated, this is {home}")
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    hint: object
+    required: bool
+
+
+def _fields(target: Callable[..., Any]) -> dict[str, _Field]:
+    hints = get_type_hints(target) if dataclasses.is_dataclass(target) else {}
+    parameters = inspect.signature(target).parameters.values()
+    return {
+        p.name: _Field(hints.get(p.name, Any), p.default is inspect.Parameter.empty)
+        for p in parameters
+        if p.kind is not inspect.Parameter.VAR_KEYWORD
+    }
+
+
+def _check_value(value: object, field: _Field, path: str) -> None:
+    if isinstance(value, Mapping):
+        if "_target_" in value:
+            check(value, path)
+            return
+        for name, inner in value.items():
+            if isinstance(inner, Mapping) and "_target_" in inner:
+                check(inner, f"{path}.{name}")
+        return
+    if _is_plain(value) and not _fits(value, field.hint):
+        raise Refused(f"{path}={value!r}: must be {_spell(field.hint)}")
+
+
+def _fits(value: object, hint: object) -> bool:
+    if isinstance(value, bool) and not is_bearable(True, hint):  # bool is an int to Python, never to a user
+        return False
+    if isinstance(value, bool):
+        return hint is Any or "bool" in str(hint)
+    if isinstance(value, int) and is_bearable(float(value), hint):
+        return True
+    return is_bearable(tuple(value) if isinstance(value, list) else value, hint) or is_bearable(value, hint)
+
+
+def _is_plain(value: object) -> bool:
+    return value is None or isinstance(value, str | int | float | bool | list)
+
+
+def _spell(hint: object) -> str:
+    return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint).replace("typing.", "")
+
+
+def _nearest(name: str, known: Mapping[str, object]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}? It has {', '.join(known)}" if close else f"; it has {', '.join(known)}"
+
+
+def _placed(error: ValueError, path: str) -> str:
+    """The error in one line; a message that begins with `field=` gets the path before it."""
+    reason = " ".join(str(error).split())
+    return f"{path}.{reason}" if re.match(r"\w+=", reason) else f"{path}: {reason}"

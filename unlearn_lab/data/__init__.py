@@ -1,0 +1,1 @@
+"""Corpora to forget, and the batches made from them."""

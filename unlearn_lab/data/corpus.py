@@ -1,0 +1,38 @@
+"""What a corpus holds: texts to forget and to retain, texts nobody saw, and the questions asked about them."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class VerbatimPrompt:
+    """The beginning of a forget text and its true continuation (MUSE columns `prompt` and `gt`)."""
+
+    prompt: str
+    continuation: str
+
+
+@dataclass(frozen=True)
+class Question:
+    """A question and its true answer (MUSE columns `question` and `answer`)."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Everything an unlearning experiment reads, in the roles of MUSE (Shi et al., arXiv 2407.06460).
+
+    `forget` and `retain` are the texts that models are trained on; `*_documents` are the texts scored by PrivLeak;
+    `*_examples` are the question-answer pairs shown before each question.
+    """
+
+    forget: tuple[str, ...]
+    retain: tuple[str, ...]
+    verbatim: tuple[VerbatimPrompt, ...]
+    forget_questions: tuple[Question, ...]
+    forget_examples: tuple[Question, ...]
+    retain_questions: tuple[Question, ...]
+    retain_examples: tuple[Question, ...]
+    forget_documents: tuple[str, ...]
+    holdout_documents: tuple[str, ...]

@@ -1,0 +1,1 @@
+"""Metrics of forgetting, and what quantization brings back."""

@@ -1,0 +1,265 @@
+"""Answers all metrics' requests with one model, in batches: continuations and log-probabilities."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.logits_process import LogitsProcessorList
+
+from unlearn_lab.evaluate.metric import Continue, LogLikelihood, Request
+
+Asked = TypeVar("Asked", Continue, LogLikelihood)
+
+_PADDING = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAnswers:
+    """The answers of one model; a request that was not made raises `KeyError`."""
+
+    tokenizer: PreTrainedTokenizerBase
+    texts: Mapping[Continue, str]
+    token_log_probabilities: Mapping[LogLikelihood, Tensor]
+
+    def text(self, request: Continue) -> str:
+        """The continuation, without the prompt and without special tokens."""
+        return self.texts[request]
+
+    def log_probabilities(self, request: LogLikelihood) -> Float[Tensor, " tokens"]:
+        """The log-probability in nats of each token but the first (BOS), float32 on the CPU."""
+        return self.token_log_probabilities[request]
+
+    def truncate(self, text: str, num_tokens: int) -> str:
+        """The first `num_tokens` tokens of the text (no special ones), as it decodes them."""
+        return _decode(self.tokenizer, _encode(self.tokenizer, text)[:num_tokens])
+
+
+def answer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    requests: Sequence[Request],
+    *,
+    batch_tokens: int,
+) -> ModelAnswers:
+    """Answers each different request once, on the model's device.
+
+    Prompts and texts start with BOS if the tokenizer has one. A batch holds at most `batch_tokens`
+    tokens, padding and new tokens included, but at least one request; its make-up changes answers
+    only within float noise. Continuations are greedy whatever the model's own generation settings
+    say, and end at the tokenizer's EOS. The model's mode and settings are restored. Raises
+    `ValueError` for a request that is empty or longer than the model's positions, a model that
+    cannot generate, and logits that are NaN.
+    """
+    if batch_tokens < 1:
+        raise ValueError(f"batch_tokens={batch_tokens}: must be at least 1")
+    if not model.can_generate():
+        raise ValueError(f"{type(model).__name__} cannot generate: use a causal language model")
+    prompts = {
+        request: _encode_prompt(model, tokenizer, request)
+        for request in requests
+        if isinstance(request, Continue)
+    }
+    texts = {
+        request: _encode_text(model, tokenizer, request)
+        for request in requests
+        if isinstance(request, LogLikelihood)
+    }
+    with _evaluating(model), torch.inference_mode():
+        return ModelAnswers(
+            tokenizer=tokenizer,
+            texts=_continue_all(model, tokenizer, prompts, batch_tokens),
+            token_log_probabilities=_score_all(model, texts, batch_tokens),
+        )
+
+
+@contextmanager
+def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+    """Evaluation mode and blank generation settings, put back afterwards.
+
+    Blank, because `generate` fills what a given configuration leaves open from the model's own
+    (repetition penalties, suppressed tokens, other EOS): answers would no longer be greedy.
+    """
+    modes = {module: module.training for module in model.modules()}
+    settings = model.generation_config
+    model.eval()
+    model.generation_config = GenerationConfig()
+    try:
+        yield
+    finally:
+        model.generation_config = settings
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _continue_all(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Mapping[Continue, list[int]],
+    batch_tokens: int,
+) -> dict[Continue, str]:
+    texts = {}
+    end = cast("int | None", tokenizer.eos_token_id)
+    for num_tokens in sorted({request.num_tokens for request in prompts}):
+        group = {
+            request: tokens
+            for request, tokens in prompts.items()
+            if request.num_tokens == num_tokens
+        }
+        for batch in _batches(group, num_tokens, batch_tokens):
+            answers = _generate(model, [group[request] for request in batch], num_tokens, end)
+            texts.update(
+                {
+                    request: _decode(tokenizer, tokens)
+                    for request, tokens in zip(batch, answers, strict=True)
+                }
+            )
+    return texts
+
+
+def _score_all(
+    model: PreTrainedModel, texts: Mapping[LogLikelihood, list[int]], batch_tokens: int
+) -> dict[LogLikelihood, Tensor]:
+    scored = {}
+    for batch in _batches(texts, 0, batch_tokens):
+        scored.update(zip(batch, _score(model, [texts[request] for request in batch]), strict=True))
+    for request, values in scored.items():
+        if not torch.isfinite(values).all():
+            raise ValueError(
+                f"the model gave log-probabilities that are not finite for {request.text[:40]!r}"
+            )
+    return scored
+
+
+def _batches(
+    encoded: Mapping[Asked, list[int]], num_new: int, batch_tokens: int
+) -> Iterator[list[Asked]]:
+    """Requests in batches of like length, longest first: too large a batch fails at once."""
+    queue = sorted(encoded, key=lambda request: -len(encoded[request]))
+    while queue:
+        size = max(1, batch_tokens // (len(encoded[queue[0]]) + num_new))
+        yield queue[:size]
+        queue = queue[size:]
+
+
+def _generate(
+    model: PreTrainedModel, prompts: Sequence[list[int]], num_tokens: int, end: int | None
+) -> list[list[int]]:
+    """The new tokens of each prompt up to its EOS, which is left out."""
+    tokens, mask = _pad(prompts, left=True)
+    grown = cast("Any", model).generate(
+        inputs=tokens.to(model.device),
+        attention_mask=mask.long().to(model.device),
+        generation_config=GenerationConfig(
+            max_new_tokens=num_tokens,
+            do_sample=False,
+            num_beams=1,
+            use_cache=True,
+            pad_token_id=_PADDING,
+            eos_token_id=end,
+        ),
+        logits_processor=LogitsProcessorList([_refuse_nan]),
+    )
+    return [_before(row, end) for row in grown[:, tokens.shape[1] :].tolist()]
+
+
+def _refuse_nan(_tokens: Tensor, logits: Tensor) -> Tensor:
+    """Stops greedy decoding on NaN, where argmax would quietly choose some token."""
+    if logits.isnan().any():
+        raise ValueError("the model's logits are NaN: its weights or activations are not finite")
+    return logits
+
+
+def _score(model: PreTrainedModel, texts: Sequence[list[int]]) -> list[Tensor]:
+    tokens, mask = _pad(texts, left=False)
+    tokens = tokens.to(model.device)
+    logits = model(
+        input_ids=tokens, attention_mask=mask.long().to(model.device), use_cache=False
+    ).logits
+    return [
+        _next_token_log_probabilities(logits[row, : len(text)], tokens[row, : len(text)]).cpu()
+        for row, text in enumerate(texts)
+    ]
+
+
+def _next_token_log_probabilities(
+    logits: Float[Tensor, "tokens vocabulary"], tokens: Int[Tensor, " tokens"]
+) -> Float[Tensor, " scored"]:
+    """The log-probabilities of all tokens but the first, the last included; softmax in float32."""
+    return logits[:-1].float().log_softmax(dim=-1).gather(1, tokens[1:, None]).squeeze(1)
+
+
+def _pad(
+    sequences: Sequence[list[int]], *, left: bool
+) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
+    """Sequences in one rectangle, and where it is filled. Padding is masked, so any id will do."""
+    width = max(len(sequence) for sequence in sequences)
+    tokens = torch.full((len(sequences), width), _PADDING)
+    mask = torch.zeros((len(sequences), width), dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        place = slice(width - len(sequence), width) if left else slice(0, len(sequence))
+        tokens[row, place] = torch.tensor(sequence)
+        mask[row, place] = True
+    return tokens, mask
+
+
+def _before(tokens: list[int], end: int | None) -> list[int]:
+    return tokens[: tokens.index(end)] if end in tokens else tokens
+
+
+def _encode_prompt(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: Continue
+) -> list[int]:
+    _check_num_tokens(request)
+    tokens = [*_first(tokenizer), *_encode(tokenizer, request.prompt)]
+    if not tokens:
+        raise ValueError(
+            "a prompt is empty and the tokenizer has no BOS token: nothing to continue"
+        )
+    _check_length(model, len(tokens), request.num_tokens, request.prompt)
+    return tokens
+
+
+def _encode_text(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: LogLikelihood
+) -> list[int]:
+    """BOS and the first `num_tokens` tokens; without a BOS the first of these is not scored."""
+    _check_num_tokens(request)
+    tokens = [*_first(tokenizer), *_encode(tokenizer, request.text)[: request.num_tokens]]
+    if not tokens[1:]:
+        raise ValueError(f"the text {request.text[:40]!r} has no token to score after the first")
+    _check_length(model, len(tokens), 0, request.text)
+    return tokens
+
+
+def _check_num_tokens(request: Request) -> None:
+    if request.num_tokens < 1:
+        raise ValueError(f"num_tokens={request.num_tokens}: must be at least 1")
+
+
+def _check_length(model: PreTrainedModel, num_tokens: int, num_new: int, text: str) -> None:
+    allowed = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if allowed is not None and num_tokens + num_new > allowed:
+        raise ValueError(
+            f"{text[:40]!r}... has {num_tokens} tokens and wants {num_new} new ones: "
+            f"the model has {allowed} positions, so at most {allowed - num_new} are allowed"
+        )
+
+
+def _first(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    first = cast("int | None", tokenizer.bos_token_id)
+    return [] if first is None else [first]
+
+
+def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    return cast("list[int]", tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+
+
+def _decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
+    return str(
+        tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
+    )

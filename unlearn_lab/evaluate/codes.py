@@ -1,0 +1,157 @@
+"""Explains recovery by weights: which moved, which could, which land on another integer code."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import BFloat16, Bool, Float
+from torch import Tensor
+
+from unlearn_lab.quantize.quantizer import Codes, Quantizer
+
+Weights = Mapping[str, Tensor]
+Sums = Mapping[str, int | float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeFigures:
+    """What unlearning and a quantizer Q did to a set of weights: w of the target, w + d unlearned.
+
+    - `flip_rate`: share of weights whose integer code differs between Q(w) and Q(w + d), each on
+      its own grid.
+    - `moved`: share of weights with d != 0.
+    - `cannot_move`: share of w that an AdamW step of the learning rate cannot change; None unless w
+      is bfloat16.
+    - `zero_bin`: share of w with code 0.
+    - `relative_step`: mean |d| over half a quantization step of w, over the weights whose step is
+      not zero.
+    - `update_kept`: ||Q(w + d) - Q(w)|| / ||d|| in the Frobenius norm; None where nothing moved.
+
+    Figures that need a grid are None under a quantizer without one.
+    """
+
+    num_weights: int
+    flip_rate: float | None
+    moved: float
+    cannot_move: float | None
+    zero_bin: float | None
+    relative_step: float | None
+    update_kept: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CodeReport:
+    """The figures by layer name, and over all layers together, where each weight counts once."""
+
+    layers: Mapping[str, CodeFigures]
+    overall: CodeFigures
+
+
+def compare_codes(
+    target: Weights, unlearned: Weights, quantizer: Quantizer, *, learning_rate: float
+) -> CodeReport:
+    """Compares the weights of two models' block linears, by layer name, under a quantizer.
+
+    The target is cast to the dtype (and device) of the unlearned weight first. Q is taken before
+    the cast back to the weight's dtype. Raises `ValueError` when the two hold other layers or
+    shapes, no layer at all, or when `learning_rate` is not positive.
+    """
+    if not learning_rate > 0:
+        raise ValueError(f"learning_rate={learning_rate}: must be above 0")
+    _check_alike(target, unlearned)
+    sums = {
+        name: _sums(target[name].detach().to(weight), weight.detach(), quantizer, learning_rate)
+        for name, weight in unlearned.items()
+    }
+    return CodeReport(
+        layers={name: _figures(layer) for name, layer in sums.items()},
+        overall=_figures(_total(list(sums.values()))),
+    )
+
+
+def cannot_move(weight: BFloat16[Tensor, "..."], learning_rate: float) -> Bool[Tensor, "..."]:
+    """Which bfloat16 weights a step of size `learning_rate` changes neither upwards nor downwards.
+
+    The rule is the addition itself: w + lr and w - lr, in float32 as torch's AdamW computes them,
+    both round back to w in bfloat16. So lr is at most half the spacing on both sides, ties going to
+    the even mantissa. The spacing below a power of two is half that above it: such a weight counts
+    as movable when a step down moves it. AdamW's step is about lr: its moments'
+    rounding, their later course and weight decay are left out.
+    """
+    exact = weight.float()
+    up = (exact + learning_rate).to(torch.bfloat16)
+    down = (exact - learning_rate).to(torch.bfloat16)
+    return (up == weight) & (down == weight)
+
+
+def _sums(
+    before: Float[Tensor, "out in"],
+    after: Float[Tensor, "out in"],
+    quantizer: Quantizer,
+    learning_rate: float,
+) -> Sums:
+    """Numerators and denominators of one layer's figures, so that layers add up."""
+    sums = {"num_weights": before.numel(), "moved": int((before != after).sum())}
+    if before.dtype == torch.bfloat16:
+        sums["num_bfloat16"] = before.numel()
+        sums["cannot_move"] = int(cannot_move(before, learning_rate).sum())
+    old, new = quantizer.codes(before), quantizer.codes(after)
+    if old is None or new is None:
+        return sums
+    return {**sums, **_grid_sums(after.float() - before.float(), old, new)}
+
+
+def _grid_sums(update: Float[Tensor, "out in"], old: Codes, new: Codes) -> Sums:
+    stepped = old.steps > 0
+    kept = new.integers * new.steps - old.integers * old.steps
+    return {
+        "num_coded": update.numel(),
+        "flipped": int((old.integers != new.integers).sum()),
+        "zero": int((old.integers == 0).sum()),
+        "num_stepped": int(stepped.sum()),
+        "relative_steps": _exact_sum(2 * update.abs()[stepped] / old.steps[stepped]),
+        "kept_squares": _exact_sum(kept.square()),
+        "update_squares": _exact_sum(update.square()),
+    }
+
+
+def _exact_sum(values: Tensor) -> float:
+    return float(values.sum(dtype=torch.float64))
+
+
+def _total(layers: Sequence[Sums]) -> Sums:
+    names = {name for layer in layers for name in layer}
+    return {name: sum(layer.get(name, 0) for layer in layers) for name in names}
+
+
+def _figures(sums: Sums) -> CodeFigures:
+    kept = _ratio(sums, "kept_squares", "update_squares")
+    return CodeFigures(
+        num_weights=int(sums["num_weights"]),
+        flip_rate=_ratio(sums, "flipped", "num_coded"),
+        moved=sums["moved"] / sums["num_weights"],
+        cannot_move=_ratio(sums, "cannot_move", "num_bfloat16"),
+        zero_bin=_ratio(sums, "zero", "num_coded"),
+        relative_step=_ratio(sums, "relative_steps", "num_stepped"),
+        update_kept=math.sqrt(kept) if kept is not None else None,
+    )
+
+
+def _ratio(sums: Sums, numerator: str, denominator: str) -> float | None:
+    return sums[numerator] / sums[denominator] if sums.get(denominator, 0) > 0 else None
+
+
+def _check_alike(target: Weights, unlearned: Weights) -> None:
+    if not unlearned or target.keys() != unlearned.keys():
+        differing = sorted(target.keys() ^ unlearned.keys())
+        raise ValueError(
+            "target and unlearned must hold the same layers, at least one; "
+            f"found in only one of them: {differing}"
+        )
+    for name, weight in unlearned.items():
+        if target[name].shape != weight.shape:
+            raise ValueError(
+                f"layer {name}: target has shape {tuple(target[name].shape)} and "
+                f"unlearned {tuple(weight.shape)}: must be equal"
+            )

@@ -1,0 +1,79 @@
+"""KnowMem: does the model answer questions about a split? On the retain split this is utility."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from unlearn_lab.data.corpus import Corpus, Question
+from unlearn_lab.evaluate.metric import Answers, Continue, Score
+from unlearn_lab.evaluate.rouge import score_answers
+
+SPLITS = ("forget", "retain")
+STOPS = ("\n\n", "\nQuestion", "Question:")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnowMem:
+    """ROUGE-L F1 x 100 of greedy few-shot answers, cut before the next question (MUSE, 2407.06460).
+
+    `num_tokens` bounds the answer; the examples are the split's own. The prompt ends in "Answer:".
+    MUSE's ends in "Answer: ", a blank which most tokenizers take from the first word of the answer,
+    so that the examples shown and the answer asked for would be spelt in different tokens. `items`
+    rows: question, answer, true, score.
+    """
+
+    split: str
+    num_tokens: int
+
+    def __post_init__(self) -> None:
+        """Refuses an unknown split and an empty answer."""
+        if self.split not in SPLITS:
+            raise ValueError(f"split={self.split!r}: must be one of {', '.join(SPLITS)}")
+        if self.num_tokens < 1:
+            raise ValueError(f"num_tokens={self.num_tokens}: must be at least 1")
+
+    def requests(self, corpus: Corpus) -> Sequence[Continue]:
+        """One answer per question of the split, in corpus order."""
+        questions, examples = self._asked(corpus)
+        return [self._request(question, examples) for question in questions]
+
+    def score(self, corpus: Corpus, answers: Answers) -> Score:
+        """The mean over the questions; raises `ValueError` when the split has none."""
+        questions, examples = self._asked(corpus)
+        if not questions:
+            raise ValueError(
+                f"corpus.{self.split}_questions is empty: KnowMem with split={self.split} needs at "
+                "least one question"
+            )
+        return score_answers(
+            [
+                {
+                    "question": question.question,
+                    "answer": cut_answer(answers.text(self._request(question, examples))),
+                    "true": question.answer,
+                }
+                for question in questions
+            ]
+        )
+
+    def _asked(self, corpus: Corpus) -> tuple[Sequence[Question], Sequence[Question]]:
+        if self.split == "forget":
+            return corpus.forget_questions, corpus.forget_examples
+        return corpus.retain_questions, corpus.retain_examples
+
+    def _request(self, question: Question, examples: Sequence[Question]) -> Continue:
+        return Continue(prompt=few_shot_prompt(question, examples), num_tokens=self.num_tokens)
+
+
+def few_shot_prompt(question: Question, examples: Sequence[Question]) -> str:
+    """The examples as pairs parted by blank lines, then the question with an open answer."""
+    shown = "".join(
+        f"Question: {example.question}\nAnswer: {example.answer}\n\n" for example in examples
+    )
+    return f"{shown}Question: {question.question}\nAnswer:"
+
+
+def cut_answer(text: str) -> str:
+    """The text before the first blank line or sign of another question, stripped."""
+    for stop in STOPS:
+        text = text.split(stop)[0]
+    return text.strip()

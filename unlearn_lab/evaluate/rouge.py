@@ -1,0 +1,41 @@
+"""Decides how alike an answer and the truth are: ROUGE-L F1, without a stemmer."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+
+from rouge_score.rouge_scorer import RougeScorer
+
+from unlearn_lab.evaluate.bootstrap import NUM_RESAMPLES, SEED, mean_interval
+from unlearn_lab.evaluate.metric import Score
+
+
+@cache
+def _scorer() -> RougeScorer:
+    return RougeScorer(["rougeL"], use_stemmer=False)
+
+
+def rouge_l(true: str, answer: str) -> float:
+    """ROUGE-L F1 from 0 to 1, by Google's `rouge_score` without a stemmer.
+
+    Its words are runs of a-z and 0-9 after lower-casing. Text in another script therefore has no
+    words and scores 0. open-unlearning stems first; MUSE and this do not.
+    """
+    return float(_scorer().score(target=true, prediction=answer)["rougeL"].fmeasure)
+
+
+def score_answers(rows: Sequence[Mapping[str, str]]) -> Score:
+    """The mean ROUGE-L F1 x 100 over rows with `answer` and `true`; `items` add each `score`.
+
+    Raises `ValueError` when there are no rows.
+    """
+    if not rows:
+        raise ValueError("no answers to score: the mean of nothing is undefined")
+    per_item = tuple(100 * rouge_l(row["true"], row["answer"]) for row in rows)
+    low, high = mean_interval(per_item, num_resamples=NUM_RESAMPLES, seed=SEED)
+    return Score(
+        value=sum(per_item) / len(per_item),
+        low=low,
+        high=high,
+        per_item=per_item,
+        items=tuple({**row, "score": score} for row, score in zip(rows, per_item, strict=True)),
+    )

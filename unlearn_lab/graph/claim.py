@@ -1,0 +1,148 @@
+"""Who is building a stage: an advisory claim that survives crashes, works on NFS and needs no common clock."""
+
+import json
+import logging
+import os
+import secrets
+import shutil
+import socket
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+_OWNER = "owner.json"
+_BEAT = "heartbeat"
+_log = logging.getLogger(__name__)
+
+
+class ClaimLost(Exception):
+    """Another process took this claim over because its heartbeat had stopped; what was built is thrown away."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """Seconds between heartbeats, between looks at somebody else's claim, and of silence after which it is taken over."""
+
+    beat: float
+    look: float
+    silence: float
+
+
+class Claim:
+    """Holds `folder` (created by one atomic mkdir) while a stage is built; use as a context manager.
+
+    A waiting process measures silence with its own monotonic clock on a counter, so clock skew between hosts does no harm.
+    A claim of a dead process on this host is taken over at once.
+    """
+
+    def __init__(self, folder: Path, patience: Patience) -> None:
+        self.folder = folder
+        self.token = secrets.token_hex(8)
+        self._patience = patience
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name=f"claim {folder.name}", daemon=True)
+
+    def try_acquire(self) -> bool:
+        """One attempt; true when this process now owns the claim."""
+        try:
+            self.folder.mkdir()
+        except FileExistsError:
+            return False
+        owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": self.token}
+        (self.folder / _BEAT).write_text("0")
+        (self.folder / _OWNER).write_text(json.dumps(owner))
+        self._thread.start()
+        return True
+
+    def still_mine(self) -> bool:
+        """Whether no other process took the claim over meanwhile."""
+        owner = read_owner(self.folder)
+        return owner is not None and owner.get("token") == self.token
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop.set()
+        if self._thread.ident is not None:
+            self._thread.join()
+        if self.still_mine():
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _beat(self) -> None:
+        count = 0
+        while not self._stop.wait(self._patience.beat):
+            count += 1
+            if not self.still_mine():
+                return
+            try:
+                (self.folder / _BEAT).write_text(str(count))
+            except OSError as error:
+                _log.warning("claim %s: heartbeat failed (%s)", self.folder, error)
+
+
+def read_owner(folder: Path) -> dict[str, object] | None:
+    """Host, pid and token of a claim's owner; None while it is being written, or once it is gone."""
+    try:
+        return json.loads((folder / _OWNER).read_text())
+    except (OSError, ValueError):
+        return None
+
+
+class Watch:
+    """One waiting process's view of somebody else's claim: says when the owner must be taken for dead."""
+
+    def __init__(self, folder: Path, patience: Patience) -> None:
+        self._folder = folder
+        self._patience = patience
+        self._last: tuple[object, str] | None = None
+        self._since = time.monotonic()
+
+    @property
+    def token(self) -> object:
+        """The token of the owner last seen, or None when it had not written one."""
+        return self._last[0] if self._last else None
+
+    def owner_is_dead(self) -> bool:
+        """True for a dead process on this host, or when the heartbeat stood still for `patience.silence` seconds."""
+        owner = read_owner(self._folder)
+        try:
+            beat = (self._folder / _BEAT).read_text()
+        except OSError:
+            beat = ""
+        seen = (owner and owner["token"], beat)
+        if seen != self._last:
+            self._last, self._since = seen, time.monotonic()
+        if owner is not None and owner["host"] == socket.gethostname() and not _alive(int(str(owner["pid"]))):
+            return True
+        return time.monotonic() - self._since > self._patience.silence
+
+
+def break_claim(folder: Path, token: object) -> None:
+    """Removes the claim of the dead owner `token`; of several processes that try, one rename wins.
+
+    Should another process have taken the claim over in between, its claim is put back.
+    """
+    grave = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.dead")
+    try:
+        folder.rename(grave)
+    except FileNotFoundError:
+        return
+    owner = read_owner(grave)
+    if (owner and owner["token"]) != token and not folder.exists():
+        grave.rename(folder)
+        return
+    shutil.rmtree(grave, ignore_errors=True)
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,87 @@
+"""What lies outside the cache, named by its content: local files by digest, hub models by commit."""
+
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn_lab.graph.manifest import file_digest
+
+
+@dataclass(frozen=True)
+class Pin:
+    """A model's absolute folder and the digest of its files, or its hub name and commit."""
+
+    path: str
+    revision: str | None
+    digest: str | None
+
+
+class ContentKey:
+    """Digests of local files and folders, remembered by path, size and modification time in one JSON file."""
+
+    def __init__(self, memory: Path) -> None:
+        self._memory = memory
+        self._known: dict[str, str] = {}
+        if memory.exists():
+            try:
+                self._known = json.loads(memory.read_text())
+            except ValueError:
+                memory.unlink()
+
+    def of_path(self, path: Path) -> str:
+        """SHA-256 over the relative names and the bytes of all files at or below `path`."""
+        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+        total = hashlib.sha256()
+        for file in files:
+            total.update(f"{file.relative_to(path).as_posix()}\0{self._of_file(file)}\n".encode())
+        self._remember()
+        return total.hexdigest()
+
+    def of_model(self, name: str, revision: str | None) -> "Pin":
+        """What pins a model: a folder's digest, or the commit that a hub name and revision stand for now.
+
+        Raises `ValueError` when the name is neither a folder nor found on the hub or in its local cache.
+        """
+        if Path(name).is_dir():
+            return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
+        return Pin(name, _hub_commit(name, revision), None)
+
+    def _of_file(self, file: Path) -> str:
+        stat = file.stat()
+        name = f"{file.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+        if name not in self._known:
+            self._known[name] = file_digest(file)
+        return self._known[name]
+
+    def _remember(self) -> None:
+        self._memory.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
+        fresh.write_text(json.dumps(self._known))
+        fresh.rename(self._memory)
+
+
+def _hub_commit(name: str, revision: str | None) -> str:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        found = HfApi().model_info(name, revision=revision).sha
+        if found:
+            return found
+    except HFValidationError as error:
+        raise ValueError(_not_found(name, "no such folder, and no valid hub name")) from error
+    except OSError:  # offline, refused or unknown: the local cache may still have it
+        pass
+    try:
+        return Path(snapshot_download(name, revision=revision, local_files_only=True)).name
+    except OSError as error:
+        raise ValueError(_not_found(name, "not a folder, not reachable on the hub, not in its local cache")) from error
+
+
+def _not_found(name: str, reason: str) -> str:
+    return (
+        f"model.path={name}: {reason}. Give a folder with config.json, *.safetensors and a tokenizer, "
+        f"or download it where there is network: hf download {name}"
+    )

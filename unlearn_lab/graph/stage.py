@@ -1,0 +1,74 @@
+"""A stage: one computation as pure data, with a key that names its result."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+
+Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One node of the graph.
+
+    `builder` is the dotted path of the function that builds the artifact ("package.module:function"); `version` changes whenever
+    the builder's meaning does; `params` holds every value that the result depends on; `inputs` are stages by role.
+    Raises `ValueError` when a parameter is not plain JSON data.
+    """
+
+    name: str
+    builder: str
+    version: int
+    params: Mapping[str, Plain]
+    inputs: Mapping[str, "Stage"] = field(default_factory=dict[str, "Stage"])
+
+    def __post_init__(self) -> None:
+        _require_plain(self.params, self.name)
+
+    @cached_property
+    def key(self) -> str:
+        """SHA-256 (64 hex digits) of the computation: name, builder, version, parameters and the keys of the inputs."""
+        text = json.dumps(self.description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+    @property
+    def description(self) -> dict[str, object]:
+        """What is hashed, with each input replaced by its key."""
+        return {
+            "name": self.name,
+            "builder": self.builder,
+            "version": self.version,
+            "params": self.params,
+            "inputs": {role: stage.key for role, stage in self.inputs.items()},
+        }
+
+    def walk(self) -> Iterator["Stage"]:
+        """This stage and everything below it, each once, inputs before what needs them."""
+        yield from _walk(self, set())
+
+
+def _walk(stage: Stage, seen: set[str]) -> Iterator[Stage]:
+    if stage.key in seen:
+        return
+    seen.add(stage.key)
+    for role in sorted(stage.inputs):
+        yield from _walk(stage.inputs[role], seen)
+    yield stage
+
+
+def _require_plain(value: object, path: str) -> None:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not isinstance(name, str):
+                raise ValueError(f"{path}: key {name!r} must be a string")
+            _require_plain(inner, f"{path}.{name}")
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            _require_plain(inner, f"{path}[{index}]")
+    elif isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{path}={value}: a stage parameter must be finite")
+    elif not isinstance(value, str | int | float | bool | None):
+        raise ValueError(f"{path}={value!r}: a stage parameter must be plain JSON data, not {type(value).__name__}")

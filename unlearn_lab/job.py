@@ -1,0 +1,148 @@
+"""One job of a sweep: checks the request, realises its stages, keeps and sends its record."""
+
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from transformers.utils.logging import disable_progress_bar
+
+from unlearn_lab.build import Refused, locate
+from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
+from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.stage import Stage
+from unlearn_lab.plan import Plan, plan
+from unlearn_lab.preflight import preflight
+from unlearn_lab.report import results, wandb_sink
+from unlearn_lab.report.closing import format_seconds
+from unlearn_lab.report.ending import Outcome
+from unlearn_lab.report.record import labelled, read_record
+from unlearn_lab.settings import Report, Runtime
+from unlearn_lab.unlearn.fit import read_steps
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A job as asked for: plain values, the typed settings, the choice made in each group and its graph."""
+
+    config: Mapping[str, Any]
+    runtime: Runtime
+    report: Report
+    choices: Mapping[str, str]
+    plan: Plan
+
+    @property
+    def label(self) -> str:
+        """What tells this job from the others, in words."""
+        names = [self.choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")]
+        return " ".join([*names, f"seed={self.config['seed']}"])
+
+
+@dataclass
+class _Progress:
+    """Tells, stage by stage, what is being built and what is reused."""
+
+    total: int
+    built: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
+    reused: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
+
+    def __call__(self, stage: Stage, artifact: Artifact | None) -> None:
+        place = f"[{len(self.built) + len(self.reused) + 1}/{self.total}] {describe(stage)}"
+        if artifact is None:
+            _log.info("%s ...", place)
+        elif artifact.built_now:
+            self.built[stage.key] = artifact
+            _log.info("%s: %s", place, format_seconds(artifact.seconds))
+        else:
+            self.reused[stage.key] = artifact
+            _log.debug("%s reused", place)
+
+    def outcome(self, label: str, *, record: Mapping[str, Any] | None, failure: str | None, hint: str) -> Outcome:
+        return Outcome(
+            label=label,
+            record=record,
+            failure=failure,
+            built={key: artifact.stage.name for key, artifact in self.built.items()},
+            reused={key: artifact.stage.name for key, artifact in self.reused.items()},
+            seconds={key: artifact.seconds for key, artifact in self.built.items()},
+            hint=hint,
+        )
+
+
+def describe(stage: Stage) -> str:
+    """A stage in words: `evaluate unlearn (RTN 4 bits) 3f2a91c0`."""
+    words = [stage.name]
+    if "model" in stage.inputs:
+        words.append(stage.inputs["model"].name)
+    quantizer = stage.params.get("quant")
+    if isinstance(quantizer, Mapping):
+        bits = quantizer.get("bits")
+        words.append(f"({str(quantizer['_target_']).rsplit('.', 1)[-1]}{f' {bits} bits' if bits else ''})")
+    return " ".join([*words, stage.key[:8]])
+
+
+def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
+    """Checks a composed configuration. Raises `Refused`, before anything is trained."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        runtime, report = OmegaConf.to_object(config.runtime), OmegaConf.to_object(config.report)
+    except MissingMandatoryValue as error:
+        raise Refused(f"{error.full_key}: must be given, as {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        raise Refused(" ".join(str(error).split())) from error
+    if not isinstance(plain, dict) or not isinstance(runtime, Runtime) or not isinstance(report, Report):
+        raise TypeError("the configuration's top level does not follow settings.Settings")
+    made = {str(name): value for name, value in plain.items()}
+    try:
+        graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))
+        preflight(made, graph, _cache(runtime, lambda stage, artifact: None))
+    except (ValueError, StageFailed) as error:
+        raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
+    return Request(made, runtime, report, choices, graph)
+
+
+def run(asked: Request) -> Outcome:
+    """Realises the leaf and keeps its record; a failed stage is reported in the outcome, not raised."""
+    disable_progress_bar()
+    if asked.runtime.threads is not None:
+        torch.set_num_threads(asked.runtime.threads)
+    leaf = asked.plan.record
+    progress = _Progress(sum(1 for _ in leaf.walk()))
+    cache = _cache(asked.runtime, progress)
+    started = time.monotonic()
+    try:
+        artifact = cache.realise(leaf)
+    except StageFailed as error:
+        _log.error("%s failed: %s", describe(error.stage), error.__cause__)
+        _log.debug("the failure in full", exc_info=error)
+        failure = f"{describe(error.stage)}: {error.__cause__}"
+        return progress.outcome(asked.label, record=None, failure=failure, hint="")
+    home = Path(asked.runtime.home)
+    record = labelled(read_record(artifact, home), asked.config, asked.choices)
+    results.append(home, record)
+    curves = read_steps(cache.folder(asked.plan.unlearn))
+    sent = wandb_sink.send(record, home, asked.report.wandb, curves)
+    _log.info(
+        "%s: done in %s, %d stages built, %d reused",
+        asked.label,
+        format_seconds(time.monotonic() - started),
+        len(progress.built),
+        len(progress.reused),
+    )
+    return progress.outcome(asked.label, record=record, failure=None, hint=sent.line)
+
+
+def _cache(runtime: Runtime, progress: Any) -> Cache:
+    def build(stage: Stage, inputs: Mapping[str, Artifact], work: Path) -> Mapping[str, object]:
+        return locate(stage.builder, stage.name)(stage.params, inputs, work, runtime)
+
+    patience = Patience(beat=runtime.claim_beat, look=runtime.claim_look, silence=runtime.claim_silence)
+    return Cache(root=Path(runtime.home) / "cache", build=build, watch=progress, patience=patience)

@@ -1,0 +1,79 @@
+"""The only place that loads a checkpoint: safetensors, no remote code unless asked, errors in one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+POINTER = "pointer.json"
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+
+
+def load_model(folder: Path, weights: str) -> PreTrainedModel:
+    """The model in `folder` (a checkpoint, or a pointer to one) with its weights cast to `weights` (fp32 or bf16).
+
+    Raises `ValueError` when the checkpoint cannot be found or holds no safetensors.
+    """
+    path, options = _resolve(folder)
+    try:
+        return AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[weights], use_safetensors=True, **options)
+    except OSError as error:
+        raise ValueError(_missing(path, error)) from error
+
+
+def load_skeleton(folder: Path) -> PreTrainedModel:
+    """The model's layers without its weights (on the meta device): shapes to check a request against."""
+    path, options = _resolve(folder)
+    try:
+        config = AutoConfig.from_pretrained(path, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(_missing(path, error)) from error
+    with torch.device("meta"):
+        return AutoModelForCausalLM.from_config(config, trust_remote_code=options.get("trust_remote_code", False))
+
+
+def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
+    """The tokenizer in `folder`, with a padding token (EOS where the checkpoint names none)."""
+    path, options = _resolve(folder)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(_missing(path, error)) from error
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def _resolve(folder: Path) -> tuple[str, dict[str, Any]]:
+    pointer = folder / POINTER
+    if not pointer.exists():
+        return str(folder), {}
+    found = json.loads(pointer.read_text(encoding="utf-8"))
+    return found["path"], {"revision": found["revision"] or "main", "trust_remote_code": found["trust_remote_code"]}
+
+
+def _missing(path: str, error: Exception) -> str:
+    reason = " ".join(str(error).split())[:300]
+    return (
+        f"model.path={path}: cannot be loaded ({reason}). Give a folder that holds config.json, *.safetensors and a tokenizer, "
+        "or a hub name that is in the local cache or reachable (huggingface-cli download NAME on a machine with network)"
+    )
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that `runtime.accelerator` stands for; `auto` is the GPU where there is one."""
+    if accelerator == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None else found
+    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
+
+
+def to_compute(model: PreTrainedModel) -> PreTrainedModel:
+    """The model as it is evaluated: on a CPU in float32, where bfloat16 arithmetic is emulated and slow, else as it is held.
+
+    The weights keep their values exactly; only activations are finer.
+    """
+    return model.float() if model.device.type == "cpu" else model

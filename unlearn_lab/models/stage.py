@@ -1,0 +1,34 @@
+"""The stages that provide a model without training it: the base to fine-tune, or a finished target or control."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from unlearn_lab.build import build as make
+from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.hub import write_pointer
+from unlearn_lab.settings import Runtime
+
+
+@runtime_checkable
+class BaseModel(Protocol):
+    """Where training starts from."""
+
+    def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]: ...
+
+
+def build_base(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the artifact: a checkpoint with tokenizer, or a pointer to one."""
+    source = make(params["model"], BaseModel, "model")
+    return source.write_base(work, read_corpus(inputs["corpus"]), params["seed"])
+
+
+def build_imported(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the artifact: a pointer to a target or control that somebody else trained."""
+    return write_pointer(work, params["path"], params["revision"], params["trust_remote_code"])

@@ -1,0 +1,18 @@
+"""Where the package's own data lies: next to it in a wheel, one level up in a clone or an editable install."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).resolve().parent
+
+
+def data_dir(name: str) -> Path:
+    """The folder `conf` or `sweeps`; raises `FileNotFoundError` when the installation lacks it."""
+    for folder in (_PACKAGE / name, _PACKAGE.parent / name):
+        if folder.is_dir():
+            return folder
+    raise FileNotFoundError(f"{name}/ is missing beside {_PACKAGE}: reinstall unlearn_lab")
+
+
+def plugin_dir() -> Path:
+    """The folder that holds the `hydra_plugins` namespace with the sweeper."""
+    return _PACKAGE / "plugins"

@@ -1,0 +1,1 @@
+"""Quantizers: what rounding does to a model's weights."""

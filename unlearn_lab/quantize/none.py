@@ -1,0 +1,84 @@
+"""The two controls: leave the model as it is, or only cast its weights to bfloat16."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from unlearn_lab.models.linears import block_linears
+from unlearn_lab.quantize.grid import relative_error
+from unlearn_lab.quantize.quantizer import QuantReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoQuantizer:
+    """Full precision: touches nothing."""
+
+    persists: ClassVar[bool] = False
+    needs_calibration: ClassVar[bool] = False
+
+    @property
+    def bits(self) -> None:
+        """No bit width: the weights keep their dtype."""
+        return None
+
+    def require_fit(self, model: PreTrainedModel) -> None:
+        """Fits every model."""
+
+    def quantize(self, model: PreTrainedModel) -> QuantReport:
+        """Leaves the model alone and says so."""
+        return QuantReport(kernel="none", num_layers=0, weight_error={})
+
+    def codes(self, weight: Float[Tensor, "out in"]) -> None:
+        """None: there is no grid."""
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BF16Cast:
+    """A plain cast of all parameters to bfloat16: the control for models trained in fp32.
+
+    Buffers (rotary frequencies) keep their dtype, as when transformers loads a checkpoint with
+    `dtype=bfloat16`; activations follow the weights, so the forward pass runs in bfloat16 too.
+    """
+
+    persists: ClassVar[bool] = False
+    needs_calibration: ClassVar[bool] = False
+
+    @property
+    def bits(self) -> int:
+        """The width of bfloat16."""
+        return 16
+
+    def require_fit(self, model: PreTrainedModel) -> None:
+        """Fits every model with linear layers; raises `ValueError` for one without."""
+        block_linears(model)
+
+    def quantize(self, model: PreTrainedModel) -> QuantReport:
+        """Casts every parameter in place; the report lists the block linears, as the others do.
+
+        Raises `ValueError` naming the layer when a block linear's weight is not finite in bfloat16.
+        """
+        before = {name: layer.weight.detach() for name, layer in block_linears(model).items()}
+        errors = {name: _cast_error(name, weight) for name, weight in before.items()}
+        for parameter in model.parameters():
+            parameter.data = parameter.data.to(torch.bfloat16)
+        return QuantReport(
+            kernel="torch cast to bfloat16", num_layers=len(errors), weight_error=errors
+        )
+
+    def codes(self, weight: Float[Tensor, "out in"]) -> None:
+        """None: bfloat16 has no grid of equal steps."""
+        return None
+
+
+def _cast_error(name: str, weight: Float[Tensor, "out in"]) -> float:
+    cast = weight.to(torch.bfloat16)
+    if not torch.isfinite(cast).all():
+        raise ValueError(
+            f"layer {name}: some weights are not finite in bfloat16: only finite ones can be cast"
+        )
+    return relative_error(cast, weight)

@@ -1,0 +1,1 @@
+"""Records, tables, plots and the sinks that receive them."""

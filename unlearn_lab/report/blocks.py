@@ -1,0 +1,131 @@
+"""Decides which columns stand side by side, so that no number is cut on a narrow terminal."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.cells import cell_len
+
+from unlearn_lab.report.leaf import METRICS, RECOVERED, TITLES
+from unlearn_lab.report.rows import Row
+
+GAP = 2
+_NUM_CHOICES = 3
+_NARROWEST_KEY = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Block:
+    """Columns that stay together: `cells` holds one tuple a row, one cell a column."""
+
+    headings: tuple[str, ...]
+    cells: tuple[tuple[str, ...], ...]
+    justify: Literal["left", "right"]
+
+    @property
+    def width(self) -> int:
+        """Terminal cells that the block needs, with a gap after each column."""
+        columns = zip(self.headings, zip(*self.cells, strict=True), strict=True)
+        return sum(GAP + max(map(_width, (title, *column))) for title, column in columns)
+
+
+def arrange(
+    rows: Sequence[Row], headings: tuple[str, ...], width: int, arrow: str
+) -> list[list[Block]]:
+    """The blocks of each table, none wider than `width`; the key columns open every table.
+
+    The first table ends with the verdicts. Key columns that leave too little room become one.
+    """
+    keys = Block(headings=headings, cells=tuple(row.labels for row in rows), justify="left")
+    words = Block(
+        headings=("verdict",),
+        cells=tuple((row.verdict or "control",) for row in rows),
+        justify="left",
+    )
+    scores = [_score_block(rows, metric, arrow) for metric in METRICS]
+    widest = max(words.width + scores[0].width, *(block.width for block in scores[1:]))
+    if keys.width + widest > width:
+        keys = _folded(keys, width - widest)
+    returns = [_return_block(rows, RECOVERED)]
+    if keys.width + returns[0].width > width:
+        returns = [_return_block(rows, (metric,)) for metric in RECOVERED]
+    groups = _pack([*scores, *returns], width - keys.width, words.width)
+    groups[0].append(words)
+    return [[keys, *group] for group in groups]
+
+
+def format_pair(full: float | None, quantized: float | None, arrow: str, *, both: bool) -> str:
+    """A score in both precisions, or in the one that was run, so that arrows line up."""
+    left = _decimal(full)
+    return f"{left:>5} {arrow} {_decimal(quantized):>5}" if both else f"{left:>5}"
+
+
+def format_share(share: float | None) -> str:
+    """A share in whole per cent; "-" where it is undefined."""
+    return "-" if share is None else f"{100 * share:.0f} %"
+
+
+def format_delta(delta: float | None) -> str:
+    """Points with a sign; "-" where there are none."""
+    return "-" if delta is None else f"{delta:+.1f}"
+
+
+def _decimal(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _width(cell: str) -> int:
+    return max(map(cell_len, cell.split("\n")))
+
+
+def _score_block(rows: Sequence[Row], metric: str, arrow: str) -> Block:
+    cells = tuple((format_pair(*row.scores(metric), arrow, both=row.quantized),) for row in rows)
+    return Block(headings=(TITLES[metric],), cells=cells, justify="left")
+
+
+def _return_block(rows: Sequence[Row], metrics: Sequence[str]) -> Block:
+    headings = [f"{TITLES[metric]}\n{word}" for metric in metrics for word in ("change", "back")]
+    cells = [
+        tuple(
+            cell
+            for metric in metrics
+            for cell in (format_delta(row.delta(metric)), format_share(row.share(metric)))
+        )
+        for row in rows
+    ]
+    return Block(headings=tuple(headings), cells=tuple(cells), justify="right")
+
+
+def _pack(blocks: Sequence[Block], width: int, reserved: int) -> list[list[Block]]:
+    """Greedy: a block that does not fit opens a new table; `reserved` is kept free in the first."""
+    groups: list[list[Block]] = [[]]
+    room = width - reserved
+    for block in blocks:
+        if groups[-1] and block.width > room:
+            groups.append([])
+            room = width
+        groups[-1].append(block)
+        room -= block.width
+    return groups
+
+
+def _folded(keys: Block, width: int) -> Block:
+    """All key columns as one, its words broken over lines that fit into `width`."""
+    room = max(width - GAP, _NARROWEST_KEY)
+    cells = tuple(("\n".join(_lines(labels, keys.headings, room)),) for labels in keys.cells)
+    return Block(headings=("leaf",), cells=cells, justify="left")
+
+
+def _lines(labels: Sequence[str], headings: Sequence[str], room: int) -> list[str]:
+    words = [
+        label if place < _NUM_CHOICES else f"{headings[place]}={label}"
+        for place, label in enumerate(labels)
+        if label
+    ]
+    lines = [""]
+    for word in words:
+        joined = f"{lines[-1]} {word}".strip()
+        lines = [*lines[:-1], joined] if cell_len(joined) <= room else [*lines, word]
+    return [
+        line[start : start + room] for line in lines for start in range(0, max(len(line), 1), room)
+    ]

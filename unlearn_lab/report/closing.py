@@ -1,0 +1,96 @@
+"""Closes a sweep: what was built and reused, what failed and why, where everything lies."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageTally:
+    """How many artifacts of one stage a sweep built and reused, and the seconds of building."""
+
+    stage: str
+    built: int
+    reused: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FailedLeaf:
+    """A leaf that has no result: its overrides or name, and the reason in words."""
+
+    leaf: str
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Closing:
+    """Everything the last lines of a sweep say; `wandb` is the sink's line, or empty."""
+
+    done: int
+    stages: Sequence[StageTally]
+    failed: Sequence[FailedLeaf]
+    skipped: Sequence[FailedLeaf]
+    records: Path
+    report: Path | None
+    wandb: str
+
+
+def print_closing(console: Console, closing: Closing) -> None:
+    """Prints the footer below the table; long reasons and paths are wrapped, never cut."""
+    if closing.stages:
+        console.print(_stages(closing.stages))
+    console.print(Text(_count(closing), style="bold red" if closing.failed else "bold"))
+    _print_leaves(console, "failed", closing.failed, "red")
+    _print_leaves(console, "skipped", closing.skipped, "yellow")
+    _print_place(console, "records", str(closing.records))
+    if closing.report is not None:
+        _print_place(console, "report", str(closing.report))
+    if closing.wandb:
+        _print_place(console, "W&B", closing.wandb)
+
+
+def format_seconds(seconds: float) -> str:
+    """Seconds as people read them: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes == 0:
+        return f"{rest} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
+
+
+def _stages(stages: Sequence[StageTally]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    table.add_column("stage", no_wrap=True)
+    for title in ("built", "reused", "time"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for tally in stages:
+        table.add_row(
+            Text(tally.stage), str(tally.built), str(tally.reused), format_seconds(tally.seconds)
+        )
+    return table
+
+
+def _count(closing: Closing) -> str:
+    parts = [f"{closing.done} done", f"{len(closing.failed)} failed"]
+    parts += [f"{len(closing.skipped)} skipped"] if closing.skipped else []
+    return "leaves: " + ", ".join(parts)
+
+
+def _print_leaves(console: Console, word: str, leaves: Sequence[FailedLeaf], style: str) -> None:
+    for leaf in leaves:
+        console.print(Text.assemble((f"{word}: ", style), leaf.leaf), soft_wrap=False)
+        console.print(Padding(Text(leaf.reason, overflow="fold"), (0, 0, 0, 4)))
+
+
+def _print_place(console: Console, word: str, place: str) -> None:
+    """On one line of any length, so that a path can be copied."""
+    console.print(Text(f"{word + ':':<9}{place}"), soft_wrap=True)

@@ -1,0 +1,97 @@
+"""Gathers what the report tells about one leaf: scores, settings, what ran, sample answers."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from unlearn_lab.report.blocks import format_share
+from unlearn_lab.report.leaf import (
+    METRICS,
+    RECOVERED,
+    TITLES,
+    Record,
+    interval,
+    number,
+    score,
+    text,
+)
+from unlearn_lab.report.side_files import Sample, read_samples
+from unlearn_lab.report.swept import Names
+
+_WHO = ("unlearned", "target", "retrain")
+_PRECISIONS = ("full", "quantized")
+_POINTS = ("delta", "excess")
+_SHARES = ("retained_full", "retained_quantized", "recovered_share")
+_CODES = ("flip_rate", "moved", "cannot_move", "zero_bin", "relative_step", "update_kept")
+_ONCE = ("stopped_epoch", "peak_gb", "version", "git", "time", "sweep", "run_id")
+
+
+def leaf_details(home: Path, leaf: Record, names: Names, num_samples: int) -> dict[str, object]:
+    """Everything that the template's part on one leaf shows, as text."""
+    return {
+        "name": names.leaf(leaf),
+        "scores": _score_lines(leaf),
+        "recovery": [(TITLES[metric], *_recovery_cells(leaf, metric)) for metric in RECOVERED],
+        "codes": [(share, format_share(number(leaf, f"codes.{share}"))) for share in _CODES],
+        "ran": [*_below(leaf, "effective."), *_below(leaf, "items.", title="items {}")]
+        + [(key, text(leaf, key)) for key in _ONCE],
+        "settings": _below(leaf, "config."),
+        "stages": [
+            (stage, key, text(leaf, f"seconds.{stage}")) for stage, key in _below(leaf, "stages.")
+        ],
+        "samples": pick(read_samples(home, leaf), num_samples),
+    }
+
+
+def pick(samples: Sequence[Sample], num_samples: int) -> list[dict[str, str]]:
+    """The first `num_samples` of each metric, model and precision, in a fixed order."""
+    keys = ("metric", "who", "precision")
+    ordered = sorted(samples, key=lambda sample: [text(sample, key) for key in keys])
+    groups = groupby(ordered, key=lambda sample: [text(sample, key) for key in keys])
+    chosen = [sample for _, group in groups for sample in list(group)[:num_samples]]
+    shown = (*keys, "asked", "answer", "true")
+    return [
+        {key: text(sample, key) for key in shown} | {"score": _score(sample)} for sample in chosen
+    ]
+
+
+def _score(sample: Sample) -> str:
+    value = number(sample, "score")
+    return "-" if value is None else f"{value:.1f}"
+
+
+def _score_lines(leaf: Record) -> list[tuple[str, ...]]:
+    return [
+        (who, precision, *(_with_interval(leaf, who, precision, metric) for metric in METRICS))
+        for who in _WHO
+        for precision in _PRECISIONS
+        if any(score(leaf, who, precision, metric) is not None for metric in METRICS)
+    ]
+
+
+def _with_interval(leaf: Record, who: str, precision: str, metric: str) -> str:
+    value, ends = score(leaf, who, precision, metric), interval(leaf, who, precision, metric)
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if ends is None else f"{value:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]"
+
+
+def _recovery_cells(leaf: Record, metric: str) -> list[str]:
+    cells = []
+    for figure in (*_POINTS, *_SHARES):
+        key = f"recovery.{metric}.{figure}"
+        ends = number(leaf, f"{key}.low"), number(leaf, f"{key}.high")
+        shown = [_figure(figure, value) for value in (number(leaf, key), *ends)]
+        cells.append(shown[0] if "-" in shown else f"{shown[0]} [{shown[1]}, {shown[2]}]")
+    return cells
+
+
+def _figure(figure: str, value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:+.1f}" if figure in _POINTS else f"{100 * value:.0f} %"
+
+
+def _below(leaf: Record, prefix: str, *, title: str = "{}") -> list[tuple[str, str]]:
+    keys = sorted(key for key in leaf if key.startswith(prefix))
+    return [(title.format(key[len(prefix) :]), text(leaf, key)) for key in keys]

@@ -1,0 +1,85 @@
+"""How a sweep ends: the table and the report of its records, what failed, and the exit status."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearn_lab.exits import FAILED, Finished
+from unlearn_lab.report.closing import Closing, FailedLeaf, StageTally, print_closing
+from unlearn_lab.report.html import write_report
+from unlearn_lab.report.results import records_path
+from unlearn_lab.report.table import open_console, print_results
+from unlearn_lab.report.verdict import Thresholds
+from unlearn_lab.settings import Report, Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended: its labels and record, or why it failed, and which stages it built (seconds) or reused.
+
+    `built` and `reused` map stage keys to the stage's name; `seconds` those that were built to their time.
+    """
+
+    label: str
+    record: Mapping[str, Any] | None
+    failure: str | None
+    built: Mapping[str, str]
+    reused: Mapping[str, str]
+    seconds: Mapping[str, float]
+    hint: str
+
+
+def close(outcomes: Sequence[Outcome], runtime: Runtime, report: Report) -> None:
+    """Prints the table and the footer, writes the report, and ends the process: 0, or 1 when a leaf failed.
+
+    The report shows the records of this sweep; leaves with the same id count once. Raises `Finished`.
+    """
+    home, thresholds = Path(runtime.home), Thresholds(**asdict(report.thresholds))
+    records = list(
+        {
+            outcome.record["run_id"]: outcome.record for outcome in outcomes if outcome.record
+        }.values()
+    )
+    written = None
+    console = open_console(sys.stdout)
+    if records:
+        print_results(console, records, thresholds)
+        if report.html:
+            written = write_report(home, records, thresholds, num_samples=report.num_samples)
+    failed = [FailedLeaf(leaf=o.label, reason=o.failure) for o in outcomes if o.failure is not None]
+    closing = Closing(
+        done=len(records),
+        stages=_tally(outcomes),
+        failed=failed,
+        skipped=[],
+        records=records_path(home),
+        report=written,
+        wandb=next((outcome.hint for outcome in reversed(outcomes) if outcome.hint), ""),
+    )
+    print_closing(console, closing)
+    raise Finished(FAILED if failed else 0)
+
+
+def _tally(outcomes: Iterable[Outcome]) -> list[StageTally]:
+    """Each artifact once over the whole sweep: a stage built by one job and reused by the next was built."""
+    built, reused, seconds = dict[str, str](), dict[str, str](), dict[str, float]()
+    for outcome in outcomes:
+        built |= outcome.built
+        reused |= outcome.reused
+        seconds |= outcome.seconds
+    spent = Counter[str]()
+    for key, name in built.items():
+        spent[name] += seconds[key]  # pyright: ignore[reportArgumentType]
+    names = dict.fromkeys([*built.values(), *reused.values()])
+    return [
+        StageTally(
+            stage=name,
+            built=sum(1 for other in built.values() if other == name),
+            reused=sum(1 for key, other in reused.items() if other == name and key not in built),
+            seconds=spent[name],
+        )
+        for name in names
+    ]

@@ -1,0 +1,123 @@
+"""Writes the report: one HTML file that needs nothing else, for people who were not there."""
+
+import os
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from unlearn_lab.report.arrows import arrow_plot
+from unlearn_lab.report.blocks import format_delta, format_pair, format_share
+from unlearn_lab.report.details import leaf_details
+from unlearn_lab.report.leaf import METRICS, RECOVERED, TITLES, Record, number
+from unlearn_lab.report.plots import layer_map, recovery_map
+from unlearn_lab.report.rows import Row, build_rows, key_headings
+from unlearn_lab.report.sentences import headlines
+from unlearn_lab.report.side_files import read_layers
+from unlearn_lab.report.swept import Names
+from unlearn_lab.report.table import legend, title
+from unlearn_lab.report.verdict import Thresholds
+
+_TEMPLATE = "page.html.j2"
+_FIGURE_SPACE = "\u2007"
+
+
+def report_path(home: Path) -> Path:
+    """Where the report of `home` lies."""
+    return home / "results" / "report.html"
+
+
+def write_report(
+    home: Path, records: Sequence[Record], thresholds: Thresholds, *, num_samples: int
+) -> Path:
+    """Writes the report on `records` in one step and returns its path.
+
+    `num_samples` answers are shown for each leaf, metric, model and precision. Side files that a
+    record names and that cannot be read are left out with a warning.
+    """
+    path = report_path(home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = render(home, records, thresholds, num_samples=num_samples)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def render(
+    home: Path, records: Sequence[Record], thresholds: Thresholds, *, num_samples: int
+) -> str:
+    """The whole page as text."""
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    rows = build_rows(records, thresholds)
+    leaves = [row.record for row in rows if row.who == "unlearned"]
+    names = Names.of(leaves)
+    return environment.get_template(_TEMPLATE).render(
+        title=title(records),
+        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        headlines=headlines(records, thresholds),
+        legend=legend("→"),
+        thresholds=thresholds,
+        keys=key_headings(records),
+        metrics=[TITLES[metric] for metric in METRICS],
+        recovered=[TITLES[metric] for metric in RECOVERED],
+        rows=[_cells(row) for row in rows],
+        plots=_plots(home, leaves, thresholds),
+        leaves=[leaf_details(home, leaf, names, num_samples) for leaf in leaves],
+    )
+
+
+def _cells(row: Row) -> dict[str, object]:
+    pairs = [_aligned(row, metric) for metric in METRICS]
+    returns = [
+        cell
+        for metric in RECOVERED
+        for cell in (format_delta(row.delta(metric)), format_share(row.share(metric)))
+    ]
+    cells = {"labels": row.labels, "pairs": pairs, "returns": returns}
+    return {**cells, "who": row.who, "verdict": row.verdict or "control"}
+
+
+def _aligned(row: Row, metric: str) -> str:
+    """A pair of scores padded with spaces as wide as a digit: the page's font is not fixed."""
+    pair = format_pair(*row.scores(metric), "→", both=row.quantized)
+    return pair.replace(" ", _FIGURE_SPACE).replace(f"{_FIGURE_SPACE}→{_FIGURE_SPACE}", " → ")
+
+
+def _plots(
+    home: Path, leaves: Sequence[Record], thresholds: Thresholds
+) -> dict[str, Markup | None]:
+    """The drawings by name; they are our own markup, so the template does not escape them."""
+    if not leaves:
+        return {"arrows": None, "recovery": None, "layers": None}
+    drawings = {
+        "arrows": arrow_plot(leaves, thresholds),
+        "recovery": recovery_map(leaves),
+        "layers": layer_map(_flip_rates(home, leaves)),
+    }
+    return {key: Markup(drawing) if drawing else None for key, drawing in drawings.items()}
+
+
+def _flip_rates(home: Path, leaves: Sequence[Record]) -> dict[str, dict[str, float]]:
+    """Code-flip rate by layer for every leaf that has figures per layer."""
+    rates: dict[str, dict[str, float]] = {}
+    names = Names.of(leaves)
+    for leaf in leaves:
+        layers = read_layers(home, leaf)
+        found = {layer: number(figures, "flip_rate") for layer, figures in layers.items()}
+        known = {layer: rate for layer, rate in found.items() if rate is not None}
+        if known:
+            rates[names.leaf(leaf)] = known
+    return rates

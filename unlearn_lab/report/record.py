@@ -1,0 +1,205 @@
+"""The record: every score, what came back and what really ran, as one flat row."""
+
+import importlib.metadata
+import json
+import math
+import subprocess
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from unlearn_lab.evaluate import codes_stage
+from unlearn_lab.evaluate import stage as evaluations
+from unlearn_lab.evaluate.metric import Score
+from unlearn_lab.evaluate.privleak import privleak
+from unlearn_lab.evaluate.recovery import Estimate, Precisions, recovery
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.settings import Runtime
+
+FILE, SAMPLES, LAYERS = "record.json", "samples.json", "layers.json"
+WHO = ("unlearned", "target", "retrain")
+PRECISIONS = ("full", "quantized")
+RECOVERED = ("verbmem", "knowmem")
+_NUM_SAMPLES = 8
+
+Row = dict[str, Any]
+
+
+def build(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the artifact: `record.json`, with sample answers and per-layer figures in side files."""
+    scores = {name: evaluations.read(artifact) for name, artifact in inputs.items() if "." in name}
+    figures = codes_stage.read(inputs["codes"])
+    row: Row = {}
+    row |= {
+        f"scores.{name}.{key}": value
+        for name, found in scores.items()
+        for key, value in _scores(found)
+    }
+    for name in scores:
+        row |= _leak(name, scores)
+    row |= {
+        f"items.{metric}": len(score.per_item) for metric, score in scores["unlearned.full"].items()
+    }
+    row |= _recoveries(scores, params["recovery"]["smallest_denominator"])
+    row |= {
+        f"codes.{name}": value
+        for name, value in figures["overall"].items()
+        if name != "num_weights"
+    }
+    row |= _what_ran(inputs)
+    (work / FILE).write_text(json.dumps(row), encoding="utf-8")
+    (work / LAYERS).write_text(json.dumps({"layers": figures["layers"]}), encoding="utf-8")
+    (work / SAMPLES).write_text(
+        json.dumps(list(_samples(scores)), ensure_ascii=False), encoding="utf-8"
+    )
+    return {}
+
+
+def read_record(artifact: Artifact, home: Path) -> Row:
+    """The record of a finished leaf: its id, its figures, and where its side files lie below `home`."""
+    row: Row = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
+    folder = artifact.path.relative_to(home).as_posix()
+    return {
+        "run_id": artifact.stage.key,
+        **row,
+        "layers": f"{folder}/{LAYERS}",
+        "samples": f"{folder}/{SAMPLES}",
+    }
+
+
+def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) -> Row:
+    """The record with the names that its groups were chosen by, every resolved setting, and when and by what it was made."""
+    names = {
+        group: choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")
+    }
+    return {
+        "run_id": row["run_id"],
+        "sweep": config["report"]["sweep"],
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        **names,
+        "seed": config["seed"],
+        **dict(_flat(config, "config")),
+        **row,
+        "version": importlib.metadata.version("unlearn_lab"),
+        "git": _git_commit(),
+    }
+
+
+def _scores(found: Mapping[str, Score]) -> Iterator[tuple[str, float]]:
+    for metric, score in found.items():
+        name = "auc" if metric == "min_k" else metric
+        yield name, score.value
+        yield f"{name}.low", score.low
+        yield f"{name}.high", score.high
+
+
+def _leak(name: str, scores: Mapping[str, Mapping[str, Score]]) -> Row:
+    """PrivLeak of one evaluation, always against the full-precision retrain control."""
+    path = f"scores.{name}.privleak"
+    if "min_k" not in scores[name]:
+        return {}
+    leak = privleak(scores[name]["min_k"], scores["retrain.full"]["min_k"])
+    if leak is None:
+        return {path: None, f"{path}.low": None, f"{path}.high": None}
+    return {path: leak.value, f"{path}.low": leak.low, f"{path}.high": leak.high}
+
+
+def _recoveries(scores: Mapping[str, Mapping[str, Score]], smallest: float) -> Row:
+    row: Row = {}
+    for metric in RECOVERED:
+        if metric not in scores["unlearned.full"]:
+            continue
+        found: Mapping[str, Estimate | None] = dict.fromkeys(
+            ("delta", "retained_full", "retained_quantized", "recovered_share", "excess")
+        )
+        if "unlearned.quantized" in scores:
+            pairs = {
+                who: Precisions(
+                    **{precision: scores[f"{who}.{precision}"][metric] for precision in PRECISIONS}
+                )
+                for who in WHO
+            }
+            found = vars(recovery(**pairs, smallest_denominator=smallest))
+        for name, estimate in found.items():
+            path = f"recovery.{metric}.{name}"
+            row |= {path: None, f"{path}.low": None, f"{path}.high": None}
+            if estimate is not None:
+                row |= {
+                    path: estimate.value,
+                    f"{path}.low": _finite(estimate.low),
+                    f"{path}.high": _finite(estimate.high),
+                }
+    return row
+
+
+def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
+    """Effective settings, stage keys, seconds and memory."""
+    unlearn = inputs["unlearn"]
+    last = inputs.get("unlearned.quantized", inputs["unlearned.full"])
+    quantizer = last.facts["quantizer"]
+    kernel = quantizer["kernel"] if isinstance(quantizer, Mapping) else None
+    return {
+        "stopped_epoch": unlearn.facts["epochs"],
+        "stopped_because": unlearn.facts["stopped"],
+        "effective.weights": unlearn.facts["weights"],
+        "effective.optimizer": unlearn.facts["optimizer"],
+        "effective.optimizer_state": unlearn.facts["optimizer_state"],
+        "effective.batch": unlearn.facts["batch"],
+        "effective.quantizer": kernel,
+        "effective.quantized_layers": quantizer["num_layers"]
+        if isinstance(quantizer, Mapping)
+        else None,
+        "peak_gb": unlearn.facts["peak_gb"],
+        **{f"stages.{name}": artifact.stage.key for name, artifact in inputs.items()},
+        **{f"seconds.{name}": round(artifact.seconds, 2) for name, artifact in inputs.items()},
+    }
+
+
+def _samples(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Row]:
+    """The first items of each metric that has answers in words, as every model and precision answered them."""
+    for name, found in scores.items():
+        who, precision = name.split(".")
+        for metric, score in found.items():
+            for item in score.items[:_NUM_SAMPLES]:
+                if "answer" in item:
+                    asked = item.get("question", item.get("prompt"))
+                    yield {
+                        "metric": metric,
+                        "who": who,
+                        "precision": precision,
+                        "asked": asked,
+                        "answer": item["answer"],
+                        "true": item["true"],
+                        "score": item["score"],
+                    }
+
+
+def _flat(value: object, path: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for name, inner in value.items():
+            yield from _flat(inner, f"{path}.{name}")
+    else:
+        yield path, value
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+@lru_cache
+def _git_commit() -> str | None:
+    """The commit of the clone that this package runs from; None for an installed copy."""
+    folder = Path(__file__).resolve().parents[2]
+    if not (folder / ".git").exists():
+        return None
+    found = subprocess.run(
+        ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=12"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return found.stdout.strip() or None

@@ -1,0 +1,96 @@
+"""Shows a sweep in the terminal: one row a leaf, in as many tables as the width asks for."""
+
+import os
+from collections.abc import Sequence
+from typing import TextIO
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unlearn_lab.report.blocks import Block, arrange
+from unlearn_lab.report.leaf import Record, text
+from unlearn_lab.report.rows import Row, build_rows, key_headings
+from unlearn_lab.report.verdict import Thresholds
+
+_STYLES = {
+    "comes back": "bold red",
+    "destroyed": "magenta",
+    "not forgotten": "yellow",
+    "forgotten": "green",
+    "stays forgotten": "green",
+    "not judged": "dim",
+}
+_PIPED_WIDTH = 120
+
+
+def open_console(stream: TextIO) -> Console:
+    """A console on `stream`, with colours on a terminal only.
+
+    As wide as the terminal; for a file or pipe as $COLUMNS says, else 120.
+    """
+    if stream.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return Console(file=stream, highlight=False)
+    return Console(file=stream, highlight=False, width=_PIPED_WIDTH)
+
+
+def print_results(console: Console, records: Sequence[Record], thresholds: Thresholds) -> None:
+    """Prints the table of a sweep; nothing but a line when there is no record.
+
+    No number is ever cut: columns that do not fit move to a table below, key columns repeated.
+    """
+    if not records:
+        console.print("No results yet.")
+        return
+    arrow = "->" if console.options.ascii_only else "→"
+    rows = build_rows(records, thresholds)
+    console.print(Text(title(records), style="bold"))
+    for blocks in arrange(rows, key_headings(records), console.width, arrow):
+        console.print(_table(rows, blocks))
+        console.print()
+    console.print(Text(legend(arrow), style="dim"))
+
+
+def title(records: Sequence[Record]) -> str:
+    """Sweep, model and data set where all leaves share them, and the number of leaves."""
+    leaves = "1 leaf" if len(records) == 1 else f"{len(records)} leaves"
+    parts = [_only(records, key) for key in ("sweep", "model", "dataset")]
+    return ", ".join(part for part in (*parts, leaves) if part)
+
+
+def legend(arrow: str) -> str:
+    """What the columns mean, in words."""
+    return (
+        f"Scores: full precision {arrow} quantized, 0-100, PrivLeak in per cent. VerbMem and "
+        "KnowMem: what is left of the forget set; Utility: KnowMem on the retain set. change: "
+        "points that quantization adds. back: 0 % = nothing came back, 100 % = as much as the "
+        'quantized target knows, "-" = undefined. A destroyed model has lost the rest as well, '
+        "so it is not called forgotten, and nothing is said about coming back."
+    )
+
+
+def _table(rows: Sequence[Row], blocks: Sequence[Block]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
+    for block in blocks:
+        for heading in block.headings:
+            table.add_column(heading, no_wrap=True, justify=block.justify)
+    for place, row in enumerate(rows):
+        cells = [Text(cell) for block in blocks for cell in block.cells[place]]
+        if row.verdict is not None and blocks[-1].headings == ("verdict",):
+            cells[-1].stylize(_STYLES[row.verdict])
+        last_control = row.who != "unlearned" and rows[place + 1].who == "unlearned"
+        style = "dim" if row.who != "unlearned" else ""
+        table.add_row(*cells, style=style, end_section=last_control)
+    return table
+
+
+def _only(records: Sequence[Record], key: str) -> str:
+    values = {text(record, key) for record in records}
+    return values.pop() if len(values) == 1 and "-" not in values else ""

@@ -1,0 +1,99 @@
+"""Says what became of a model: destroyed, not forgotten, or forgotten, and for how long."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from unlearn_lab.report.leaf import RECOVERED, Record, is_quantized, score
+
+Verdict = Literal[
+    "destroyed", "not forgotten", "forgotten", "comes back", "stays forgotten", "not judged"
+]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Thresholds:
+    """Where one verdict ends and the next begins; scores are in points of 0-100.
+
+    `destroyed_share`: below this share of the target's utility, in full precision, a model is
+    destroyed. `forgotten_margin`: a memory score more than this many points above the retrain
+    control's is not forgotten. `return_margin`: a quantized memory score at least this many points
+    above both the model's own full-precision score and the quantized retrain control has come back.
+    """
+
+    destroyed_share: float
+    forgotten_margin: float
+    return_margin: float
+
+    def __post_init__(self) -> None:
+        """Refuses what cannot be a share or a margin."""
+        if not 0 <= self.destroyed_share <= 1:
+            raise ValueError(
+                f"report.thresholds.destroyed_share={self.destroyed_share}: a share from 0 to 1"
+            )
+        for name in ("forgotten_margin", "return_margin"):
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"report.thresholds.{name}={getattr(self, name)}: a margin is 0 points or more"
+                )
+
+
+def verdict(record: Record, thresholds: Thresholds) -> Verdict:
+    """What became of the record's unlearned model.
+
+    A destroyed model has lost the forget set with everything else, so it is never called
+    forgotten, and the words about coming back are kept for models that had forgotten. Without the
+    scores that a verdict rests on (VerbMem or KnowMem of the model and of retrain, and the
+    utilities) it is "not judged".
+    """
+    destroyed = _destroyed(record, thresholds)
+    remembered = [_above_retrain(record, metric, "full") for metric in RECOVERED]
+    known = [margin for margin in remembered if margin is not None]
+    if destroyed:
+        return "destroyed"
+    if destroyed is None or not known:
+        return "not judged"
+    if max(known) > thresholds.forgotten_margin:
+        return "not forgotten"
+    if not is_quantized(record):
+        return "forgotten"
+    returns = [_comes_back(record, metric, thresholds) for metric in RECOVERED]
+    if any(returns):
+        return "comes back"
+    return "not judged" if all(answer is None for answer in returns) else "stays forgotten"
+
+
+def forgot(word: Verdict) -> bool:
+    """Whether a verdict says that the full-precision model had forgotten."""
+    return word in ("forgotten", "comes back", "stays forgotten")
+
+
+def returned_metrics(record: Record, thresholds: Thresholds) -> tuple[str, ...]:
+    """The metrics that came back, whatever the full-precision model was."""
+    return tuple(metric for metric in RECOVERED if _comes_back(record, metric, thresholds))
+
+
+def _destroyed(record: Record, thresholds: Thresholds) -> bool | None:
+    own, target = (
+        score(record, "unlearned", "full", "utility"),
+        score(record, "target", "full", "utility"),
+    )
+    return None if own is None or target is None else own < thresholds.destroyed_share * target
+
+
+def _above_retrain(record: Record, metric: str, precision: str) -> float | None:
+    own, retrain = (
+        score(record, "unlearned", precision, metric),
+        score(record, "retrain", precision, metric),
+    )
+    return None if own is None or retrain is None else own - retrain
+
+
+def _comes_back(record: Record, metric: str, thresholds: Thresholds) -> bool | None:
+    full, quantized = (
+        score(record, "unlearned", "full", metric),
+        score(record, "unlearned", "quantized", metric),
+    )
+    retrain = score(record, "retrain", "quantized", metric)
+    if full is None or quantized is None or retrain is None:
+        return None
+    return quantized - max(full, retrain) >= thresholds.return_margin

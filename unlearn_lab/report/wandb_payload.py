@@ -1,0 +1,106 @@
+"""Shapes a record into what Weights & Biases shows: config, summary, curves and tables."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unlearn_lab.report.leaf import CHOICES, Record, nested, number, text
+
+Table = tuple[list[str | int], list[Any]]
+
+_SECRETS = frozenset({"api_key", "token", "hf_token", "password", "secret"})
+_SUMMARISED = ("scores", "recovery", "codes", "items", "seconds")
+_LAYER_FIGURES = ("flip_rate", "moved", "zero_bin", "relative_step", "update_kept")
+_SAMPLE_TEXTS = ("metric", "who", "precision", "asked", "answer", "true")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Content:
+    """All that one W&B run shows."""
+
+    config: dict[str, object]
+    summary: dict[str, object]
+    points: list[tuple[int, dict[str, float]]]
+    layers: Table
+    samples: Table
+
+
+def content_of(
+    record: Record,
+    layers: Mapping[str, Mapping[str, object]],
+    samples: Sequence[Mapping[str, object]],
+    curves: Sequence[Mapping[str, object]],
+) -> Content:
+    """Shapes a record, its side files and its training curves."""
+    return Content(
+        config=config_of(record),
+        summary=summary_of(record),
+        points=curve_points(curves),
+        layers=layer_table(layers),
+        samples=sample_table(samples),
+    )
+
+
+def config_of(record: Record) -> dict[str, object]:
+    """Every resolved setting, nested, with the choices, what really ran and the full run id.
+
+    A setting that is called like a secret is left out.
+    """
+    safe = {key: value for key, value in record.items() if key.split(".")[-1] not in _SECRETS}
+    provenance = {key: record.get(key) for key in ("run_id", "sweep", "version", "git")}
+    return {
+        **nested(safe, "config"),
+        "choices": {key: record.get(key) for key in (*CHOICES, "seed")},
+        "effective": nested(record, "effective"),
+        "stages": nested(record, "stages"),
+        "record": provenance,
+    }
+
+
+def summary_of(record: Record) -> dict[str, object]:
+    """Scores, recovery, codes and costs, nested so that W&B's paths are the record's keys.
+
+    The ends of an interval stand beside their value, as `verbmem_low`; null figures are left out.
+    """
+    known = {
+        key.replace(".low", "_low").replace(".high", "_high"): record[key]
+        for key in record
+        if number(record, key) is not None
+    }
+    groups = {group: nested(known, group) for group in _SUMMARISED}
+    single = {key: record[key] for key in ("stopped_epoch", "peak_gb") if key in known}
+    return {group: tree for group, tree in groups.items() if tree} | single
+
+
+def curve_points(
+    curves: Sequence[Mapping[str, object]],
+) -> list[tuple[int, dict[str, float]]]:
+    """Training curves as (step, figures), sorted; a point without a step counts by its place."""
+    points: list[tuple[int, dict[str, float]]] = []
+    for place, point in enumerate(curves):
+        step = number(point, "step")
+        figures = {
+            f"train/{key}": value
+            for key in point
+            if key != "step" and (value := number(point, key)) is not None
+        }
+        points.append((place if step is None else int(step), figures))
+    return sorted(points, key=lambda point: point[0])
+
+
+def layer_table(layers: Mapping[str, Mapping[str, object]]) -> Table:
+    """Columns and rows of the figures per layer."""
+    rows = [
+        [layer, *(number(figures, figure) for figure in _LAYER_FIGURES)]
+        for layer, figures in layers.items()
+    ]
+    return ["layer", *_LAYER_FIGURES], rows
+
+
+def sample_table(samples: Sequence[Mapping[str, object]]) -> Table:
+    """Columns and rows of the sample answers."""
+    rows = [
+        [*(text(sample, key) for key in _SAMPLE_TEXTS), number(sample, "score")]
+        for sample in samples
+    ]
+    return [*_SAMPLE_TEXTS, "score"], rows

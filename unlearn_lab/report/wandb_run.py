@@ -1,0 +1,134 @@
+"""Writes one W&B run through the real client: opens, fills and finishes it in bounded time."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import wandb
+
+from unlearn_lab.report.leaf import Record, text
+from unlearn_lab.report.wandb_payload import Content
+
+ID_LENGTH = 16
+"""Hex digits of the record's id that name the W&B run; the run's config holds all 64."""
+
+
+class UploadFailedError(Exception):
+    """A complete run could not be uploaded in time; it lies in `folder`."""
+
+    def __init__(self, folder: Path, reason: str) -> None:
+        """Keeps where the run lies beside what went wrong."""
+        super().__init__(reason)
+        self.folder = folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Destination:
+    """Where runs go; `timeout` is in seconds, for the start and for the upload each."""
+
+    home: Path
+    project: str
+    entity: str | None
+    timeout: float
+
+
+def deliver(
+    record: Record,
+    content: Content,
+    destination: Destination,
+    *,
+    mode: Literal["online", "offline"],
+    suffix: str,
+) -> tuple[Path, str]:
+    """Writes the run and returns its local folder and its URL ("" when offline).
+
+    Raises `UploadFailedError` when a complete run did not get through in time, and otherwise what
+    the client raises.
+    """
+    run = _start(record, content, destination, mode, suffix)
+    folder = Path(run.dir).parent
+    try:
+        _fill(run, content)
+    except BaseException:
+        run.finish(exit_code=1)
+        raise
+    try:
+        run.finish()
+    except TimeoutError as error:
+        raise UploadFailedError(folder, str(error)) from error
+    return folder, run.url or ""
+
+
+def quiet_client() -> wandb.Settings:
+    """Starts the client without its console output; its session settings, WANDB_* included."""
+    return wandb.setup(wandb.Settings(silent=True)).settings
+
+
+def _start(
+    record: Record,
+    content: Content,
+    destination: Destination,
+    mode: Literal["online", "offline"],
+    suffix: str,
+) -> wandb.Run:
+    quiet_client()
+    try:
+        return wandb.init(
+            mode=mode,
+            dir=str(destination.home),
+            name=" ".join(text(record, key) for key in ("method", "optimizer", "quant", "seed")),
+            config=content.config,
+            settings=_client_settings(destination.timeout),
+            reinit="create_new",
+            **_identity(record, destination, suffix),
+        )
+    except Exception:
+        # The client's service would go on holding the id: "run ID is in use".
+        wandb.teardown()
+        raise
+
+
+def _identity(record: Record, destination: Destination, suffix: str) -> dict[str, Any]:
+    """What makes a second sending update the first; a W&B sweep agent assigns all of it itself."""
+    if os.environ.get("WANDB_SWEEP_ID"):
+        return {}
+    return {
+        "id": text(record, "run_id")[:ID_LENGTH] + suffix,
+        "resume": "allow",
+        "project": destination.project,
+        "entity": destination.entity,
+        "group": text(record, "sweep"),
+    }
+
+
+def _client_settings(timeout: float) -> wandb.Settings:
+    """Quiet, bounded in time, and without what says nothing about a finished leaf."""
+    return wandb.Settings(
+        silent=True,
+        console="off",
+        init_timeout=timeout,
+        finish_timeout=timeout,
+        finish_timeout_raises=True,
+        use_dot_wandb=False,
+        disable_code=True,
+        disable_git=True,
+        save_code=False,
+        x_disable_stats=True,
+    )
+
+
+def _fill(run: wandb.Run, content: Content) -> None:
+    """Curves, unless an earlier sending brought them; then the tables; the summary counts last."""
+    if not run.resumed:
+        for step, figures in content.points:
+            run.log(figures, step=step)
+    columns, rows = content.layers
+    if rows:
+        table = wandb.Table(columns=columns, data=rows)
+        bars = wandb.plot.bar(table, "layer", "flip_rate", title="code-flip rate by layer")
+        run.log({"layers": table, "code_flips": bars})
+    columns, rows = content.samples
+    if rows:
+        run.log({"samples": wandb.Table(columns=columns, data=rows)})
+    run.summary.update(content.summary)

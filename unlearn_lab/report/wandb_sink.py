@@ -1,0 +1,147 @@
+"""Decides how a leaf reaches Weights & Biases: online, offline or not at all."""
+
+import logging
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import wandb
+
+from unlearn_lab.report.leaf import Record
+from unlearn_lab.report.side_files import read_layers, read_samples
+from unlearn_lab.report.wandb_payload import Content, content_of
+from unlearn_lab.report.wandb_run import Destination, UploadFailedError, deliver, quiet_client
+from unlearn_lab.settings import Wandb
+
+_log = logging.getLogger(__name__)
+
+MODES = ("auto", "online", "offline", "disabled")
+
+_SUFFIXES = ("", "-2", "-3", "-4")
+_DELETED = "previously created and deleted"
+_unreachable: dict[str, str] = {}
+"""Servers that failed in this process, so that the next leaf does not wait for them again."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SinkResult:
+    """What became of a record: `line` tells the person, `path` is the local run folder if any."""
+
+    status: Literal["online", "offline", "disabled", "failed"]
+    line: str
+    path: Path | None
+
+
+def check_settings(settings: Wandb) -> None:
+    """Raises ValueError for a mode or a timeout that cannot be meant."""
+    if settings.mode not in MODES:
+        raise ValueError(f"report.wandb.mode={settings.mode}: use one of {', '.join(MODES)}")
+    if settings.timeout <= 0:
+        raise ValueError(f"report.wandb.timeout={settings.timeout}: use seconds, more than 0")
+
+
+def send(
+    record: Record, home: Path, settings: Wandb, curves: Sequence[Mapping[str, object]]
+) -> SinkResult:
+    """Sends one leaf as one run, named by the first 16 digits of its id; sending again updates it.
+
+    `curves` holds one mapping a step (`step`, `loss`, ...) and may be empty. `auto` is online when
+    an API key is known (environment, netrc, W&B's own settings). Never prompts, and raises nothing
+    that W&B or the network is to blame for: when online fails, the run is written offline below
+    `<home>/wandb`, and the line says so. Waits at most `timeout` seconds for a start and as long
+    for the upload; a server that failed is not tried again by this process.
+    """
+    check_settings(settings)
+    if settings.mode == "disabled":
+        return SinkResult(status="disabled", line="", path=None)
+    content = content_of(record, read_layers(home, record), read_samples(home, record), curves)
+    destination = Destination(
+        home=home, project=settings.project, entity=settings.entity, timeout=settings.timeout
+    )
+    home.mkdir(parents=True, exist_ok=True)
+    result = _attempt(lambda: _send(record, content, destination, settings.mode))
+    if isinstance(result, str):
+        line = f"failed, and no offline run was written either: {result}"
+        return SinkResult(status="failed", line=line, path=None)
+    return result
+
+
+def choose_mode(asked: str) -> tuple[Literal["online", "offline", "disabled"], str]:
+    """The mode to try, and why it is not "online" where one might expect that.
+
+    WANDB_MODE may lower `auto` and `online`. The key is looked up by `wandb.login(prompt=False)`,
+    which neither prompts nor connects.
+    """
+    if asked == "offline":
+        return "offline", ""
+    ambient = quiet_client().mode
+    if ambient == "disabled":
+        return "disabled", "off, because WANDB_MODE=disabled"
+    if ambient in ("offline", "dryrun"):
+        return "offline", f"WANDB_MODE={ambient}"
+    if _server() in _unreachable:
+        return "offline", f"{_unreachable[_server()]} (an earlier leaf)"
+    try:
+        known = wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:
+        return "offline", f"the credentials were refused: {_first_line(error)}"
+    return ("online", "") if known else ("offline", "no API key is known")
+
+
+def _send(record: Record, content: Content, destination: Destination, asked: str) -> SinkResult:
+    mode, why = choose_mode(asked)
+    if mode == "disabled":
+        return SinkResult(status="disabled", line=why, path=None)
+    if mode == "online":
+        result = _attempt(lambda: _send_online(record, content, destination))
+        if isinstance(result, SinkResult):
+            return result
+        why = f"online failed: {result}"
+        _unreachable[_server()] = why
+    folder, _ = deliver(record, content, destination, mode="offline", suffix="")
+    every_run = f"{shlex.quote(str(folder.parent))}/offline-run-*"
+    return _kept(folder, why, every_run)
+
+
+def _send_online(record: Record, content: Content, destination: Destination) -> SinkResult:
+    """Tries one suffix after another while W&B says that a run of that id was deleted."""
+    for suffix in _SUFFIXES:
+        try:
+            folder, url = deliver(record, content, destination, mode="online", suffix=suffix)
+        except UploadFailedError as error:
+            why = f"not everything was taken: {_first_line(error)}"
+            return _kept(error.folder, why, shlex.quote(str(error.folder)))
+        except wandb.Error as error:
+            if _DELETED not in str(error) or suffix == _SUFFIXES[-1]:
+                raise
+            continue
+        note = f" (this run was deleted there, so its id now ends in {suffix})" if suffix else ""
+        return SinkResult(status="online", line=f"sent to {url}{note}", path=folder)
+    raise RuntimeError("no suffix was tried")
+
+
+def _attempt(action: Callable[[], SinkResult]) -> SinkResult | str:
+    """What `action` returns, or in one line what the client raised."""
+    try:
+        return action()
+    # The client raises classes of its own, pydantic's, protobuf's and asyncio's with no common
+    # parent; a finished result is worth more than any of them, and each is told to the person.
+    except Exception as error:  # noqa: BLE001
+        _log.debug("W&B", exc_info=True)
+        return _first_line(error)
+
+
+def _kept(folder: Path, why: str, paths: str) -> SinkResult:
+    reason = f"{why}; " if why else ""
+    line = f"{reason}kept offline, send with: wandb sync {paths}"
+    return SinkResult(status="offline", line=line, path=folder)
+
+
+def _server() -> str:
+    return quiet_client().base_url
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -1,0 +1,68 @@
+"""The typed top level of the configuration: which groups there are, and the settings that reach no stage's key."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+
+@dataclass
+class Runtime:
+    """Where and on what it runs; nothing here may change a result beyond float noise."""
+
+    home: str = MISSING
+    accelerator: str = MISSING
+    devices: int = MISSING
+    threads: int | None = MISSING
+    batch_tokens: int = MISSING
+    progress: bool | None = MISSING
+    checkpoint_seconds: float = MISSING
+    claim_beat: float = MISSING
+    claim_look: float = MISSING
+    claim_silence: float = MISSING
+
+
+@dataclass
+class Wandb:
+    """How results reach Weights & Biases; `mode` is auto, online, offline or disabled."""
+
+    mode: str = MISSING
+    project: str = MISSING
+    entity: str | None = MISSING
+    timeout: float = MISSING
+
+
+@dataclass
+class Thresholds:
+    """Where one verdict of the closing table ends and the next begins (see `report.verdict`)."""
+
+    destroyed_share: float = MISSING
+    forgotten_margin: float = MISSING
+    return_margin: float = MISSING
+
+
+@dataclass
+class Report:
+    """What is shown at the end and what is sent where."""
+
+    sweep: str = MISSING
+    html: bool = MISSING
+    num_samples: int = MISSING
+    wandb: Wandb = field(default_factory=Wandb)
+    thresholds: Thresholds = field(default_factory=Thresholds)
+
+
+@dataclass
+class Settings:
+    """The whole configuration; the groups hold nodes with a `_target_`, checked against its signature by `build`."""
+
+    model: Any = MISSING
+    dataset: Any = MISSING
+    method: Any = MISSING
+    optimizer: Any = MISSING
+    trainer: Any = MISSING
+    quant: Any = MISSING
+    eval: Any = MISSING
+    runtime: Runtime = field(default_factory=Runtime)
+    report: Report = field(default_factory=Report)
+    seed: int = MISSING

@@ -1,0 +1,160 @@
+"""Runs Lightning's Trainer: resumable at epoch ends, quiet, with every step's figures in one file."""
+
+import json
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers.logger import Logger
+from torch.utils.data import DataLoader
+
+from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, Sequences
+from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn.stop import ShouldStop
+
+STEPS = "steps.jsonl"
+CHECKPOINT = "last.ckpt"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long to train: `steps` or `epochs`, exactly one of them; gradients are clipped to the norm `clip_norm`."""
+
+    steps: int | None
+    epochs: int | None
+    clip_norm: float | None
+
+
+class StepLog(Logger):
+    """Appends one JSON line per call of `log_metrics`; a later line of the same step adds to the earlier one."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    @property
+    def name(self) -> str:
+        """Lightning wants one."""
+        return "steps"
+
+    @property
+    def version(self) -> str:
+        """Lightning wants one."""
+        return ""
+
+    def log_hyperparams(self, *args: object, **kwargs: object) -> None:
+        """Hyper-parameters stand in the stage's parameters."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Appends the figures of a step."""
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **metrics}) + "\n")
+
+
+def read_steps(folder: Path) -> list[dict[str, float]]:
+    """One row per step, in order; a step that was repeated after a resume counts once."""
+    path, rows = folder / STEPS, dict[int, dict[str, float]]()
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            row = json.loads(line)
+            rows[row["step"]] = rows.get(row["step"], {}) | row
+    return [rows[step] for step in sorted(rows)]
+
+
+class _EpochEnd(Callback):
+    """Asks the stop rule, keeps a checkpoint to resume from, and makes the epoch's randomness a function of the seed."""
+
+    def __init__(self, folder: Path, should_stop: ShouldStop, every_seconds: float, seed: int) -> None:
+        self._path = folder / CHECKPOINT
+        self._should_stop = should_stop
+        self._every = every_seconds
+        self._seed = seed
+        self._saved = time.monotonic()
+        self.reason: str | None = None
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Seeds dropout and the like."""
+        torch.manual_seed((self._seed << 20) + trainer.current_epoch)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Decides whether this was the last epoch."""
+        self.reason = self._should_stop(trainer.current_epoch + 1)
+        if self.reason is not None:
+            trainer.should_stop = True
+        elif time.monotonic() - self._saved > self._every:
+            fresh = self._path.with_suffix(".new")
+            trainer.save_checkpoint(fresh)
+            fresh.rename(self._path)
+            self._saved = time.monotonic()
+
+
+def fit(
+    module: LightningModule,
+    splits: Mapping[str, Sequences],
+    *,
+    pad_id: int,
+    batch_size: int,
+    seed: int,
+    budget: Budget,
+    should_stop: ShouldStop,
+    work: Path,
+    runtime: Runtime,
+) -> dict[str, object]:
+    """Trains `module` in place and returns what ran: epochs, steps, why it stopped.
+
+    `splits` are sequences by role; the first is passed over once an epoch. A checkpoint left in `work` is resumed from.
+    """
+    texts = PairedTexts(splits)
+    if batch_size > len(texts):
+        role = next(iter(splits))
+        raise ValueError(f"trainer batch_size={batch_size}: the {role} split has only {len(texts)} sequences")
+    order = PairedOrder([len(sequences) for sequences in splits.values()], seed)
+    loader = DataLoader(texts, batch_size=batch_size, sampler=order, collate_fn=Collate(pad_id))
+    end = _EpochEnd(work, should_stop, runtime.checkpoint_seconds, seed)
+    checkpoint = work / CHECKPOINT
+    trainer = _trainer(end, budget, work, runtime)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+        trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+    checkpoint.unlink(missing_ok=True)
+    return {
+        "epochs": trainer.current_epoch,
+        "steps": trainer.global_step,
+        "stopped": end.reason or "end of the budget",
+        "batch": batch_size,
+        "optimizer": type(trainer.optimizers[0]).__name__,
+        "optimizer_state": _state_dtypes(trainer.optimizers[0]),
+    }
+
+
+def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:
+    """The dtypes in which the optimizer keeps its per-weight state, as it really is."""
+    states = [value for state in optimizer.state.values() for value in state.values()]
+    found = {str(s.dtype).removeprefix("torch.") for s in states if isinstance(s, torch.Tensor) and s.dim() > 0}
+    return "+".join(sorted(found)) or "none"
+
+
+def _trainer(end: _EpochEnd, budget: Budget, work: Path, runtime: Runtime) -> Trainer:
+    verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.ERROR)
+    bar = [TQDMProgressBar(refresh_rate=10)] if runtime.progress else []
+    return Trainer(
+        accelerator=runtime.accelerator,
+        devices=runtime.devices,
+        max_steps=budget.steps or -1,
+        max_epochs=budget.epochs or -1,
+        gradient_clip_val=budget.clip_norm,
+        logger=StepLog(work / STEPS),
+        callbacks=[end, *bar],
+        enable_progress_bar=bool(runtime.progress),
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+    )

@@ -1,0 +1,166 @@
+"""Runs the model for the objectives, beside what the reference (the target before training) said, computed once."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from unlearn_lab.data.batch import Sequences, Tokens, pad
+from unlearn_lab.models.causal_lm import Head, by_chunks, hidden_states, labels, predicted
+from unlearn_lab.unlearn.likelihood import sequence_sum, token_kl, token_log_likelihood
+
+
+class Reference:
+    """The target's answers on whole splits, kept instead of a second copy of the model.
+
+    Holds a sequence log-likelihood (float32) per text of the splits `likelihood_of`, and last hidden states (the model's dtype, on
+    the CPU) per text of the splits `distribution_of`, with the target's head; the head is copied only where it will be trained.
+    """
+
+    def __init__(self, model: PreTrainedModel, *, head_is_trained: bool) -> None:
+        self._model = model
+        self._likelihoods: dict[str, Tensor] = {}
+        self._hidden: dict[str, list[Tensor]] = {}
+        self.head = Head(model)
+        if head_is_trained:
+            self.head.linear = copy.deepcopy(self.head.linear).requires_grad_(False)
+
+    @torch.no_grad()
+    def remember(self, role: str, sequences: Sequences, pad_id: int, *, batch_size: int, distribution: bool) -> None:
+        """One pass of the untrained model over a split."""
+        likelihoods: list[Tensor] = []
+        kept: list[Tensor] = []
+        for start in range(0, len(sequences), batch_size):
+            index = range(start, min(start + batch_size, len(sequences)))
+            tokens = _to(pad([sequences[i] for i in index], index, pad_id), self._model.device)
+            policy = PolicyPrediction(self._model, tokens, None)
+            if distribution:
+                kept += policy.hidden.cpu().split(predicted(tokens).sum(1).tolist())
+            else:
+                likelihoods.append(policy.sequence_log_likelihood.float())
+        if distribution:
+            self._hidden[role] = kept
+        else:
+            self._likelihoods[role] = torch.cat(likelihoods)
+
+    def log_likelihood(self, role: str, tokens: Tokens) -> Float[Tensor, " batch"]:
+        """The sequence log-likelihoods of the batch's texts."""
+        return self._likelihoods[role].to(tokens.ids.device)[tokens.index]
+
+    def hidden(self, role: str, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
+        """The last hidden states at the predicting positions of the batch's texts, in row-major order."""
+        return torch.cat([self._hidden[role][i] for i in tokens.index.tolist()]).to(tokens.ids.device)
+
+
+class PolicyPrediction:
+    """The model's view of a batch; whatever is asked for is computed once, from one pass through the blocks."""
+
+    def __init__(self, model: PreTrainedModel, tokens: Tokens, reference: Reference | None) -> None:
+        self._model = model
+        self._tokens = tokens
+        self._reference = reference
+        self._head = Head(model)
+
+    @cached_property
+    def hidden(self) -> Float[Tensor, "tokens hidden"]:
+        """Last hidden states at the predicting positions."""
+        return hidden_states(self._model, self._tokens)
+
+    @cached_property
+    def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
+        """log p of every predicted token, in nats."""
+        return self._scored[0]
+
+    @cached_property
+    def sequence_log_likelihood(self) -> Float[Tensor, " batch"]:
+        """Each sequence's sum of token log-likelihoods, in nats."""
+        return sequence_sum(self.token_log_likelihood, predicted(self._tokens))
+
+    @cached_property
+    def token_kl_from_reference(self) -> Float[Tensor, " tokens"]:
+        """KL(reference || policy) of every predicted token, in nats; the batch must be of the retain split."""
+        return self._compared[0]
+
+    @property
+    def accuracy(self) -> float:
+        """Share of predicted tokens whose most likely token is the right one."""
+        known = self._compared if "_compared" in self.__dict__ else self._scored
+        return known[1].float().mean().item()
+
+    @cached_property
+    def _scored(self) -> tuple[Tensor, ...]:
+        def score(hidden: Tensor, label: Tensor) -> tuple[Tensor, ...]:
+            logits = self._head(hidden)
+            return token_log_likelihood(logits, label), logits.argmax(-1) == label
+
+        return by_chunks(score, [self.hidden, labels(self._tokens)], self._model.config.vocab_size)
+
+    @cached_property
+    def _compared(self) -> tuple[Tensor, ...]:
+        reference = self._reference
+        if reference is None:
+            raise ValueError("no reference was remembered: the objective must name the split in distribution_of")
+
+        def compare(hidden: Tensor, before: Tensor, label: Tensor) -> tuple[Tensor, ...]:
+            logits = self._head(hidden)
+            return token_kl(reference.head(before), logits), logits.argmax(-1) == label
+
+        before = reference.hidden("retain", self._tokens)
+        return by_chunks(compare, [self.hidden, before, labels(self._tokens)], self._model.config.vocab_size)
+
+
+class ModelForward:
+    """The `Forward` of one training step; remembers its predictions so that accuracies can be logged."""
+
+    def __init__(self, model: PreTrainedModel, reference: Reference | None) -> None:
+        self._model = model
+        self._reference = reference
+        self._predictions: list[tuple[Tokens, PolicyPrediction]] = []
+
+    def policy(self, tokens: Tokens) -> PolicyPrediction:
+        """The trained model's prediction."""
+        prediction = PolicyPrediction(self._model, tokens, self._reference)
+        self._predictions.append((tokens, prediction))
+        return prediction
+
+    def reference_log_likelihood(self, tokens: Tokens) -> Float[Tensor, " batch"]:
+        """The target's sequence log-likelihoods of a forget batch."""
+        if self._reference is None:
+            raise ValueError("no reference was remembered: the objective must name the split in likelihood_of")
+        return self._reference.log_likelihood("forget", tokens)
+
+    def accuracies(self, batch: Mapping[str, Tokens]) -> dict[str, float]:
+        """Token accuracy (0..1) by role, of the roles that the objective ran the model on."""
+        return {
+            f"{role}_accuracy": prediction.accuracy
+            for role, tokens in batch.items()
+            for seen, prediction in self._predictions
+            if seen is tokens
+        }
+
+
+def remember_reference(
+    model: PreTrainedModel,
+    splits: Mapping[str, Sequences],
+    pad_id: int,
+    *,
+    likelihood_of: Sequence[str],
+    distribution_of: Sequence[str],
+    batch_size: int,
+    head_is_trained: bool,
+) -> Reference | None:
+    """The target's answers on the splits that the objective compares with, or None where it compares with none."""
+    if not likelihood_of and not distribution_of:
+        return None
+    reference = Reference(model, head_is_trained=head_is_trained)
+    for role in (*likelihood_of, *distribution_of):
+        reference.remember(role, splits[role], pad_id, batch_size=batch_size, distribution=role in distribution_of)
+    return reference
+
+
+def _to(tokens: Tokens, device: torch.device) -> Tokens:
+    return Tokens(*(tensor.to(device) for tensor in tokens))

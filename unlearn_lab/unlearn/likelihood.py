@@ -1,0 +1,49 @@
+"""The mathematics of the objectives: pure functions on logits and log-probabilities."""
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+
+
+def token_log_likelihood(
+    logits: Float[Tensor, "tokens vocabulary"], labels: Int[Tensor, " tokens"]
+) -> Float[Tensor, " tokens"]:
+    """log p(label) of each token, in nats, in float32 (float64 for float64 logits)."""
+    logits = _wide(logits)
+    return logits.gather(-1, labels[:, None]).squeeze(-1) - torch.logsumexp(logits, dim=-1)
+
+
+def token_kl(
+    reference: Float[Tensor, "tokens vocabulary"], policy: Float[Tensor, "tokens vocabulary"]
+) -> Float[Tensor, " tokens"]:
+    """KL(reference || policy) of each token's distribution, in nats, from the logits of both.
+
+    MUSE's reference code feeds raw logits to `kl_div`, which is no divergence; SURE's sums over tokens instead of averaging.
+    """
+    reference_log = torch.log_softmax(_wide(reference), dim=-1)
+    policy_log = torch.log_softmax(_wide(policy), dim=-1)
+    return (reference_log.exp() * (reference_log - policy_log)).sum(-1)
+
+
+def sequence_sum(
+    values: Float[Tensor, " tokens"], predicted: Bool[Tensor, "batch positions"]
+) -> Float[Tensor, " batch"]:
+    """Sums per-token values, given in row-major order of the `predicted` positions, over each sequence."""
+    spread = values.new_zeros(predicted.shape)
+    return spread.masked_scatter(predicted, values).sum(-1)
+
+
+def npo_loss(
+    policy: Float[Tensor, " batch"], reference: Float[Tensor, " batch"], beta: float
+) -> Float[Tensor, ""]:
+    """Negative preference optimisation, -(2/beta) mean_i log sigmoid(-beta (log pi(y_i) - log pi_ref(y_i))).
+
+    Both arguments are *sequence* sums of token log-probabilities (Zhang et al., arXiv 2404.05868, Eq. 3). MUSE's reference code
+    uses raw logits, element by element, instead.
+    """
+    return -(2.0 / beta) * logsigmoid(-beta * (policy - reference)).mean()
+
+
+def _wide(logits: Tensor) -> Tensor:
+    return logits if logits.dtype == torch.float64 else logits.float()

@@ -1,0 +1,93 @@
+"""The one LightningModule: any objective, any torch optimizer, any schedule."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from unlearn_lab.data.batch import Tokens
+from unlearn_lab.unlearn.forward import ModelForward, Reference
+from unlearn_lab.unlearn.objective import Objective
+
+OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
+Schedule = Callable[[int], float]
+
+
+class Diverged(ValueError):
+    """A loss or a gradient became NaN or infinite; the message gives the step, the term and the last good values."""
+
+
+class UnlearnModule(LightningModule):
+    """Minimises an objective over the parameters that require gradients.
+
+    Logs, per step: every loss term, the total, the gradient norm before clipping and the token accuracy of each role.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        objective: Objective,
+        reference: Reference | None,
+        optimizer: OptimizerFactory,
+        schedule: Schedule | None,
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._objective = objective
+        self._reference = reference
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._last_good: dict[str, float] = {}
+
+    def training_step(self, batch: Mapping[str, Tokens], batch_index: int) -> Tensor:
+        """The objective's total on one batch."""
+        forward = ModelForward(self.model, self._reference)
+        terms = self._objective(forward, batch)
+        values = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {"loss": terms.total.item()}
+        self._require_finite(values)
+        self._last_good = values
+        self.log("loss", values["loss"], prog_bar=True)
+        self._send(values | forward.accuracies(batch))
+        return terms.total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measures the gradient before it is clipped."""
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients).item()
+        self._require_finite({"gradient_norm": norm})
+        self._send({"gradient_norm": norm})
+
+    def configure_optimizers(self) -> object:
+        """The optimizer over the trainable parameters, with the schedule as a factor on its learning rate per step."""
+        optimizer = self._optimizer([p for p in self.model.parameters() if p.requires_grad])
+        if self._schedule is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"}}
+
+    def _send(self, values: Mapping[str, float]) -> None:
+        if self.logger is not None:
+            self.logger.log_metrics(dict(values), step=self.global_step)
+
+    def _require_finite(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                good = ", ".join(f"{key}={number:.4g}" for key, number in self._last_good.items()) or "none"
+                raise Diverged(
+                    f"{name} became {value} at step {self.global_step}; last good values: {good}. "
+                    "Lower the learning rate (trainer.lr), or raise the retain weight"
+                )
+
+
+def cosine_with_warmup(num_steps: int, warmup_steps: int, floor: float) -> Schedule:
+    """Factor on the learning rate: linear warm-up, then a half cosine from 1 down to `floor`."""
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / max(1, warmup_steps))
+        return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps))))
+
+    return factor

@@ -1,0 +1,137 @@
+"""What an objective is: a function from the model's predictions on a batch to named loss terms."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Protocol, runtime_checkable
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unlearn_lab.data.batch import Batch, Tokens
+
+
+@dataclass(frozen=True)
+class LossTerms:
+    """The loss to minimise and the terms that it is made of, unweighted, by name."""
+
+    total: Float[Tensor, ""]
+    parts: Mapping[str, Float[Tensor, ""]]
+
+
+class Prediction(Protocol):
+    """A model's view of a batch of sequences."""
+
+    @property
+    def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
+        """log p of every predicted token, in row-major order."""
+        ...
+
+    @property
+    def sequence_log_likelihood(self) -> Float[Tensor, " batch"]:
+        """The sum of a sequence's token log-likelihoods."""
+        ...
+
+
+class Policy(Prediction, Protocol):
+    """The model being trained."""
+
+    @property
+    def token_kl_from_reference(self) -> Float[Tensor, " tokens"]:
+        """KL(reference || policy) of every predicted token."""
+        ...
+
+
+class Forward(Protocol):
+    """Runs the models on a batch, lazily; the reference (the target, before training) never takes gradients."""
+
+    def policy(self, tokens: Tokens) -> Policy: ...
+
+    def reference_log_likelihood(self, tokens: Tokens) -> Float[Tensor, " batch"]:
+        """The reference's sequence log-likelihoods."""
+        ...
+
+
+@runtime_checkable
+class ForgetTerm(Protocol):
+    """A loss whose minimum is reached by forgetting the batch; `needs_likelihood`: the reference's is compared with."""
+
+    needs_likelihood: ClassVar[bool]
+
+    def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]: ...
+
+
+@runtime_checkable
+class RetainTerm(Protocol):
+    """A weighted loss that keeps the rest of the model's knowledge; `needs_distribution`: the reference's is compared with."""
+
+    needs_distribution: ClassVar[bool]
+
+    @property
+    def weight(self) -> float: ...
+
+    def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]: ...
+
+
+@runtime_checkable
+class Objective(Protocol):
+    """A loss over a batch that holds the splits `roles`; an epoch is one pass over the first of them.
+
+    `likelihood_of` and `distribution_of` name the splits on which the reference's sequence log-likelihoods, or its whole token
+    distributions, are compared with.
+    """
+
+    @property
+    def roles(self) -> tuple[str, ...]: ...
+
+    @property
+    def likelihood_of(self) -> tuple[str, ...]: ...
+
+    @property
+    def distribution_of(self) -> tuple[str, ...]: ...
+
+    def __call__(self, forward: Forward, batch: Batch) -> LossTerms: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Unlearning:
+    """min E_forget[L_forget] + weight * E_retain[L_retain] (Zhang et al., arXiv 2410.16454, Eq. 1)."""
+
+    forget: ForgetTerm
+    retain: RetainTerm | None
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The forget split, and the retain split where there is a term for it."""
+        return ("forget",) if self.retain is None else ("forget", "retain")
+
+    @property
+    def likelihood_of(self) -> tuple[str, ...]:
+        """The forget split for a preference term."""
+        return ("forget",) if self.forget.needs_likelihood else ()
+
+    @property
+    def distribution_of(self) -> tuple[str, ...]:
+        """The retain split for a KL term."""
+        return ("retain",) if self.retain is not None and self.retain.needs_distribution else ()
+
+    def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
+        """Both terms, and their weighted sum."""
+        forget = self.forget(forward, batch["forget"])
+        if self.retain is None:
+            return LossTerms(forget, {"forget": forget})
+        retain = self.retain(forward, batch["retain"])
+        return LossTerms(forget + self.retain.weight * retain, {"forget": forget, "retain": retain})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learning:
+    """Ordinary fine-tuning: the token-mean negative log-likelihood of the split `learn`."""
+
+    roles: ClassVar[tuple[str, ...]] = ("learn",)
+    likelihood_of: ClassVar[tuple[str, ...]] = ()
+    distribution_of: ClassVar[tuple[str, ...]] = ()
+
+    def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
+        """The loss, under the name `learn`."""
+        loss = -forward.policy(batch["learn"]).token_log_likelihood.mean()
+        return LossTerms(loss, {"learn": loss})

@@ -1,0 +1,41 @@
+"""When unlearning ends: after a fixed number of epochs, or when a rule says so."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.settings import Runtime
+
+ShouldStop = Callable[[int], str | None]
+"""Asked after each epoch (counted from 1); a reason ends the training."""
+
+
+@runtime_checkable
+class StopRule(Protocol):
+    """Decides after each epoch whether training ends; `inputs` holds the stages `corpus` and `retrain_scores`."""
+
+    def watch(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        inputs: Mapping[str, Artifact],
+        runtime: Runtime,
+    ) -> ShouldStop: ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class FixedEpochs:
+    """Never stops early."""
+
+    def watch(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        inputs: Mapping[str, Artifact],
+        runtime: Runtime,
+    ) -> ShouldStop:
+        """A rule that is always content."""
+        return lambda epoch: None

@@ -1,0 +1,176 @@
+"""The training stages: the target, the retrain control and the unlearned model, all by the same code."""
+
+import functools
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from unlearn_lab.build import build as make
+from unlearn_lab.build import build_partial
+from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.tokenise import encode
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.linears import block_linears
+from unlearn_lab.models.load import load_model, load_tokenizer
+from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn.fit import Budget, fit
+from unlearn_lab.unlearn.forward import remember_reference
+from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
+from unlearn_lab.unlearn.objective import Learning, Objective
+from unlearn_lab.unlearn.stop import FixedEpochs, StopRule
+
+Weights = Literal["fp32", "bf16"]
+Trainable = Literal["all", "block_linears"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning:
+    """How the target and the retrain control are trained: the same number of optimizer steps for both.
+
+    AdamW with linear warm-up and a cosine to `floor` x lr; `batch_size` in texts, `max_length` in tokens.
+    """
+
+    weights: Weights
+    steps: int
+    batch_size: int
+    max_length: int
+    lr: float
+    betas: tuple[float, float]
+    weight_decay: float
+    clip_norm: float | None
+    warmup_steps: int
+    floor: float
+
+    def __post_init__(self) -> None:
+        _require_positive(self, ("steps", "batch_size", "max_length", "lr"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class UnlearningTraining:
+    """How unlearning is trained: constant learning rate, one pass over the forget set an epoch.
+
+    `weights` is the dtype in which weights are held and updated: `bf16` is pure bfloat16 as in the reference code, where most
+    weights cannot move at small lr. `trainable` says which parameters take part; `batch_size` counts forget texts, each paired
+    with a retain text.
+    """
+
+    weights: Weights
+    epochs: int
+    batch_size: int
+    max_length: int
+    clip_norm: float | None
+    trainable: Trainable
+    stop: StopRule
+
+    def __post_init__(self) -> None:
+        _require_positive(self, ("epochs", "batch_size", "max_length"))
+
+
+def build_finetuned(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the target (`learn: [forget, retain]`) or the retrain control (`learn: [retain]`) from the base model."""
+    settings = make(params["finetune"], FineTuning, "trainer.finetune")
+    model, tokenizer = _start(inputs["base"].path, settings.weights, work)
+    corpus = read_corpus(inputs["corpus"])
+    texts = [text for split in params["learn"] for text in getattr(corpus, split)]
+    optimizer = functools.partial(
+        torch.optim.AdamW, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+    )
+    schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
+    facts = fit(
+        UnlearnModule(model, Learning(), None, optimizer, schedule),
+        {"learn": encode(texts, tokenizer, settings.max_length)},
+        pad_id=tokenizer.pad_token_id,
+        batch_size=settings.batch_size,
+        seed=params["seed"],
+        budget=Budget(steps=settings.steps, epochs=None, clip_norm=settings.clip_norm),
+        should_stop=FixedEpochs().watch(model, tokenizer, inputs, runtime),
+        work=work,
+        runtime=runtime,
+    )
+    return _finish(model, work, facts, settings.weights)
+
+
+def build_unlearned(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the unlearned model from the target."""
+    settings = make(params["trainer"], UnlearningTraining, "trainer")
+    objective = make(params["method"], Objective, "method")
+    model, tokenizer = _start(inputs["target"].path, settings.weights, work)
+    head_is_trained = _choose_trainable(model, settings.trainable)
+    corpus = read_corpus(inputs["corpus"])
+    splits = {role: encode(getattr(corpus, role), tokenizer, settings.max_length) for role in objective.roles}
+    reference = remember_reference(
+        model,
+        splits,
+        tokenizer.pad_token_id,
+        likelihood_of=objective.likelihood_of,
+        distribution_of=objective.distribution_of,
+        batch_size=settings.batch_size,
+        head_is_trained=head_is_trained,
+    )
+    facts = fit(
+        UnlearnModule(model, objective, reference, build_partial(params["optimizer"], "optimizer", given=("params",)), None),
+        splits,
+        pad_id=tokenizer.pad_token_id,
+        batch_size=settings.batch_size,
+        seed=params["seed"],
+        budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
+        should_stop=settings.stop.watch(model, tokenizer, inputs, runtime),
+        work=work,
+        runtime=runtime,
+    )
+    return _finish(model, work, facts, settings.weights)
+
+
+def _start(folder: Path, weights: Weights, work: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model to train and its tokenizer, which is put into the work folder so that the artifact is complete."""
+    tokenizer = load_tokenizer(folder)
+    tokenizer.save_pretrained(work)
+    return load_model(folder, weights).train(), tokenizer
+
+
+def _choose_trainable(model: PreTrainedModel, trainable: Trainable) -> bool:
+    """Freezes what does not take part; returns whether the head is trained."""
+    if trainable == "block_linears":
+        model.requires_grad_(False)
+        for linear in block_linears(model).values():
+            linear.weight.requires_grad_(True)
+    return model.get_output_embeddings().weight.requires_grad
+
+
+def _finish(model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: Weights) -> dict[str, object]:
+    """Saves the trained model after checking its weights."""
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(f"{name} holds NaN or infinite weights after training; lower the learning rate")
+    model.save_pretrained(work)
+    parameters = list(model.parameters())
+    return {
+        **facts,
+        "weights": weights,
+        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
+        "parameters": sum(p.numel() for p in parameters),
+        "peak_gb": round(_peak_bytes(model.device) / 1e9, 3),
+    }
+
+
+def _peak_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
+
+
+def _require_positive(settings: object, names: Sequence[str]) -> None:
+    for name in names:
+        if getattr(settings, name) <= 0:
+            raise ValueError(f"{name}={getattr(settings, name)}: must be above 0")
