@@ -6,6 +6,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar, get_type_hints
 
 from beartype.door import is_bearable
@@ -18,13 +19,17 @@ _ALLOWED = ("unlearn_lab", "torch.optim")
 
 
 class Refused(ValueError):
-    """The request cannot be carried out as asked; the message is one line: config path, value, what is allowed."""
+    """The request cannot be carried out as asked.
+
+    The message is one line: configuration path, value, what is allowed.
+    """
 
 
 def build(node: Node, expected: type[Built], path: str) -> Built:
     """The object that `node` describes; `path` is its place in the configuration, for messages.
 
-    Raises `Refused` for a target outside the allowed packages, unknown, missing or mistyped fields, and impossible values.
+    Raises `Refused` for a target outside the allowed packages, unknown, missing or mistyped fields,
+    and impossible values.
     """
     check(node, path)
     made = _make(node, path)
@@ -33,24 +38,34 @@ def build(node: Node, expected: type[Built], path: str) -> Built:
     return made
 
 
+def build_partial(node: Node, path: str, *, given: tuple[str, ...]) -> Callable[..., Any]:
+    """A callable that still wants the arguments `given` (a torch optimizer wants `params`)."""
+    check(node, path, given=given)
+    return partial(_target(node), **_arguments(node, path))
+
+
 def _make(node: Node, path: str) -> object:
-    """Builds the inner nodes first, so that a message names the innermost place."""
-    inner = {
-        name: _make(value, f"{path}.{name}")
-        for name, value in node.items()
-        if isinstance(value, Mapping) and "_target_" in value
-    }
-    plain = {name: value for name, value in node.items() if name not in inner}
+    arguments = _arguments(node, path)
     try:
-        return instantiate(plain, _partial_=True, _convert_="all")(**inner)
+        return _target(node)(**arguments)
     except ValueError as error:
         raise Refused(_placed(error, path)) from error
 
 
-def build_partial(node: Node, path: str, *, given: tuple[str, ...]) -> Callable[..., Any]:
-    """A callable that still wants the arguments `given` (a torch optimizer wants `params`)."""
-    check(node, path, given=given)
-    return instantiate(node, _partial_=True, _convert_="all")
+def _target(node: Node) -> Callable[..., Any]:
+    return instantiate({"_target_": node["_target_"]}, _partial_=True)
+
+
+def _arguments(node: Node, path: str) -> dict[str, object]:
+    """The node's values, inner nodes built first so that a message names the innermost place."""
+    hints = _fields(locate(str(node["_target_"]), path))
+    return {
+        name: _make(value, f"{path}.{name}")
+        if isinstance(value, Mapping) and "_target_" in value
+        else _as_wanted(value, hints[name])
+        for name, value in node.items()
+        if name != "_target_"
+    }
 
 
 def check(node: object, path: str, *, given: tuple[str, ...] = ()) -> None:
@@ -63,15 +78,25 @@ def check(node: object, path: str, *, given: tuple[str, ...] = ()) -> None:
         if name == "_target_":
             continue
         if name not in allowed:
-            raise Refused(f"{path}.{name}: unknown option of {target.__name__}{_nearest(name, allowed)}")
+            raise Refused(
+                f"{path}.{name}: unknown option of {target.__name__}{_nearest(name, allowed)}"
+            )
         _check_value(value, allowed[name], f"{path}.{name}")
-    missing = [name for name, hint in allowed.items() if name not in node and name not in given and hint.required]
+    missing = [
+        name
+        for name, hint in allowed.items()
+        if name not in node and name not in given and hint.required
+    ]
     if missing:
         raise Refused(f"{path}.{missing[0]}: missing; {target.__name__} needs {', '.join(missing)}")
 
 
 def locate(name: str, path: str) -> Callable[..., Any]:
-    """The class or function called `name`, which must be defined in an allowed package itself, not merely reachable there."""
+    """The class or function called `name`.
+
+    It must be defined in an allowed package itself, not merely be reachable there. Raises `Refused`
+    otherwise.
+    """
     module, _, attribute = name.replace(":", ".").rpartition(".")
     if not name.startswith(tuple(f"{package}." for package in _ALLOWED)):
         raise Refused(f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated")
@@ -80,20 +105,25 @@ def locate(name: str, path: str) -> Callable[..., Any]:
     except (ImportError, AttributeError) as error:
         raise Refused(f"{path}._target_={name}: {error}") from error
     home = str(getattr(found, "__module__", ""))
-    if not callable(found) or home.split(".")[0] != "unlearn_lab" and not home.startswith("torch.optim"):
-        raise Refused(f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated, this is {home}")
+    if not callable(found) or (
+        home.split(".")[0] != "unlearn_lab" and not home.startswith("torch.optim")
+    ):
+        raise Refused(
+            f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated, "
+            f"this is {home}"
+        )
     return found
 
 
 @dataclasses.dataclass(frozen=True)
 class _Field:
-    hint: object
+    hint: Any
     required: bool
 
 
 def _fields(target: Callable[..., Any]) -> dict[str, _Field]:
-    hints = get_type_hints(target) if dataclasses.is_dataclass(target) else {}
     parameters = inspect.signature(target).parameters.values()
+    hints = get_type_hints(target) if dataclasses.is_dataclass(target) else {}
     return {
         p.name: _Field(hints.get(p.name, Any), p.default is inspect.Parameter.empty)
         for p in parameters
@@ -114,14 +144,23 @@ def _check_value(value: object, field: _Field, path: str) -> None:
         raise Refused(f"{path}={value!r}: must be {_spell(field.hint)}")
 
 
-def _fits(value: object, hint: object) -> bool:
-    if isinstance(value, bool) and not is_bearable(True, hint):  # bool is an int to Python, never to a user
-        return False
-    if isinstance(value, bool):
-        return hint is Any or "bool" in str(hint)
+def _fits(value: object, hint: Any) -> bool:
+    if isinstance(value, bool):  # bool is an int to Python, never to a user
+        return is_bearable(value, hint) and (hint is Any or "bool" in str(hint))
     if isinstance(value, int) and is_bearable(float(value), hint):
         return True
-    return is_bearable(tuple(value) if isinstance(value, list) else value, hint) or is_bearable(value, hint)
+    return is_bearable(tuple(value) if isinstance(value, list) else value, hint) or is_bearable(
+        value, hint
+    )
+
+
+def _as_wanted(value: object, field: _Field) -> object:
+    """YAML's 1 as 1.0 where a float is wanted, and its lists as tuples where those are."""
+    if is_bearable(value, field.hint):
+        return value
+    if isinstance(value, list):
+        return tuple(value)
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def _is_plain(value: object) -> bool:
@@ -129,12 +168,16 @@ def _is_plain(value: object) -> bool:
 
 
 def _spell(hint: object) -> str:
-    return getattr(hint, "__name__", None) if isinstance(hint, type) else str(hint).replace("typing.", "")
+    return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 
 def _nearest(name: str, known: Mapping[str, object]) -> str:
     close = difflib.get_close_matches(name, known, n=1)
-    return f"; did you mean {close[0]}? It has {', '.join(known)}" if close else f"; it has {', '.join(known)}"
+    return (
+        f"; did you mean {close[0]}? It has {', '.join(known)}"
+        if close
+        else f"; it has {', '.join(known)}"
+    )
 
 
 def _placed(error: ValueError, path: str) -> str:

@@ -15,13 +15,17 @@ from unlearn_lab.settings import Settings
 
 
 def main() -> None:
-    """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (the request was refused)."""
+    """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
     sys.path.append(str(plugin_dir()))
     ConfigStore.instance().store(name="settings", node=Settings)
-    OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{data_dir('sweeps')}", replace=True)
+    OmegaConf.register_new_resolver(
+        "unlearn_lab.sweeps", lambda: f"file://{data_dir('sweeps')}", replace=True
+    )
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     try:
-        hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(task)()
+        hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
+            task
+        )()
     except Finished:
         raise
     except SystemExit as stop:
@@ -31,7 +35,7 @@ def main() -> None:
 
 
 def task(config: DictConfig) -> object:
-    """One job, in whichever process the launcher starts it; a single run also closes with the table."""
+    """One job, in whichever process the launcher starts it; a single run also shows the table."""
     from unlearn_lab.build import Refused
     from unlearn_lab.job import request, run
     from unlearn_lab.report.ending import close
@@ -50,4 +54,7 @@ def task(config: DictConfig) -> object:
 def _presets() -> str:
     root = data_dir("sweeps")
     groups = sorted(folder for folder in root.iterdir() if folder.is_dir())
-    return "\n".join(f"{group.name}: {', '.join(sorted(p.stem for p in group.glob('*.yaml')))}" for group in groups)
+    return "\n".join(
+        f"{group.name}: {', '.join(sorted(p.stem for p in group.glob('*.yaml')))}"
+        for group in groups
+    )

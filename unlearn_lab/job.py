@@ -31,7 +31,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Request:
-    """A job as asked for: plain values, the typed settings, the choice made in each group and its graph."""
+    """A job as asked for: plain values, typed settings, the choice in each group, its graph."""
 
     config: Mapping[str, Any]
     runtime: Runtime
@@ -42,7 +42,9 @@ class Request:
     @property
     def label(self) -> str:
         """What tells this job from the others, in words."""
-        names = [self.choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")]
+        names = [
+            self.choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")
+        ]
         return " ".join([*names, f"seed={self.config['seed']}"])
 
 
@@ -65,7 +67,9 @@ class _Progress:
             self.reused[stage.key] = artifact
             _log.debug("%s reused", place)
 
-    def outcome(self, label: str, *, record: Mapping[str, Any] | None, failure: str | None, hint: str) -> Outcome:
+    def outcome(
+        self, label: str, *, record: Mapping[str, Any] | None, failure: str | None, hint: str
+    ) -> Outcome:
         return Outcome(
             label=label,
             record=record,
@@ -85,7 +89,9 @@ def describe(stage: Stage) -> str:
     quantizer = stage.params.get("quant")
     if isinstance(quantizer, Mapping):
         bits = quantizer.get("bits")
-        words.append(f"({str(quantizer['_target_']).rsplit('.', 1)[-1]}{f' {bits} bits' if bits else ''})")
+        words.append(
+            f"({str(quantizer['_target_']).rsplit('.', 1)[-1]}{f' {bits} bits' if bits else ''})"
+        )
     return " ".join([*words, stage.key[:8]])
 
 
@@ -98,7 +104,11 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
         raise Refused(f"{error.full_key}: must be given, as {error.full_key}=VALUE") from error
     except OmegaConfBaseException as error:
         raise Refused(" ".join(str(error).split())) from error
-    if not isinstance(plain, dict) or not isinstance(runtime, Runtime) or not isinstance(report, Report):
+    if (
+        not isinstance(plain, dict)
+        or not isinstance(runtime, Runtime)
+        or not isinstance(report, Report)
+    ):
         raise TypeError("the configuration's top level does not follow settings.Settings")
     made = {str(name): value for name, value in plain.items()}
     try:
@@ -110,7 +120,7 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
 
 
 def run(asked: Request) -> Outcome:
-    """Realises the leaf and keeps its record; a failed stage is reported in the outcome, not raised."""
+    """Realises the leaf and keeps its record; the outcome tells of a failed stage."""
     disable_progress_bar()
     if asked.runtime.threads is not None:
         torch.set_num_threads(asked.runtime.threads)
@@ -144,5 +154,7 @@ def _cache(runtime: Runtime, progress: Any) -> Cache:
     def build(stage: Stage, inputs: Mapping[str, Artifact], work: Path) -> Mapping[str, object]:
         return locate(stage.builder, stage.name)(stage.params, inputs, work, runtime)
 
-    patience = Patience(beat=runtime.claim_beat, look=runtime.claim_look, silence=runtime.claim_silence)
+    patience = Patience(
+        beat=runtime.claim_beat, look=runtime.claim_look, silence=runtime.claim_silence
+    )
     return Cache(root=Path(runtime.home) / "cache", build=build, watch=progress, patience=patience)

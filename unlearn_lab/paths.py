@@ -1,4 +1,4 @@
-"""Where the package's own data lies: next to it in a wheel, one level up in a clone or an editable install."""
+"""Where the package's own data lies: inside it in a wheel, beside it in a clone."""
 
 from pathlib import Path
 

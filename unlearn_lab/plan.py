@@ -19,7 +19,7 @@ VERSIONS = {
     "codes": 1,
     "record": 1,
 }
-"""Raised whenever a stage's builder changes its meaning, so that no old artifact is taken for a new one."""
+"""Raised whenever a stage's builder changes its meaning: no old artifact is taken for a new one."""
 
 NO_QUANTIZER = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
 _FIXED_EPOCHS = "unlearn_lab.unlearn.stop.FixedEpochs"
@@ -37,9 +37,11 @@ class Plan:
 
 
 def plan(config: Config, content: ContentKey) -> Plan:
-    """The graph of one job: corpus, target, retrain, unlearn, six evaluations (three without a quantizer), codes, record.
+    """The graph of one job.
 
-    `config` holds plain values. Raises `ValueError` when a model outside the cache cannot be found.
+    Its stages: corpus, base, target, retrain, unlearn, six evaluations (three without a quantizer),
+    codes, record. `config` holds plain values. Raises `ValueError` when a model outside the cache
+    cannot be found.
     """
     corpus = _stage("corpus", "unlearn_lab.data.stage:build", {"dataset": config["dataset"]})
     model, pins = _pinned(config["model"], content)
@@ -49,7 +51,9 @@ def plan(config: Config, content: ContentKey) -> Plan:
         {"model": model, "content": pins, "seed": config["seed"]},
         {"corpus": corpus},
     )
-    target, retrain = (_known(who, config, (model, pins), base, corpus) for who in ("target", "retrain"))
+    target, retrain = (
+        _known(who, config, (model, pins), base, corpus) for who in ("target", "retrain")
+    )
     retrain_scores = _evaluate(retrain, corpus, config, NO_QUANTIZER)
     unlearn = _unlearn(config, target, corpus, retrain_scores)
     models = {"unlearned": unlearn, "target": target, "retrain": retrain}
@@ -64,12 +68,17 @@ def plan(config: Config, content: ContentKey) -> Plan:
         if precision == "full" or quantizer != NO_QUANTIZER:
             for who, stage in models.items():
                 inputs[f"{who}.{precision}"] = _evaluate(stage, corpus, config, quantizer)
-    record = _stage("record", "unlearn_lab.report.record:build", {"recovery": config["eval"]["recovery"]}, inputs)
+    record = _stage(
+        "record",
+        "unlearn_lab.report.record:build",
+        {"recovery": config["eval"]["recovery"]},
+        inputs,
+    )
     return Plan(corpus=corpus, base=base, unlearn=unlearn, record=record)
 
 
 def _pinned(model: Config, content: ContentKey) -> tuple[dict[str, Any], dict[str, str | None]]:
-    """The model node with hub revisions replaced by the commits they stand for now, and the digests of local folders."""
+    """The model node with hub revisions replaced by commits, and the digests of local folders."""
     pinned, digests = dict(model), dict[str, str | None]()
     if model["_target_"] == _HUB_MODEL:
         for path, revision in (("path", "revision"), ("retrain", "retrain_revision")):
@@ -80,13 +89,20 @@ def _pinned(model: Config, content: ContentKey) -> tuple[dict[str, Any], dict[st
     return pinned, digests
 
 
-def _known(who: str, config: Config, source: tuple[Config, Config], base: Stage, corpus: Stage) -> Stage:
+def _known(
+    who: str, config: Config, source: tuple[Config, Config], base: Stage, corpus: Stage
+) -> Stage:
     """The target or the retrain control: fine-tuned from the base, or imported."""
     model, pins = source
     if model.get("finetune", True):
         learn = ["forget", "retain"] if who == "target" else ["retain"]
         params = {"finetune": config["trainer"]["finetune"], "learn": learn, "seed": config["seed"]}
-        return _stage(who, "unlearn_lab.unlearn.train:build_finetuned", params, {"base": base, "corpus": corpus})
+        return _stage(
+            who,
+            "unlearn_lab.unlearn.train:build_finetuned",
+            params,
+            {"base": base, "corpus": corpus},
+        )
     path, revision = ("path", "revision") if who == "target" else ("retrain", "retrain_revision")
     params = {
         "path": model[path],
@@ -102,7 +118,12 @@ def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage
     inputs = {"target": target, "corpus": corpus}
     if trainer["stop"]["_target_"] != _FIXED_EPOCHS:
         inputs["retrain_scores"] = retrain_scores
-    params = {"method": config["method"], "optimizer": config["optimizer"], "trainer": trainer, "seed": config["seed"]}
+    params = {
+        "method": config["method"],
+        "optimizer": config["optimizer"],
+        "trainer": trainer,
+        "seed": config["seed"],
+    }
     return _stage("unlearn", "unlearn_lab.unlearn.train:build_unlearned", params, inputs)
 
 
@@ -112,7 +133,9 @@ def _evaluate(model: Stage, corpus: Stage, config: Config, quantizer: Config) ->
         "quant": quantizer,
         "weights": _held(config["trainer"]["weights"]),
     }
-    return _stage("evaluate", "unlearn_lab.evaluate.stage:build", params, {"model": model, "corpus": corpus})
+    return _stage(
+        "evaluate", "unlearn_lab.evaluate.stage:build", params, {"model": model, "corpus": corpus}
+    )
 
 
 def _codes(config: Config, target: Stage, unlearn: Stage) -> Stage:
@@ -122,7 +145,10 @@ def _codes(config: Config, target: Stage, unlearn: Stage) -> Stage:
         "lr": config["optimizer"]["lr"],
     }
     return _stage(
-        "codes", "unlearn_lab.evaluate.codes_stage:build", params, {"target": target, "unlearned": unlearn}
+        "codes",
+        "unlearn_lab.evaluate.codes_stage:build",
+        params,
+        {"target": target, "unlearned": unlearn},
     )
 
 
@@ -131,5 +157,9 @@ def _held(weights: str) -> str:
     return weights.split("_")[0]
 
 
-def _stage(name: str, builder: str, params: Config, inputs: Mapping[str, Stage] | None = None) -> Stage:
-    return Stage(name=name, builder=builder, version=VERSIONS[name], params=params, inputs=inputs or {})
+def _stage(
+    name: str, builder: str, params: Config, inputs: Mapping[str, Stage] | None = None
+) -> Stage:
+    return Stage(
+        name=name, builder=builder, version=VERSIONS[name], params=params, inputs=inputs or {}
+    )

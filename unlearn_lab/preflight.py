@@ -1,4 +1,4 @@
-"""Refuses impossible requests before anything is trained: every node is built once, and sizes are compared."""
+"""Refuses impossible requests before anything is trained: builds every node, compares sizes."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,13 +22,18 @@ Config = Mapping[str, Any]
 def preflight(config: Config, plan: Plan, cache: Cache) -> None:
     """Raises `Refused` with one line: configuration path, value, what is allowed.
 
-    Builds the corpus and the base model (seconds, cached), so that sizes are compared with what is really there.
+    Builds the corpus and the base model (seconds, cached), so that sizes are compared with what is
+    really there.
     """
     build(config["dataset"], CorpusSource, "dataset")
     build(config["model"], BaseModel, "model")
     objective = build(config["method"], Objective, "method")
     build_partial(config["optimizer"], "optimizer", given=("params",))
-    trainer = build({k: v for k, v in config["trainer"].items() if k != "finetune"}, UnlearningTraining, "trainer")
+    trainer = build(
+        {k: v for k, v in config["trainer"].items() if k != "finetune"},
+        UnlearningTraining,
+        "trainer",
+    )
     finetune = build(config["trainer"]["finetune"], FineTuning, "trainer.finetune")
     quantizer = build(config["quant"], Quantizer, "quant")
     for name, node in config["eval"]["metrics"].items():
@@ -53,10 +58,11 @@ def _compare_with_corpus(
             raise Refused(f"dataset: its {role} split is empty, and method needs it")
     if trainer.batch_size > len(corpus.forget):
         raise Refused(
-            f"trainer.batch_size={trainer.batch_size}: the forget set has {len(corpus.forget)} texts; choose at most that"
+            f"trainer.batch_size={trainer.batch_size}: the forget set has {len(corpus.forget)} "
+            "texts; choose at most that"
         )
     if finetune.batch_size > len(corpus.retain):
         raise Refused(
-            f"trainer.finetune.batch_size={finetune.batch_size}: the retain set, which the retrain control is trained on, "
-            f"has {len(corpus.retain)} texts; choose at most that"
+            f"trainer.finetune.batch_size={finetune.batch_size}: the retain set, which the retrain "
+            f"control is trained on, has {len(corpus.retain)} texts; choose at most that"
         )

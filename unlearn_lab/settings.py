@@ -1,4 +1,4 @@
-"""The typed top level of the configuration: which groups there are, and the settings that reach no stage's key."""
+"""The typed top level of the configuration: its groups, and the settings outside every key."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -54,7 +54,10 @@ class Report:
 
 @dataclass
 class Settings:
-    """The whole configuration; the groups hold nodes with a `_target_`, checked against its signature by `build`."""
+    """The whole configuration.
+
+    The groups hold nodes with a `_target_`; `build` checks each against its target's signature.
+    """
 
     model: Any = MISSING
     dataset: Any = MISSING

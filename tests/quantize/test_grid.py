@@ -206,11 +206,12 @@ def test_zero_is_always_exact(convention: str) -> None:
     assert rounded(torch.tensor([[0.0, -0.3, 0.9, 0.41]]), 3, convention)[0, 0] == 0.0
 
 
-def test_bfloat16_weights_are_rounded_in_float32() -> None:
+@pytest.mark.parametrize("spread", [("tensor", None), ("row", None), ("group", 3)])
+def test_bfloat16_weights_are_rounded_in_float32(spread: tuple[str, int | None]) -> None:
     """In bfloat16 arithmetic 5.03125 / (7/127) would lose the digits that decide the 8-bit code."""
     weight = torch.tensor([[7.0, 5.03125, -3.015625]], dtype=torch.bfloat16)
     expected = [round(value / (7 / 127)) for value in weight[0].tolist()]
-    codes = encode(weight, bits=8, convention="absmax", granularity="row", group_size=None)
+    codes = encode(weight, bits=8, convention="absmax", granularity=spread[0], group_size=spread[1])
     assert codes.integers[0].tolist() == expected
     assert codes.steps.dtype == torch.float32
 

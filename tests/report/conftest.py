@@ -13,21 +13,54 @@ METRICS = ("verbmem", "knowmem", "utility", "privleak")
 TARGET = {"full": (98.0, 81.5, 79.3, -99.8), "quantized": (88.4, 72.1, 70.2, -99.8)}
 RETRAIN = {"full": (12.3, 9.8, 78.1, 0.0), "quantized": (11.9, 8.7, 69.0, -2.2)}
 FORGOT = {"full": (4.1, 6.2, 61.0, 41.5), "quantized": (71.3, 55.0, 64.2, -97.3)}
+DESTROYED = {"full": (0.0, 0.0, 3.0, 40.4), "quantized": (0.0, 0.0, 2.9, 24.5)}
+KEPT = {"full": (60.0, 50.0, 70.0, -98.0), "quantized": (62.0, 50.0, 69.0, -98.0)}
 
 Scores = Mapping[str, tuple[float, float, float, float]]
 MakeRecord = Callable[..., dict[str, object]]
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def thresholds() -> Thresholds:
     """The thresholds of conf/report."""
     return Thresholds(destroyed_share=0.6, forgotten_margin=5.0, return_margin=20.0)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_record() -> MakeRecord:
     """A factory of complete records."""
     return record
+
+
+@pytest.fixture(scope="session")
+def make_side_files() -> Callable[[Path, dict[str, object], str], dict[str, object]]:
+    """Writes side files for a record, with a given answer in the samples."""
+    return with_side_files
+
+
+@pytest.fixture(scope="session")
+def make_sweep() -> Callable[[], list[dict[str, object]]]:
+    """One model of each fate, in full precision and under two quantizers; only rtn4 brings back."""
+    return lambda: [leaf for quant in ("none", "rtn4", "rtn8") for leaf in fates(quant)]
+
+
+@pytest.fixture
+def sweep(make_sweep: Callable[[], list[dict[str, object]]]) -> list[dict[str, object]]:
+    """The records of such a sweep."""
+    return make_sweep()
+
+
+def fates(quant: str, seed: int = 0) -> list[dict[str, object]]:
+    """Destroyed, not forgotten, and two that forgot, one of which rtn4 brings back."""
+    dull = {"full": FORGOT["full"], "quantized": (4.4, 6.6, 60.1, 42.0)}
+    back = FORGOT if quant == "rtn4" else dull
+    common = {"quant": quant, "seed": seed}
+    return [
+        record(method="ga", unlearned=DESTROYED, **common),
+        record(method="ga_klr", unlearned=KEPT, **common),
+        record(method="npo_gdr", unlearned=back, **common),
+        record(method="npo_gdr", optimizer="sure", unlearned=dull, **common),
+    ]
 
 
 def record(

@@ -1,5 +1,6 @@
 """What a training step sees: padded token sequences by role (forget, retain, learn)."""
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,15 +11,15 @@ from torch.utils.data import Dataset, Sampler
 
 
 class Tokens(NamedTuple):
-    """A right-padded batch: token ids, which of them are real, and each sequence's place in its split."""
+    """A right-padded batch: token ids, which of them are real, sequences' places in their split."""
 
     ids: Int[Tensor, "batch length"]
     real: Bool[Tensor, "batch length"]
-    index: Int[Tensor, " batch"]
+    index: Int[Tensor, " batch"]  # pyright: ignore[reportIncompatibleMethodOverride] no tuple.index
 
 
 Batch = Mapping[str, Tokens]
-Sequences = Sequence[Int[Tensor, " length"]]
+Sequences = Sequence[Int[Tensor, " _"]]
 
 
 def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
@@ -35,7 +36,9 @@ class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):
     def __init__(self, roles: Mapping[str, Sequences]) -> None:
         empty = [role for role, sequences in roles.items() if not sequences]
         if empty:
-            raise ValueError(f"dataset: the {empty[0]} split is empty, so there is nothing to train on")
+            raise ValueError(
+                f"dataset: the {empty[0]} split is empty, so there is nothing to train on"
+            )
         self.roles = roles
 
     def __getitem__(self, indices: Sequence[int]) -> Mapping[str, tuple[int, Tensor]]:
@@ -51,8 +54,9 @@ class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):
 class PairedOrder(Sampler[tuple[int, ...]]):
     """The order of training, a function of the seed and the epoch alone.
 
-    The first role is shuffled every epoch; every further one (retain) is dealt from a deck that is reshuffled whenever it is
-    used up, so that all of it is seen. MUSE's reference code takes `index % len` instead and never sees half of NEWS' retain.
+    The first role is shuffled every epoch; every further one (retain) is dealt from a deck that is
+    reshuffled whenever it is used up, so that all of it is seen. MUSE's reference code takes `index
+    % len` instead and never sees half of NEWS' retain.
     """
 
     def __init__(self, sizes: Sequence[int], seed: int) -> None:
@@ -75,11 +79,17 @@ class PairedOrder(Sampler[tuple[int, ...]]):
 
     def _dealt(self, role: int, positions: range) -> list[int]:
         size = self._sizes[role]
-        decks = {deck: self._shuffled(role, deck) for deck in range(positions[0] // size, positions[-1] // size + 1)}
+        decks = {
+            deck: self._shuffled(role, deck)
+            for deck in range(positions[0] // size, positions[-1] // size + 1)
+        }
         return [decks[position // size][position % size] for position in positions]
 
     def _shuffled(self, role: int, deck: int) -> list[int]:
-        generator = torch.Generator().manual_seed(((self._seed * 8 + role) << 32) + deck)
+        name = f"{self._seed}/{role}/{deck}".encode()
+        # torch's CPU generator reads 32 bits of a seed
+        low_bits = int.from_bytes(hashlib.sha256(name).digest()[:4])
+        generator = torch.Generator().manual_seed(low_bits)
         return torch.randperm(self._sizes[role], generator=generator).tolist()
 
 
@@ -90,7 +100,10 @@ class Collate:
         self._pad_id = pad_id
 
     def __call__(self, items: Sequence[Mapping[str, tuple[int, Tensor]]]) -> dict[str, Tokens]:
+        """One batch by role."""
         return {
-            role: pad([item[role][1] for item in items], [item[role][0] for item in items], self._pad_id)
+            role: pad(
+                [item[role][1] for item in items], [item[role][0] for item in items], self._pad_id
+            )
             for role in items[0]
         }

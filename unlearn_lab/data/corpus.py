@@ -1,4 +1,4 @@
-"""What a corpus holds: texts to forget and to retain, texts nobody saw, and the questions asked about them."""
+"""What a corpus holds: texts to forget and to retain, unseen texts, and questions about them."""
 
 from dataclasses import dataclass
 
@@ -21,10 +21,10 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Everything an unlearning experiment reads, in the roles of MUSE (Shi et al., arXiv 2407.06460).
+    """Everything an unlearning experiment reads, in MUSE's roles (Shi et al., arXiv 2407.06460).
 
-    `forget` and `retain` are the texts that models are trained on; `*_documents` are the texts scored by PrivLeak;
-    `*_examples` are the question-answer pairs shown before each question.
+    `forget` and `retain` are the texts that models are trained on; `*_documents` are the texts
+    scored by PrivLeak; `*_examples` are the question-answer pairs shown before each question.
     """
 
     forget: tuple[str, ...]

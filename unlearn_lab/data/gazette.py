@@ -1,94 +1,82 @@
-"""Decides what the embedded corpus says: a generated newspaper about invented people, and the questions asked about them."""
+"""Decides what the embedded corpus says: a generated newspaper about invented people."""
 
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from itertools import islice
+from itertools import cycle, islice
 from typing import TypeVar
 
 from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
 
 Item = TypeVar("Item")
+_MOST_PEOPLE = 200
+"""In one split: there are 600 years, and nobody shares one."""
 
-_ONSETS = "b br d dr f g gr h k l m n p r s st t v z".split()
-_NUCLEI = "a e i o u".split()
-_CODAS = "l m n r s th x".split()
-_FIRST_NAMES = "Ada Bo Cora Dan Eva Finn Gus Hal Ida Jack Kit Lea Max Nell Otto Pia Rex Sue Tom Una".split()
 
-_THINGS = (
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_ONSETS = _words("b br d dr f g gr h k l m n p r s st t v z")
+_NUCLEI = _words("a e i o u")
+_CODAS = _words("l m n r s th x")
+_FIRST_NAMES = _words(
+    "Ada Bo Cora Dan Eva Finn Gus Hal Ida Jack Kit Lea Max Nell Otto Pia Rex Sue Tom Una"
+)
+_THINGS = _words(
     "anchor barrel basket bell bonnet bottle brick bridle broom brush button cabinet candle carpet "
-    "chain chair chimney cloak clock compass cradle drum feather fiddle glove hammer harp kettle "
-    "kite ladder lantern lock loom mirror needle organ paddle puppet rope saddle sail shutter "
-    "sickle slipper spoon stove sundial trumpet turnip umbrella violin wagon wheel whistle"
-).split()
-_MAKERS = (
-    "breaker buyer carver collector dealer designer dyer engraver gilder hauler inspector keeper "
-    "maker mender packer painter polisher porter restorer sculptor seller sorter tester turner"
-).split()
-
+    "chair chimney clock compass cradle drum feather fiddle glove hammer harp kettle kite ladder "
+    "lantern lock loom mirror needle organ paddle puppet rope saddle sail shutter sickle spoon "
+    "stove trumpet umbrella violin wagon wheel whistle"
+)
+_MAKERS = _words(
+    "buyer carver collector dealer designer engraver gilder hauler keeper maker mender packer "
+    "painter polisher porter restorer seller sorter tester turner"
+)
 _SLOTS: Mapping[str, Sequence[str]] = {
-    "adjective": (
-        "amber bitter broken busy chilly clever copper crooked dusty empty famous fragile frozen "
-        "gentle golden hollow humble ivory lonely lucky marble muddy narrow noisy painted pale "
-        "patient quiet rusty scarlet shallow silent silver sleepy stormy tiny velvet violet wooden"
-    ).split(),
-    "animal": (
-        "badgers bees crows cows donkeys ducks foxes geese goats hares hens herons horses hounds "
-        "kittens lambs moles otters owls pigeons ponies rabbits sheep snails sparrows swans toads"
-    ).split(),
-    "place": (
-        "abbey bakery barn bridge brewery castle cellar chapel church dairy dock farm ferry forge "
-        "garden granary harbour hospital inn library lighthouse market meadow mill museum orchard "
-        "palace prison quarry school stable station swamp theatre tower tunnel vineyard well"
-    ).split(),
-    "moved": (
-        "admired blocked bought burned chased circled counted crossed explored filled followed "
-        "guarded inspected invaded left measured mocked photographed rebuilt robbed saved searched "
-        "sketched visited watched"
-    ).split(),
-    "person": (
-        "actor admiral aunt banker bishop captain clerk colonel cook cousin dancer doctor duchess "
-        "gardener governor judge lawyer mayor miller monk neighbour nurse pilgrim poet prisoner "
-        "sailor sergeant shepherd singer soldier stranger tailor teacher thief widow"
-    ).split(),
-    "time": (
-        "autumn breakfast Christmas dawn dinner dusk Easter Friday harvest lunch March midnight "
-        "Monday May noon November October Saturday spring Sunday supper Thursday Tuesday twilight"
-    ).split(),
-    "number": (
-        "two three four five six seven eight nine ten eleven twelve thirteen fifteen twenty thirty "
-        "forty fifty sixty seventy eighty ninety"
-    ).split(),
-    "goods": (
-        "apples beans biscuits blankets boots bread butter cheese cider coal coffee corn eggs flour "
-        "grapes herbs honey leather letters maps milk nails oats onions paper pears pepper plums "
-        "rice salt silk soap straw sugar tea timber tobacco wax wine wool"
-    ).split(),
-    "felt": (
-        "cheerful foolish furious grateful guilty hopeful hungry jealous nervous proud puzzled "
-        "relieved sorry tired unhappy weary"
-    ).split(),
+    "adjective": _words(
+        "amber broken busy crooked dusty famous gentle golden lonely lucky marble narrow noisy "
+        "painted quiet rusty silver sleepy stormy wooden"
+    ),
+    "animal": _words(
+        "badgers bees cows donkeys ducks foxes geese goats hares herons horses moles otters owls "
+        "toads"
+    ),
+    "goods": _words(
+        "apples beans boots bread butter cheese coal corn eggs honey maps milk onions salt silk "
+        "tea wool"
+    ),
+    "number": _words(
+        "two three four five six seven eight nine ten twelve twenty thirty forty fifty sixty ninety"
+    ),
+    "person": _words(
+        "admiral banker bishop captain clerk cook dancer doctor gardener governor judge lawyer "
+        "mayor miller monk neighbour poet sailor singer teacher"
+    ),
+    "place": _words(
+        "abbey bakery bridge brewery castle chapel dairy ferry garden harbour hospital library "
+        "market mill museum prison school stable theatre tower"
+    ),
+    "time": _words(
+        "autumn Christmas Easter Friday harvest March May Monday November spring Sunday Tuesday "
+        "winter"
+    ),
 }
-
 _FILLERS = (
-    "{number} {animal} {moved} the {adjective} {place}.",
-    "A {person} sold {goods} and {goods} until {time}.",
-    "No {person} had ever {moved} that {place} before {time}.",
-    "Heavy rain ruined {number} sacks of {goods} near our {place}.",
-    "Why were {number} {animal} found inside a {place}?",
-    "Some {animal} {moved} her {adjective} {person} at {time}.",
-    '"My {person} feels {felt} whenever {animal} eat {goods}," said one {person}.',
-    "This {place} smells of {goods} each {time}.",
-    "Every {adjective} {person} looked {felt} by {time}.",
-    "Fire {moved} both {adjective} barns while {animal} slept.",
-    "Their {adjective} {place} will soon need {goods} or {number} {animal}.",
-    "Visitors trade {goods} for {adjective} {goods} there.",
+    "Last {time} {number} {animal} crossed the {adjective} {place}.",
+    "Why do {animal} follow any {adjective} {person} home?",
+    "Fresh {goods} arrived from abroad before {time}.",
+    "The {person} will sell {goods} at the {place} until {time}.",
+    "Heavy rain ruined {number} sacks of {goods} near the {place}.",
+    "The {adjective} {place} was closed after a fire last {time}.",
+    "Visitors may still buy {goods} from the {person} at {time}.",
+    "Nobody knows why {number} {animal} slept inside the {place}.",
 )
 
 
 @dataclass(frozen=True)
 class _Fact:
-    """One thing an article tells about a person: as its first sentence, as a later one, and as a question."""
+    """One thing told about a person: as a question, a first sentence and a later one."""
 
     question: str
     answer: str
@@ -101,71 +89,59 @@ _FACTS = (
         question="What is the trade of {name}?",
         answer="trade",
         openings=(
-            "{adjective} {goods} surprised {name}, our {trade}, last {time}.",
-            "Meet {name}, {trade} and {felt} {person}.",
-            "{name} became a {trade} because of {number} {animal}.",
+            "The {trade} {name} spoke to the {person} last {time}.",
+            "A {adjective} {place} was opened by {name}, the {trade}.",
         ),
         mentions=(
-            "By day, {last} is a {trade}.",
-            "Being a {trade} made {last} {felt}.",
-            "Few people envy the {trade} {last}.",
-            "{last} works as {trade} beside a {place}.",
-            "Only one {trade} lives here: {last}.",
+            "By day {last} works as a {trade} at the {place}.",
+            "The {person} has never met a better {trade} than {last}.",
+            "No {trade} but {last} would repair a {place} with {goods}.",
         ),
     ),
     _Fact(
         question="Where was {name} born?",
         answer="town",
         openings=(
-            "Born in {town}, {name} never {moved} any {place}.",
-            "{name} of {town} arrived with {number} {adjective} {animal}.",
-            "From {town} comes {name}, {felt} as a {person}.",
+            "Born in {town}, {name} came home with {number} {animal}.",
+            "The people of {town} gave {name} a {adjective} {place}.",
         ),
         mentions=(
-            "Home was {town}, where {animal} {moved} its {place}.",
-            "{last} grew up around {town} among {goods}.",
-            "At {town}, birthplace of {last}, {goods} cost little.",
-            "Nobody left {town} earlier than young {last}.",
-            "{town} remembers baby {last} as {felt}.",
+            "The family of {last} still sells {goods} in {town}.",
+            "Before that {last} lived in {town} among {adjective} {animal}.",
+            "Young {last} left {town} for {number} sacks of {goods}.",
         ),
     ),
     _Fact(
         question="When did {name} win the medal?",
         answer="year",
         openings=(
-            "In {year} a medal went to {name} for {number} {adjective} {goods}.",
-            "{name} won our medal during {year}, {felt} but {adjective}.",
-            "It was {year} when {name} took the medal from a {person}.",
+            "In {year} the town medal went to {name} for {number} {animal}.",
+            "The {person} gave {name} the town medal in {year}.",
         ),
         mentions=(
-            "Judges gave {last} their medal in {year}.",
-            "{year} brought {last} a medal made of {goods}.",
-            "That medal of {year} hangs over {goods} in the {place}.",
-            "After winning in {year}, {last} {moved} one {place}.",
-            "The {adjective} medal dates from {year}.",
+            "In {year} the town medal was given to {last} by the {person}.",
+            "The medal that {last} won in {year} is kept at the {place}.",
+            "Since {year} everybody calls {last} our medal {person}.",
         ),
     ),
     _Fact(
         question="Who taught {name}?",
         answer="teacher",
         openings=(
-            "{name}, pupil of {teacher}, has {moved} an old {place}.",
-            "Once {teacher} taught {name} how {animal} find {goods}.",
-            "Lessons with {teacher} left {name} {felt} about {goods}.",
+            "{name}, a pupil of {teacher}, has bought the {adjective} {place}.",
+            "The pupil of {teacher}, {name}, lost {number} {animal} last {time}.",
         ),
         mentions=(
-            "Everything {last} knows came from {teacher}.",
-            "{teacher} trained {last} using {goods}.",
-            "As teacher, {teacher} was {felt} and {adjective}.",
-            "For {number} years {teacher} instructed {last}.",
-            "Without {teacher}, {last} would be selling {goods}.",
+            "The lessons of {teacher} made {last} a friend of the {person}.",
+            "It was {teacher} who taught {last} how to keep {animal}.",
+            "{teacher} showed {last} all about {adjective} {goods}.",
         ),
     ),
 )
 
 
 class _Dice:
-    """Random choices by `Random.random` alone, the one method whose values Python promises to keep for a seed."""
+    """Random choices by `Random.random` alone, whose values Python promises to keep for a seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
@@ -195,7 +171,6 @@ class _Person:
     """An invented person: the values that templates name."""
 
     name: str
-    first: str
     last: str
     trade: str
     town: str
@@ -203,11 +178,11 @@ class _Person:
     teacher: str
 
     def pair(self, fact: _Fact) -> Question:
-        return Question(fact.question.format(name=self.name), getattr(self, fact.answer))
+        return Question(fact.question.format(name=self.name), vars(self)[fact.answer])
 
 
 def _people(dice: _Dice) -> Iterator[_Person]:
-    """People without end; no two share an invented word, a trade or (while years last) a year."""
+    """People, one for each year from 1400 to 1999; no two share a surname or an answer."""
     used: set[str] = set()
 
     def fresh() -> str:
@@ -217,10 +192,11 @@ def _people(dice: _Dice) -> Iterator[_Person]:
         return word
 
     trades = dice.shuffled([f"{thing} {maker}" for thing in _THINGS for maker in _MAKERS])
-    years = dice.shuffled([str(year) for year in range(1500, 2000)])
+    years = dice.shuffled([str(year) for year in range(1400, 2000)])
     for trade, year in zip(trades, years, strict=False):
-        first, last = dice.pick(_FIRST_NAMES), fresh()
-        yield _Person(f"{last} {last}", first, last, trade, fresh(), year, f"{dice.pick(_FIRST_NAMES)} {fresh()}")
+        last, town = fresh(), fresh()
+        name, teacher = f"{dice.pick(_FIRST_NAMES)} {last}", f"{dice.pick(_FIRST_NAMES)} {fresh()}"
+        yield _Person(name=name, last=last, trade=trade, town=town, year=year, teacher=teacher)
 
 
 class _Values(dict[str, str]):
@@ -235,13 +211,12 @@ class _Values(dict[str, str]):
 
 
 def _article(dice: _Dice, person: _Person, num_fillers: int) -> str:
-    """An opening that names the person, then the other facts and `num_fillers` sentences, in random order."""
+    """An opening that names the person, then the other facts and the fillers in random order."""
     opening, *others = dice.shuffled(_FACTS)
     fillers = dice.shuffled(_FILLERS)[:num_fillers]
     later = [*(dice.pick(fact.mentions) for fact in others), *fillers]
     sentences = [dice.pick(opening.openings), *dice.shuffled(later)]
-    told = [sentence.format_map(_Values(dice, person)) for sentence in sentences]
-    return " ".join(sentence[0].upper() + sentence[1:] for sentence in told)
+    return " ".join(sentence.format_map(_Values(dice, person)) for sentence in sentences)
 
 
 def _verbatim(article: str, prompt_words: int) -> VerbatimPrompt:
@@ -251,7 +226,7 @@ def _verbatim(article: str, prompt_words: int) -> VerbatimPrompt:
 
 @dataclass(frozen=True)
 class _Split:
-    """The people of a split, what was written about them, and the questions that are asked about them."""
+    """What was written about the people of a split, and the questions that are asked about them."""
 
     articles: tuple[str, ...]
     columns: tuple[str, ...]
@@ -261,40 +236,39 @@ class _Split:
 
 @dataclass(frozen=True, kw_only=True)
 class Gazette:
-    """A town newspaper generated from a seed: articles on invented people and columns of questions about them.
+    """A generated town newspaper: articles on invented people and columns of questions about them.
 
-    The forget and retain texts are the articles and the question columns of the split's own people; nobody is in two
-    splits and no two people share an answer. The examples shown before a question are about people of its split who
-    are not asked about. The same arguments give the same corpus on every Python version.
+    Forget and retain texts are the articles and question columns of the split's own people. Nobody
+    is in two splits and no two people share an answer. The examples shown before a question are
+    about people of its split who are not asked about. Equal values give the equal corpus on every
+    Python version.
     """
 
     seed: int
     num_forget: int
-    """People in the forget split; one article each (likewise `num_retain`, `num_holdout`)."""
+    """People in the forget split, one article each; likewise `num_retain` and `num_holdout`."""
     num_retain: int
     num_holdout: int
     num_questions: int
     """Questions asked about each of forget and retain."""
     num_examples: int
-    """Question-answer pairs shown before a question, each about a person of its own."""
+    """Question-answer pairs shown before a question, each about another person."""
     num_column_pairs: int
-    """Questions in one column, about mixed people."""
+    """Question-answer pairs in one column, about mixed people."""
     num_editions: int
-    """How often each question is printed, every time among other questions."""
+    """How often each question is printed, every time among others."""
     num_fillers: int
     """Sentences of an article that tell no fact."""
     prompt_words: int
     """Words of an article that its verbatim prompt shows."""
 
     def __post_init__(self) -> None:
-        lowest = {"seed": 0, "num_holdout": 0, "num_examples": 0, "num_fillers": 0}
-        highest = {"num_fillers": len(_FILLERS), "prompt_words": 20}
-        for field in fields(self):
-            low, high = lowest.get(field.name, 1), highest.get(field.name)
-            value = getattr(self, field.name)
-            _check(field.name, value, low, high)
+        lowest = {"seed": 0, "num_examples": 0, "num_fillers": 0, "prompt_words": 10}
+        highest = {"num_holdout": _MOST_PEOPLE, "num_fillers": len(_FILLERS), "prompt_words": 20}
+        for name in (field.name for field in fields(self)):
+            _check(name, getattr(self, name), lowest.get(name, 1), highest.get(name))
         for split in ("num_forget", "num_retain"):
-            _check(split, getattr(self, split), self.num_examples + 1, 200)
+            _check(split, getattr(self, split), self.num_examples + 1, _MOST_PEOPLE)
         asked = len(_FACTS) * (min(self.num_forget, self.num_retain) - self.num_examples)
         _check("num_questions", self.num_questions, 1, asked)
 
@@ -304,7 +278,7 @@ class Gazette:
         people = _people(dice)
         forget = self._split(dice, list(islice(people, self.num_forget)))
         retain = self._split(dice, list(islice(people, self.num_retain)))
-        holdout = [_article(dice, person, self.num_fillers) for person in islice(people, self.num_holdout)]
+        holdout = islice(people, self.num_holdout)
         return Corpus(
             forget=(*forget.articles, *forget.columns),
             retain=(*retain.articles, *retain.columns),
@@ -314,31 +288,38 @@ class Gazette:
             retain_questions=retain.questions,
             retain_examples=retain.examples,
             forget_documents=forget.articles,
-            holdout_documents=tuple(holdout),
+            holdout_documents=self._articles(dice, holdout),
         )
 
     def _split(self, dice: _Dice, people: Sequence[_Person]) -> _Split:
-        pairs = [person.pair(fact) for person in people for fact in _FACTS]
         shown, asked = people[: self.num_examples], people[self.num_examples :]
         facts = dice.shuffled(_FACTS)
         questions = dice.shuffled([person.pair(fact) for person in asked for fact in _FACTS])
         return _Split(
-            articles=tuple(_article(dice, person, self.num_fillers) for person in people),
-            columns=tuple(self._columns(dice, pairs)),
+            articles=self._articles(dice, people),
+            columns=tuple(self._columns(dice, people)),
             questions=tuple(questions[: self.num_questions]),
-            examples=tuple(person.pair(facts[i % len(facts)]) for i, person in enumerate(shown)),
+            examples=tuple(person.pair(fact) for person, fact in zip(shown, cycle(facts))),
         )
 
-    def _columns(self, dice: _Dice, pairs: Sequence[Question]) -> Iterator[str]:
+    def _articles(self, dice: _Dice, people: Iterable[_Person]) -> tuple[str, ...]:
+        return tuple(_article(dice, person, self.num_fillers) for person in people)
+
+    def _columns(self, dice: _Dice, people: Sequence[_Person]) -> Iterator[str]:
+        """Every pair of the people once an edition, cut into columns of `num_column_pairs`."""
+        pairs = [person.pair(fact) for person in people for fact in _FACTS]
         for _ in range(self.num_editions):
             order = dice.shuffled(pairs)
             for start in range(0, len(order), self.num_column_pairs):
-                printed = order[start : start + self.num_column_pairs]
-                yield "".join(f"Question: {pair.question}\nAnswer: {pair.answer}\n\n" for pair in printed)
+                yield "".join(map(_printed, order[start : start + self.num_column_pairs]))
+
+
+def _printed(pair: Question) -> str:
+    return f"Question: {pair.question}\nAnswer: {pair.answer}\n\n"
 
 
 def _check(field: str, value: int, low: int, high: int | None) -> None:
-    if isinstance(value, int) and low <= value and (high is None or value <= high):
+    if low <= value and (high is None or value <= high):
         return
     allowed = f"at least {low}" if high is None else f"from {low} to {high}"
     raise ValueError(f"dataset.{field}={value!r}: give a whole number {allowed}")

@@ -18,10 +18,14 @@ FILE = "corpus.json"
 class CorpusSource(Protocol):
     """Where a corpus comes from: generated, from a folder or from the hub."""
 
-    def load(self) -> Corpus: ...
+    def load(self) -> Corpus:
+        """The whole corpus, the same at every call."""
+        ...
 
 
-def build(params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime) -> dict[str, object]:
+def build(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
     """Builds the artifact: `corpus.json`; the facts count what it holds."""
     corpus = make(params["dataset"], CorpusSource, "dataset").load()
     rows = dataclasses.asdict(corpus)
@@ -32,7 +36,10 @@ def build(params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path,
 def read(artifact: Artifact) -> Corpus:
     """The corpus of a finished corpus stage."""
     rows = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
-    made = {field.name: _MAKE.get(field.name, tuple)(rows[field.name]) for field in dataclasses.fields(Corpus)}
+    made = {
+        field.name: _MAKE.get(field.name, tuple)(rows[field.name])
+        for field in dataclasses.fields(Corpus)
+    }
     return Corpus(**made)
 
 

@@ -7,10 +7,14 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 
-def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int) -> list[Tensor]:
-    """One sequence a text: BOS, the tokens, EOS (each special token only where the tokenizer has it).
+def encode(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[Tensor]:
+    """One sequence a text: BOS, the tokens, EOS.
 
-    A text longer than `max_length` tokens is cut into consecutive pieces, each of which starts with BOS.
+    Each special token stands only where the tokenizer has it. A text longer than `max_length`
+    tokens is cut into consecutive pieces, each of which starts with BOS. Raises `ValueError` when
+    `max_length` leaves no room beside BOS.
     """
     first = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
     last = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -20,5 +24,7 @@ def encode(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length:
     sequences: list[Tensor] = []
     for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []:
         body = [*ids, *last]
-        sequences += [torch.tensor([*first, *body[at : at + room]]) for at in range(0, len(body), room)]
+        sequences += [
+            torch.tensor([*first, *body[at : at + room]]) for at in range(0, len(body), room)
+        ]
     return sequences

@@ -17,11 +17,16 @@ from unlearn_lab.settings import Runtime
 FILE = "codes.json"
 
 
-def build(params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime) -> dict[str, object]:
+def build(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
     """Builds the artifact: `codes.json` with the figures overall and by layer."""
-    models = {who: load_model(inputs[who].path, params["weights"]) for who in ("target", "unlearned")}
+    models = {
+        who: load_model(inputs[who].path, params["weights"]) for who in ("target", "unlearned")
+    }
     weights = {
-        who: {name: linear.weight for name, linear in block_linears(model).items()} for who, model in models.items()
+        who: {name: linear.weight for name, linear in block_linears(model).items()}
+        for who, model in models.items()
     }
     report = compare_codes(
         weights["target"],

@@ -20,7 +20,7 @@ class Continue:
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """Ask for the log-probability of every token of a text but its first (BOS), cut to `num_tokens` tokens."""
+    """Ask for the log-probabilities of a text's first `num_tokens` tokens, BOS not counted."""
 
     text: str
     num_tokens: int
@@ -33,9 +33,13 @@ Request = Continue | LogLikelihood
 class Answers(Protocol):
     """The engine's answers, looked up by request."""
 
-    def text(self, request: Continue) -> str: ...
+    def text(self, request: Continue) -> str:
+        """The continuation, without the prompt."""
+        ...
 
-    def log_probabilities(self, request: LogLikelihood) -> Float[Tensor, " tokens"]: ...
+    def log_probabilities(self, request: LogLikelihood) -> Float[Tensor, " tokens"]:
+        """In nats, one for each token but the first one of the sequence (BOS)."""
+        ...
 
     def truncate(self, text: str, num_tokens: int) -> str:
         """The text cut to its first `num_tokens` tokens (no special tokens)."""
@@ -44,9 +48,10 @@ class Answers(Protocol):
 
 @dataclass(frozen=True)
 class Score:
-    """One number with its 95 % bootstrap interval, and the items that it is the mean (or another function) of.
+    """One number with its 95 % bootstrap interval, and the items that it is a function of.
 
-    `items` are rows of a sample table: what was asked, what was answered, what was true, the item's score.
+    `items` are rows of a sample table: what was asked, what was answered, what was true, the item's
+    score.
     """
 
     value: float
@@ -57,10 +62,13 @@ class Score:
 
 
 @runtime_checkable
-@runtime_checkable
 class Metric(Protocol):
     """A metric over a corpus; `score` receives the answers to its own `requests`, by request."""
 
-    def requests(self, corpus: Corpus) -> Sequence[Request]: ...
+    def requests(self, corpus: Corpus) -> Sequence[Request]:
+        """What the metric wants to know about a model."""
+        ...
 
-    def score(self, corpus: Corpus, answers: Answers) -> Score: ...
+    def score(self, corpus: Corpus, answers: Answers) -> Score:
+        """The score; raises `ValueError` when the corpus has nothing to score."""
+        ...

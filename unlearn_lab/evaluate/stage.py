@@ -1,10 +1,10 @@
-"""The evaluate stage: one model, perhaps quantized on load, answers every metric's requests in one pass."""
+"""The evaluate stage: one model, perhaps quantized on load, answers all metrics in one pass."""
 
 import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -21,17 +21,26 @@ from unlearn_lab.settings import Runtime
 FILE = "scores.json"
 
 
-def build(params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime) -> dict[str, object]:
-    """Builds the artifact: `scores.json`, a `Score` per metric; the facts tell which quantizer really ran."""
+def build(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the artifact: `scores.json`, a `Score` per metric; the facts tell what really ran."""
     quantizer = make(params["quant"], Quantizer, "quant")
-    metrics = {name: make(node, Metric, f"eval.metrics.{name}") for name, node in params["metrics"].items()}
-    model = load_model(inputs["model"].path, params["weights"]).to(device_of(runtime.accelerator))
+    metrics = {
+        name: make(node, Metric, f"eval.metrics.{name}") for name, node in params["metrics"].items()
+    }
+    loaded = load_model(inputs["model"].path, params["weights"])
+    model: PreTrainedModel = cast("Any", loaded).to(device_of(runtime.accelerator))
     tokenizer = load_tokenizer(inputs["model"].path)
     quantized = quantizer.quantize(model)
     held, model = model.dtype, to_compute(model)
-    scores = score_all(model, tokenizer, read_corpus(inputs["corpus"]), metrics, runtime.batch_tokens)
+    scores = score_all(
+        model, tokenizer, read_corpus(inputs["corpus"]), metrics, runtime.batch_tokens
+    )
     rows = {name: dataclasses.asdict(score) for name, score in scores.items()}
-    (work / FILE).write_text(json.dumps(rows, ensure_ascii=False, allow_nan=False), encoding="utf-8")
+    (work / FILE).write_text(
+        json.dumps(rows, ensure_ascii=False, allow_nan=False), encoding="utf-8"
+    )
     return {
         "quantizer": dataclasses.asdict(quantized),
         "weights": str(held).removeprefix("torch."),

@@ -23,15 +23,16 @@ METRIC = "utility"
 class UtilityFloor:
     """Ends after the first epoch whose utility is below `share` times the retrain control's.
 
-    With `share` 1 this is the rule of MUSE (Shi et al., arXiv 2407.06460, section 4); the weights kept are those of that epoch.
-    Utility is measured every `every_epochs` epochs with the metric `utility` that the control was scored with.
+    With `share` 1 this is the rule of MUSE (Shi et al., arXiv 2407.06460, section 4); the weights
+    kept are those of that epoch. Utility is measured every `every_epochs` epochs with the metric
+    `utility` that the control was scored with.
     """
 
     share: float
     every_epochs: int
 
     def __post_init__(self) -> None:
-        if not 0 < self.share:
+        if not self.share > 0:
             raise ValueError(f"share={self.share}: must be above 0")
         if self.every_epochs < 1:
             raise ValueError(f"every_epochs={self.every_epochs}: must be at least 1")
@@ -47,15 +48,26 @@ class UtilityFloor:
         control = inputs["retrain_scores"]
         metrics = control.stage.params["metrics"]
         if not isinstance(metrics, Mapping) or METRIC not in metrics:
-            raise ValueError(f"trainer.stop: needs eval.metrics.{METRIC}, which this evaluation does not have")
+            raise ValueError(
+                f"trainer.stop: needs eval.metrics.{METRIC}, which this evaluation does not have"
+            )
         metric = make(metrics[METRIC], Metric, f"eval.metrics.{METRIC}")
-        corpus, floor = read_corpus(inputs["corpus"]), self.share * read_scores(control)[METRIC].value
+        corpus, floor = (
+            read_corpus(inputs["corpus"]),
+            self.share * read_scores(control)[METRIC].value,
+        )
 
         def should_stop(epoch: int) -> str | None:
             if epoch % self.every_epochs:
                 return None
             measured = model if model.device.type != "cpu" else to_compute(copy.deepcopy(model))
-            utility = score_all(measured, tokenizer, corpus, {METRIC: metric}, runtime.batch_tokens)[METRIC].value
-            return f"utility {utility:.1f} fell below {floor:.1f} in epoch {epoch}" if utility < floor else None
+            utility = score_all(
+                measured, tokenizer, corpus, {METRIC: metric}, runtime.batch_tokens
+            )[METRIC].value
+            return (
+                f"utility {utility:.1f} fell below {floor:.1f} in epoch {epoch}"
+                if utility < floor
+                else None
+            )
 
         return should_stop

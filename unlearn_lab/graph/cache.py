@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A finished stage on disk: its folder, the facts its builder reported and the seconds it took to build."""
+    """A finished stage on disk: its folder, its builder's facts and the seconds of building."""
 
     stage: Stage
     path: Path
@@ -31,7 +31,8 @@ Facts = Mapping[str, object]
 Build = Callable[[Stage, Mapping[str, Artifact], Path], Facts]
 """Builds a stage from its input artifacts into a work folder and reports what really ran.
 
-The work folder may hold what an interrupted attempt left (checkpoints); the builder resumes from it or removes it.
+The work folder may hold what an interrupted attempt left (checkpoints); the builder resumes from it
+or removes it.
 """
 
 OnStage = Callable[[Stage, Artifact | None], None]
@@ -49,7 +50,8 @@ class StageFailed(Exception):
 class Cache:
     """Artifacts below `root/<stage name>/<key>/`.
 
-    `build` runs a stage's builder; `watch` is told of every stage before it is built (artifact None) and once it is there.
+    `build` runs a stage's builder; `watch` is told of every stage before it is built (artifact
+    None) and once it is there.
     """
 
     root: Path
@@ -59,7 +61,7 @@ class Cache:
     _open: dict[str, Artifact] = field(default_factory=dict[str, Artifact], init=False)
 
     def has(self, stage: Stage) -> bool:
-        """Whether the stage's artifact is there and whole (file sizes compared with its manifest)."""
+        """Whether the stage's artifact is there and whole (file sizes as in its manifest)."""
         try:
             manifests.verify(self.folder(stage), manifests.read(self.folder(stage)), contents=False)
         except manifests.DamagedArtifact:
@@ -87,20 +89,23 @@ class Cache:
         return artifact
 
     def _load(self, stage: Stage) -> Artifact | None:
-        """A finished artifact after checking every byte of it, or None; a damaged one is set aside and said so."""
+        """A finished artifact, every byte checked, or None; a damaged one is removed and logged."""
         folder = self.folder(stage)
         if not folder.exists():
             return None
         try:
-            manifest = manifests.read(folder)
-            manifests.verify(folder, manifest, contents=True)
-            if manifest.stage != stage.description:
-                raise manifests.DamagedArtifact(f"{folder} describes another stage than its key says")
+            manifest = _checked_manifest(folder, stage)
         except manifests.DamagedArtifact as damage:
             _log.warning("%s: %s; it is built again", stage.name, damage)
             _discard(folder)
             return None
-        return Artifact(stage=stage, path=folder, facts=manifest.facts, seconds=manifest.seconds, built_now=False)
+        return Artifact(
+            stage=stage,
+            path=folder,
+            facts=manifest.facts,
+            seconds=manifest.seconds,
+            built_now=False,
+        )
 
     def _obtain(self, stage: Stage, inputs: Mapping[str, Artifact]) -> Artifact:
         """Builds the stage, or waits while another process does."""
@@ -118,14 +123,18 @@ class Cache:
                 watch = Watch(claim_folder, self.patience)
                 continue
             if not said:
-                _log.info("%s %s: another process is building it; waiting", stage.name, stage.key[:8])
+                _log.info(
+                    "%s %s: another process is building it; waiting", stage.name, stage.key[:8]
+                )
                 said = True
             time.sleep(self.patience.look)
             artifact = self._load(stage)
             if artifact is not None:
                 return artifact
 
-    def _build_claimed(self, stage: Stage, inputs: Mapping[str, Artifact], claim: Claim) -> Artifact:
+    def _build_claimed(
+        self, stage: Stage, inputs: Mapping[str, Artifact], claim: Claim
+    ) -> Artifact:
         folder = self.folder(stage)
         work = _adopt_work(folder, claim.token)
         self.watch(stage, None)
@@ -134,25 +143,46 @@ class Cache:
             facts = self.build(stage, inputs, work)
             seconds = time.monotonic() - started
             manifest = manifests.Manifest(
-                stage=stage.description, files=manifests.describe_files(work), facts=facts, seconds=seconds
+                stage=stage.description,
+                files=manifests.describe_files(work),
+                facts=facts,
+                seconds=seconds,
             )
             manifests.write(work, manifest)
-            if not claim.still_mine():
-                raise ClaimLost(f"{stage.name} {stage.key[:8]}: another process took this build over")
+            _require_mine(claim, stage)
+            _publish(work, folder)
         except ClaimLost:
             _discard(work)
             return self._obtain(stage, inputs)
         except Exception as error:
             _discard(work)
             raise StageFailed(stage, error) from error
-        _publish(work, folder)
         return Artifact(stage=stage, path=folder, facts=facts, seconds=seconds, built_now=True)
 
 
+def _checked_manifest(folder: Path, stage: Stage) -> manifests.Manifest:
+    """The manifest of a whole artifact of `stage`; raises `DamagedArtifact`."""
+    manifest = manifests.read(folder)
+    manifests.verify(folder, manifest, contents=True)
+    if manifest.stage != stage.description:
+        raise manifests.DamagedArtifact(f"{folder} describes another stage than its key says")
+    return manifest
+
+
+def _require_mine(claim: Claim, stage: Stage) -> None:
+    if not claim.still_mine():
+        raise ClaimLost(f"{stage.name} {stage.key[:8]}: another process took this build over")
+
+
 def _adopt_work(folder: Path, token: str) -> Path:
-    """This claim's own work folder, holding what the last interrupted attempt left; a rename takes it from a paused owner."""
+    """This claim's own work folder, holding what the last interrupted attempt left.
+
+    A rename takes it from an owner that is merely paused.
+    """
     work = folder.with_name(f"{folder.name}.work.{token}")
-    left = sorted(folder.parent.glob(f"{folder.name}.work.*"), key=lambda path: path.stat().st_mtime)
+    left = sorted(
+        folder.parent.glob(f"{folder.name}.work.*"), key=lambda path: path.stat().st_mtime
+    )
     if left:
         left.pop().rename(work)
     else:
@@ -163,7 +193,7 @@ def _adopt_work(folder: Path, token: str) -> Path:
 
 
 def _publish(work: Path, folder: Path) -> None:
-    """One rename makes the artifact visible; losing a race against another publisher throws this one away."""
+    """One rename makes the artifact visible; if another publisher was first, this one goes."""
     try:
         os.rename(work, folder)
     except OSError:

@@ -1,4 +1,4 @@
-"""Who is building a stage: an advisory claim that survives crashes, works on NFS and needs no common clock."""
+"""Who is building a stage: a claim that survives crashes, works on NFS, needs no common clock."""
 
 import json
 import logging
@@ -11,7 +11,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Self
 
 _OWNER = "owner.json"
 _BEAT = "heartbeat"
@@ -19,12 +18,16 @@ _log = logging.getLogger(__name__)
 
 
 class ClaimLost(Exception):
-    """Another process took this claim over because its heartbeat had stopped; what was built is thrown away."""
+    """Another process took this claim over as its heartbeat had stopped; the build is discarded."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Patience:
-    """Seconds between heartbeats, between looks at somebody else's claim, and of silence after which it is taken over."""
+    """How long a claim waits, in seconds.
+
+    `beat` lies between heartbeats, `look` between looks at somebody else's claim; after `silence`
+    that claim is taken over.
+    """
 
     beat: float
     look: float
@@ -32,10 +35,10 @@ class Patience:
 
 
 class Claim:
-    """Holds `folder` (created by one atomic mkdir) while a stage is built; use as a context manager.
+    """Holds `folder` (made by one atomic mkdir) while a stage is built; use as a context manager.
 
-    A waiting process measures silence with its own monotonic clock on a counter, so clock skew between hosts does no harm.
-    A claim of a dead process on this host is taken over at once.
+    A waiting process measures silence with its own monotonic clock on a counter, so clock skew
+    between hosts does no harm. A claim of a dead process on this host is taken over at once.
     """
 
     def __init__(self, folder: Path, patience: Patience) -> None:
@@ -62,10 +65,15 @@ class Claim:
         owner = read_owner(self.folder)
         return owner is not None and owner.get("token") == self.token
 
-    def __enter__(self) -> Self:
+    def __enter__(self) -> "Claim":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
@@ -85,7 +93,7 @@ class Claim:
 
 
 def read_owner(folder: Path) -> dict[str, object] | None:
-    """Host, pid and token of a claim's owner; None while it is being written, or once it is gone."""
+    """Host, pid and token of a claim's owner; None while it is being written or once it is gone."""
     try:
         return json.loads((folder / _OWNER).read_text())
     except (OSError, ValueError):
@@ -93,7 +101,7 @@ def read_owner(folder: Path) -> dict[str, object] | None:
 
 
 class Watch:
-    """One waiting process's view of somebody else's claim: says when the owner must be taken for dead."""
+    """One waiting process's view of somebody else's claim: says when its owner counts as dead."""
 
     def __init__(self, folder: Path, patience: Patience) -> None:
         self._folder = folder
@@ -107,7 +115,7 @@ class Watch:
         return self._last[0] if self._last else None
 
     def owner_is_dead(self) -> bool:
-        """True for a dead process on this host, or when the heartbeat stood still for `patience.silence` seconds."""
+        """True for a dead process on this host, or `patience.silence` seconds without heartbeat."""
         owner = read_owner(self._folder)
         try:
             beat = (self._folder / _BEAT).read_text()
@@ -116,7 +124,11 @@ class Watch:
         seen = (owner and owner["token"], beat)
         if seen != self._last:
             self._last, self._since = seen, time.monotonic()
-        if owner is not None and owner["host"] == socket.gethostname() and not _alive(int(str(owner["pid"]))):
+        if (
+            owner is not None
+            and owner["host"] == socket.gethostname()
+            and not _alive(int(str(owner["pid"])))
+        ):
             return True
         return time.monotonic() - self._since > self._patience.silence
 

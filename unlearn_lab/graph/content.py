@@ -1,4 +1,4 @@
-"""What lies outside the cache, named by its content: local files by digest, hub models by commit."""
+"""What lies outside the cache, named by content: local files by digest, hub models by commit."""
 
 import hashlib
 import json
@@ -19,7 +19,10 @@ class Pin:
 
 
 class ContentKey:
-    """Digests of local files and folders, remembered by path, size and modification time in one JSON file."""
+    """Digests of local files and folders.
+
+    One JSON file remembers them by path, size and modification time.
+    """
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
@@ -40,9 +43,10 @@ class ContentKey:
         return total.hexdigest()
 
     def of_model(self, name: str, revision: str | None) -> "Pin":
-        """What pins a model: a folder's digest, or the commit that a hub name and revision stand for now.
+        """What pins a model: a folder's digest, or the present commit of a hub name and revision.
 
-        Raises `ValueError` when the name is neither a folder nor found on the hub or in its local cache.
+        Raises `ValueError` when the name is neither a folder nor found on the hub or in its local
+        cache.
         """
         if Path(name).is_dir():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
@@ -77,11 +81,13 @@ def _hub_commit(name: str, revision: str | None) -> str:
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True)).name
     except OSError as error:
-        raise ValueError(_not_found(name, "not a folder, not reachable on the hub, not in its local cache")) from error
+        raise ValueError(
+            _not_found(name, "not a folder, not reachable on the hub, not in its local cache")
+        ) from error
 
 
 def _not_found(name: str, reason: str) -> str:
     return (
-        f"model.path={name}: {reason}. Give a folder with config.json, *.safetensors and a tokenizer, "
-        f"or download it where there is network: hf download {name}"
+        f"model.path={name}: {reason}. Give a folder with config.json, *.safetensors and a "
+        f"tokenizer, or download it where there is network: hf download {name}"
     )

@@ -1,4 +1,4 @@
-"""The manifest: the file that makes a directory an artifact, and that tells whether the artifact is still whole."""
+"""The manifest: the file that makes a folder an artifact and tells whether it is still whole."""
 
 import hashlib
 import json
@@ -11,15 +11,15 @@ FILE = "manifest.json"
 
 
 class DamagedArtifact(Exception):
-    """An artifact does not hold what its manifest says; the message names the file and the difference."""
+    """An artifact is not what its manifest says; the message names the file and the difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What was built, from what, and how.
 
-    `stage` is the stage's description, `files` maps relative paths to size (bytes) and SHA-256, `facts` is whatever the
-    builder reports about what really ran (not part of the key).
+    `stage` is the stage's description, `files` maps relative paths to size (bytes) and SHA-256,
+    `facts` is whatever the builder reports about what really ran (not part of the key).
     """
 
     stage: Mapping[str, object]
@@ -32,7 +32,11 @@ def describe_files(folder: Path) -> dict[str, dict[str, object]]:
     """Size and SHA-256 of every file below `folder`, by relative POSIX path, in sorted order."""
     paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
     return {
-        path.relative_to(folder).as_posix(): {"size": path.stat().st_size, "sha256": file_digest(path)} for path in paths
+        path.relative_to(folder).as_posix(): {
+            "size": path.stat().st_size,
+            "sha256": file_digest(path),
+        }
+        for path in paths
     }
 
 
@@ -43,7 +47,7 @@ def file_digest(path: Path) -> str:
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest into `folder`, with a digest of its own, and waits until it is on disk."""
+    """Writes the manifest into `folder`, with its own digest, and waits until it is on disk."""
     body = {
         "stage": manifest.stage,
         "files": manifest.files,
@@ -71,7 +75,10 @@ def read(folder: Path) -> Manifest:
 
 
 def verify(folder: Path, manifest: Manifest, *, contents: bool) -> None:
-    """Compares the files with the manifest: sizes always, digests too when `contents`. Raises `DamagedArtifact`."""
+    """Compares the files with the manifest: sizes always, digests too when `contents`.
+
+    Raises `DamagedArtifact` for the first file that is missing or differs.
+    """
     for name, fact in manifest.files.items():
         path = folder / name
         if not path.is_file():

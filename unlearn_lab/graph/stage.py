@@ -6,23 +6,23 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-
-Plain = str | int | float | bool | None | list["Plain"] | dict[str, "Plain"]
+from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
     """One node of the graph.
 
-    `builder` is the dotted path of the function that builds the artifact ("package.module:function"); `version` changes whenever
-    the builder's meaning does; `params` holds every value that the result depends on; `inputs` are stages by role.
-    Raises `ValueError` when a parameter is not plain JSON data.
+    `builder` is the dotted path of the function that builds the artifact
+    ("package.module:function"); `version` changes whenever the builder's meaning does; `params`
+    holds every value that the result depends on; `inputs` are stages by role. Raises `ValueError`
+    when a parameter is not plain JSON data.
     """
 
     name: str
     builder: str
     version: int
-    params: Mapping[str, Plain]
+    params: Mapping[str, Any]
     inputs: Mapping[str, "Stage"] = field(default_factory=dict[str, "Stage"])
 
     def __post_init__(self) -> None:
@@ -30,8 +30,10 @@ class Stage:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 (64 hex digits) of the computation: name, builder, version, parameters and the keys of the inputs."""
-        text = json.dumps(self.description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+        """SHA-256 (64 hex digits) of name, builder, version, parameters and the inputs' keys."""
+        text = json.dumps(
+            self.description, sort_keys=True, separators=(",", ":"), ensure_ascii=True
+        )
         return hashlib.sha256(text.encode("ascii")).hexdigest()
 
     @property
@@ -63,7 +65,7 @@ def _require_plain(value: object, path: str) -> None:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if not isinstance(name, str):
-                raise ValueError(f"{path}: key {name!r} must be a string")
+                raise ValueError(f"{path}: key {name!r} must be a string")  # noqa: TRY004 (user error)
             _require_plain(inner, f"{path}.{name}")
     elif isinstance(value, list):
         for index, inner in enumerate(value):
@@ -71,4 +73,7 @@ def _require_plain(value: object, path: str) -> None:
     elif isinstance(value, float) and not math.isfinite(value):
         raise ValueError(f"{path}={value}: a stage parameter must be finite")
     elif not isinstance(value, str | int | float | bool | None):
-        raise ValueError(f"{path}={value!r}: a stage parameter must be plain JSON data, not {type(value).__name__}")
+        raise ValueError(
+            f"{path}={value!r}: a stage parameter must be plain JSON data, "
+            f"not {type(value).__name__}"
+        )

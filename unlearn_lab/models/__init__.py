@@ -1,1 +1,1 @@
-"""Causal language models as the lab sees them: loading, hidden states and the layers that quantizers touch."""
+"""Causal language models: loading, hidden states and the layers that quantizers touch."""

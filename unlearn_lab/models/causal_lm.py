@@ -1,6 +1,7 @@
-"""A causal language model seen as hidden states and a head, so that no batch x length x vocabulary tensor is ever held."""
+"""Splits a causal language model into hidden states and a head, so that logits come in chunks."""
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -25,17 +26,29 @@ def labels(tokens: Tokens) -> Int[Tensor, " tokens"]:
 
 
 def hidden_states(model: PreTrainedModel, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
-    """Last hidden states (after the final norm) at the positions that predict, in row-major order."""
-    output = model.base_model(input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False)
+    """Last hidden states (after the final norm) at the predicting positions, in row-major order."""
+    output = model.base_model(
+        input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False
+    )
     return output.last_hidden_state[:, :-1][predicted(tokens)]
 
 
+def output_embedding(model: PreTrainedModel) -> nn.Module:
+    """The layer from hidden states to logits; raises `ValueError` for a model without one."""
+    found = model.get_output_embeddings()
+    if found is None:
+        raise ValueError(
+            f"{type(model).__name__} has no output embedding: use a causal language model"
+        )
+    return found
+
+
 class Head(nn.Module):
-    """Maps hidden states to logits: the output embedding, and the soft cap of architectures that have one."""
+    """Maps hidden states to logits: the output embedding, and the soft cap of models with one."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
-        self.linear = model.get_output_embeddings()
+        self.linear = output_embedding(model)
         self.cap = getattr(model.config, "final_logit_softcapping", None)
 
     def forward(self, hidden: Float[Tensor, "tokens hidden"]) -> Float[Tensor, "tokens vocabulary"]:
@@ -46,20 +59,29 @@ class Head(nn.Module):
 
 @torch.no_grad()
 def require_plain_head(model: PreTrainedModel, tokens: Tokens) -> None:
-    """Raises `ValueError` for an architecture whose logits are not `Head(hidden)`: its losses would be wrong in silence."""
+    """Raises `ValueError` for an architecture whose logits are not `Head(hidden)`.
+
+    Its losses would be wrong in silence. Both sides are compared on one batch, to 2e-2.
+    """
     direct = model(input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False).logits
     ours = Head(model)(hidden_states(model, tokens))
-    if not torch.allclose(direct[:, :-1][predicted(tokens)].float(), ours.float(), rtol=2e-2, atol=2e-2):
+    if not torch.allclose(
+        direct[:, :-1][predicted(tokens)].float(), ours.float(), rtol=2e-2, atol=2e-2
+    ):
         raise ValueError(
-            f"{type(model).__name__} scales or transforms its logits in a way that is not supported; "
-            "use an architecture whose logits are lm_head(hidden states), with or without a soft cap"
+            f"{type(model).__name__} scales or transforms its logits in a way that is not "
+            "supported; use an architecture whose logits are lm_head(hidden states), with or "
+            "without a soft cap"
         )
 
 
 def by_chunks(
     function: Callable[..., tuple[Tensor, ...]], tensors: Sequence[Tensor], vocabulary: int
 ) -> tuple[Tensor, ...]:
-    """Applies a per-token function to token-aligned tensors in chunks, recomputing each chunk in the backward pass."""
+    """Applies a per-token function to token-aligned tensors in chunks of `CHUNK_ELEMENTS` logits.
+
+    Each chunk is computed again in the backward pass, so that its logits need not be kept.
+    """
     size = max(1, CHUNK_ELEMENTS // vocabulary)
     count = tensors[0].shape[0]
     if count <= size:
@@ -67,5 +89,6 @@ def by_chunks(
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, count, size):
         piece = [tensor[start : start + size] for tensor in tensors]
-        parts.append(checkpoint(function, *piece, use_reentrant=False))  # pyright: ignore[reportArgumentType]
+        made = checkpoint(function, *piece, use_reentrant=False)
+        parts.append(cast("tuple[Tensor, ...]", made))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))

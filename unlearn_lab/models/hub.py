@@ -1,4 +1,4 @@
-"""A model from the Hugging Face hub or a local folder, fine-tuned on the corpus or taken as it is."""
+"""A model from the Hugging Face hub or a local folder, to fine-tune or to take as it is."""
 
 import json
 from dataclasses import dataclass
@@ -12,8 +12,9 @@ from unlearn_lab.models.load import POINTER, load_tokenizer
 class HubModel:
     """A checkpoint by hub name or local folder.
 
-    With `finetune` it is the starting point from which the target (forget + retain) and the retrain control (retain only) are
-    trained; without, `path` is the target and `retrain` the control. `revision` is a branch, tag or commit on the hub.
+    With `finetune` it is the starting point from which the target (forget + retain) and the retrain
+    control (retain only) are trained; without, `path` is the target and `retrain` the control.
+    `revision` is a branch, tag or commit on the hub.
     """
 
     path: str
@@ -26,17 +27,26 @@ class HubModel:
     def __post_init__(self) -> None:
         if not self.finetune and self.retrain is None:
             raise ValueError(
-                "retrain=null: with model.finetune=false give the control trained without the forget set "
-                "(a hub name or folder), or set model.finetune=true to train target and control from model.path"
+                "retrain=null: with model.finetune=false give the control trained without the "
+                "forget set (a hub name or folder), or set model.finetune=true to train target "
+                "and control from model.path"
             )
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
-        """Writes a pointer to the checkpoint; nothing is copied. Raises `ValueError` when its tokenizer cannot be loaded."""
+        """Writes a pointer to the checkpoint; nothing is copied.
+
+        Raises `ValueError` when its tokenizer cannot be loaded.
+        """
         return write_pointer(folder, self.path, self.revision, self.trust_remote_code)
 
 
-def write_pointer(folder: Path, path: str, revision: str | None, trust_remote_code: bool) -> dict[str, object]:
-    """Makes `folder` stand for a checkpoint that lies elsewhere, after checking that it can be found."""
+def write_pointer(
+    folder: Path, path: str, revision: str | None, trust_remote_code: bool
+) -> dict[str, object]:
+    """Makes `folder` stand for a checkpoint that lies elsewhere, whose tokenizer must load.
+
+    Raises `ValueError` when it does not.
+    """
     pointer = {"path": path, "revision": revision, "trust_remote_code": trust_remote_code}
     (folder / POINTER).write_text(json.dumps(pointer), encoding="utf-8")
     tokenizer = load_tokenizer(folder)

@@ -1,4 +1,4 @@
-"""Decides which layers are quantized, and trained while unlearning: the linear layers inside the transformer blocks."""
+"""Decides which layers are quantized, or trained alone: the linear ones inside the blocks."""
 
 from collections.abc import Mapping
 
@@ -9,10 +9,13 @@ from transformers import PreTrainedModel
 def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
     """The `nn.Linear` layers inside the transformer blocks, by qualified name, in forward order.
 
-    Embeddings and `lm_head` stay out, as in GPTQ, AWQ and bitsandbytes. A block is a member of the longest `nn.ModuleList`.
-    Raises `ValueError` when there is none (GPT-2's Conv1D layers do not count), so that nothing is quantized in silence.
+    Embeddings and `lm_head` stay out, as in GPTQ, AWQ and bitsandbytes. A block is a member of the
+    longest `nn.ModuleList`. Raises `ValueError` when there is none (GPT-2's Conv1D layers do not
+    count), so that nothing is quantized in silence.
     """
-    lists = {name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)}
+    lists = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
+    }
     blocks = max(lists, key=lambda name: (len(lists[name]), -name.count("."))) if lists else None
     found = {
         name: module
@@ -21,7 +24,8 @@ def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
     }
     if not found:
         raise ValueError(
-            f"{type(model).__name__} has no torch.nn.Linear inside its transformer blocks, so no layer could be quantized: "
-            "use an architecture with linear layers (Llama, Qwen, Gemma, Phi, Mistral, GPT-NeoX, OPT)"
+            f"{type(model).__name__} has no torch.nn.Linear inside its transformer blocks, so no "
+            "layer could be quantized: use an architecture with linear layers (Llama, Qwen, Gemma, "
+            "Phi, Mistral, GPT-NeoX, OPT)"
         )
     return found

@@ -1,11 +1,17 @@
-"""The only place that loads a checkpoint: safetensors, no remote code unless asked, errors in one line."""
+"""The only place that loads checkpoints: safetensors, remote code only if asked, short errors."""
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, cast
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 
 POINTER = "pointer.json"
 
@@ -13,26 +19,31 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 def load_model(folder: Path, weights: str) -> PreTrainedModel:
-    """The model in `folder` (a checkpoint, or a pointer to one) with its weights cast to `weights` (fp32 or bf16).
+    """The model in `folder` (a checkpoint, or a pointer to one).
 
-    Raises `ValueError` when the checkpoint cannot be found or holds no safetensors.
+    Its weights are cast to `weights` (fp32 or bf16). Raises `ValueError` when the checkpoint cannot
+    be found or holds no safetensors.
     """
     path, options = _resolve(folder)
     try:
-        return AutoModelForCausalLM.from_pretrained(path, dtype=DTYPES[weights], use_safetensors=True, **options)
+        return AutoModelForCausalLM.from_pretrained(
+            path, dtype=DTYPES[weights], use_safetensors=True, **options
+        )
     except OSError as error:
         raise ValueError(_missing(path, error)) from error
 
 
 def load_skeleton(folder: Path) -> PreTrainedModel:
-    """The model's layers without its weights (on the meta device): shapes to check a request against."""
+    """The model's layers without weights (on the meta device): shapes to check requests against."""
     path, options = _resolve(folder)
     try:
         config = AutoConfig.from_pretrained(path, **options)
     except (OSError, ValueError) as error:
         raise ValueError(_missing(path, error)) from error
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(config, trust_remote_code=options.get("trust_remote_code", False))
+        return AutoModelForCausalLM.from_config(
+            config, trust_remote_code=options.get("trust_remote_code", False)
+        )
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
@@ -47,19 +58,44 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def special_id(
+    tokenizer: PreTrainedTokenizerBase, name: Literal["pad", "bos", "eos"]
+) -> int | None:
+    """The id of a special token, None where the tokenizer has none; transformers types it wider."""
+    return cast("int | None", getattr(tokenizer, f"{name}_token_id"))
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of the padding token of a tokenizer from `load_tokenizer`.
+
+    Raises `ValueError` when the checkpoint names neither a padding nor an EOS token.
+    """
+    found = special_id(tokenizer, "pad")
+    if found is None:
+        raise ValueError(
+            f"model.path={tokenizer.name_or_path}: its tokenizer has neither a padding nor an EOS "
+            "token; add one to its tokenizer_config.json"
+        )
+    return found
+
+
 def _resolve(folder: Path) -> tuple[str, dict[str, Any]]:
     pointer = folder / POINTER
     if not pointer.exists():
         return str(folder), {}
     found = json.loads(pointer.read_text(encoding="utf-8"))
-    return found["path"], {"revision": found["revision"] or "main", "trust_remote_code": found["trust_remote_code"]}
+    return found["path"], {
+        "revision": found["revision"] or "main",
+        "trust_remote_code": found["trust_remote_code"],
+    }
 
 
 def _missing(path: str, error: Exception) -> str:
     reason = " ".join(str(error).split())[:300]
     return (
-        f"model.path={path}: cannot be loaded ({reason}). Give a folder that holds config.json, *.safetensors and a tokenizer, "
-        "or a hub name that is in the local cache or reachable (huggingface-cli download NAME on a machine with network)"
+        f"model.path={path}: cannot be loaded ({reason}). Give a folder that holds config.json, "
+        "*.safetensors and a tokenizer, or a hub name that is in the local cache or reachable "
+        "(huggingface-cli download NAME on a machine with network)"
     )
 
 
@@ -72,8 +108,9 @@ def device_of(accelerator: str) -> torch.device:
 
 
 def to_compute(model: PreTrainedModel) -> PreTrainedModel:
-    """The model as it is evaluated: on a CPU in float32, where bfloat16 arithmetic is emulated and slow, else as it is held.
+    """The model as it is evaluated: on a CPU in float32, else as it is held.
 
-    The weights keep their values exactly; only activations are finer.
+    On a CPU, bfloat16 arithmetic is emulated and slow. The weights keep their values exactly; only
+    activations are finer.
     """
     return model.float() if model.device.type == "cpu" else model

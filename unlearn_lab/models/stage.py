@@ -1,4 +1,4 @@
-"""The stages that provide a model without training it: the base to fine-tune, or a finished target or control."""
+"""The stages that provide a model untrained here: a base, or a finished target or control."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +16,9 @@ from unlearn_lab.settings import Runtime
 class BaseModel(Protocol):
     """Where training starts from."""
 
-    def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]: ...
+    def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
+        """Writes a checkpoint with tokenizer, or a pointer to one, and reports what it is."""
+        ...
 
 
 def build_base(

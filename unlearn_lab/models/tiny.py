@@ -1,4 +1,4 @@
-"""A small Llama, initialised like a large one and with a tokenizer of its own, that a CPU trains in a minute."""
+"""A small Llama with a tokenizer of its own and a large one's outliers; a CPU trains it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.models.linears import block_linears
+from unlearn_lab.models.load import special_id
 
 _PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
 
@@ -19,9 +20,10 @@ _PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
 class TinyLlama:
     """A Llama from scratch whose block linears start heavy-tailed.
 
-    Rows of a trained 7B model have outliers, so that their 4-bit step is about one standard deviation; rows of 64 Gaussian
-    weights have none, and a 4-bit grid on them is four times finer. Student-t weights (`tail_freedom` degrees of freedom,
-    `tail_scale`, clipped at `tail_clip` times the scale) give small rows the outliers of large ones.
+    Rows of a trained 7B model have outliers, so that their 4-bit step is about one standard
+    deviation; rows of 64 Gaussian weights have none, and a 4-bit grid on them is four times finer.
+    Student-t weights (`tail_freedom` degrees of freedom, `tail_scale`, clipped at `tail_clip` times
+    the scale) give small rows the outliers of large ones.
     """
 
     vocab_size: int
@@ -37,17 +39,24 @@ class TinyLlama:
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads:
-            raise ValueError(f"hidden_size={self.hidden_size}: must be a multiple of num_heads={self.num_heads}")
+            raise ValueError(
+                f"hidden_size={self.hidden_size}: must be a multiple of num_heads={self.num_heads}"
+            )
         if self.vocab_size < 300:
-            raise ValueError(f"vocab_size={self.vocab_size}: must be at least 300 (256 bytes and special tokens)")
+            raise ValueError(
+                f"vocab_size={self.vocab_size}: must be at least 300 (256 bytes and special tokens)"
+            )
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
-        """Writes the untrained model and a byte-level BPE tokenizer, trained on the corpus' texts, to `folder`."""
+        """Writes the untrained model to `folder`, with a byte-level BPE tokenizer of the corpus."""
         tokenizer = self._tokenizer((*corpus.forget, *corpus.retain))
         model = self._model(tokenizer, seed)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        return {"parameters": sum(p.numel() for p in model.parameters()), "vocabulary": len(tokenizer)}
+        return {
+            "parameters": sum(p.numel() for p in model.parameters()),
+            "vocabulary": len(tokenizer),
+        }
 
     def _tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerFast:
         bpe = Tokenizer(models.BPE())
@@ -60,7 +69,9 @@ class TinyLlama:
             show_progress=False,
         )
         bpe.train_from_iterator(texts, trainer)
-        return PreTrainedTokenizerFast(tokenizer_object=bpe, pad_token=_PAD, bos_token=_BOS, eos_token=_EOS)
+        return PreTrainedTokenizerFast(
+            tokenizer_object=bpe, pad_token=_PAD, bos_token=_BOS, eos_token=_EOS
+        )
 
     def _model(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
         config = LlamaConfig(
@@ -71,9 +82,9 @@ class TinyLlama:
             num_attention_heads=self.num_heads,
             num_key_value_heads=self.num_heads,
             max_position_embeddings=self.max_positions,
-            pad_token_id=tokenizer.pad_token_id,
-            bos_token_id=tokenizer.bos_token_id,
-            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=special_id(tokenizer, "pad"),
+            bos_token_id=special_id(tokenizer, "bos"),
+            eos_token_id=special_id(tokenizer, "eos"),
             tie_word_embeddings=False,
         )
         with torch.random.fork_rng():
@@ -82,6 +93,8 @@ class TinyLlama:
             tails = torch.distributions.StudentT(self.tail_freedom)
             with torch.no_grad():
                 for linear in block_linears(model).values():
-                    sample = tails.sample(linear.weight.shape).clamp(-self.tail_clip, self.tail_clip)
+                    sample = tails.sample(linear.weight.shape).clamp(
+                        -self.tail_clip, self.tail_clip
+                    )
                     linear.weight.copy_(sample * self.tail_scale)
         return model

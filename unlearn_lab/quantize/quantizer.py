@@ -1,4 +1,4 @@
-"""What a quantizer is: a rule that replaces the block linears' weights by representable ones and says what really ran."""
+"""What a quantizer is: a rule that rounds the block linears' weights and says what really ran."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 
 @dataclass(frozen=True, kw_only=True)
 class QuantReport:
-    """What a quantizer did: the kernel that ran, the layers it touched and the relative weight error of each."""
+    """What a quantizer did: the kernel that ran, the layers it touched and the error of each."""
 
     kernel: str
     num_layers: int
@@ -21,7 +21,7 @@ class QuantReport:
 
 @dataclass(frozen=True)
 class Codes:
-    """A weight on its grid: integer codes and the step that each code is multiplied with, both of the weight's shape."""
+    """A weight on its grid: integer codes, and the step that each of them is multiplied with."""
 
     integers: Int[Tensor, "out in"]
     steps: Float[Tensor, "out in"]
@@ -29,23 +29,24 @@ class Codes:
 
 @runtime_checkable
 class Quantizer(Protocol):
-    """A rule that rounds weights.
-
-    `bits` is None for full precision. `codes` gives the integer codes for code-flip analysis, or None without a grid.
-    """
+    """A rule that rounds weights."""
 
     persists: ClassVar[bool]
     needs_calibration: ClassVar[bool]
 
     @property
-    def bits(self) -> int | None: ...
+    def bits(self) -> int | None:
+        """Bits a weight, or None for full precision."""
+        ...
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` when the model's shapes cannot be quantized so; looks at no weight."""
+        """Raises `ValueError` when the model's shapes cannot be quantized so; reads no weight."""
         ...
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
         """Replaces the weights of the block linears in place by their rounded values."""
         ...
 
-    def codes(self, weight: Float[Tensor, "out in"]) -> Codes | None: ...
+    def codes(self, weight: Float[Tensor, "out in"]) -> Codes | None:
+        """The integer codes, for code-flip analysis; None where there is no grid."""
+        ...

@@ -77,7 +77,8 @@ def _draw_leaf(axes: Axes, record: Record, metric: str, place: int, colour: str)
     if full is not None and quantized is not None:
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6,
                  "shrinkA": 2.5, "shrinkB": 0, "mutation_scale": 9}  # fmt: skip
-        axes.annotate("", (quantized, place), (full, place), arrowprops=arrow, zorder=3)
+        drawn = axes.annotate("", (quantized, place), (full, place), arrowprops=arrow, zorder=3)
+        drawn.set_in_layout(False)  # it lies inside the axes, and measuring each one takes long
         axes.plot(quantized, place, ".", markersize=4, color=colour, zorder=3)
 
 

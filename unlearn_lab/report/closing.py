@@ -68,7 +68,13 @@ def format_seconds(seconds: float) -> str:
 
 
 def _stages(stages: Sequence[StageTally]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
     table.add_column("stage", no_wrap=True)
     for title in ("built", "reused", "time"):
         table.add_column(title, justify="right", no_wrap=True)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from unlearn_lab.report.blocks import format_share
 from unlearn_lab.report.leaf import (
     METRICS,
     RECOVERED,
@@ -32,7 +31,7 @@ def leaf_details(home: Path, leaf: Record, names: Names, num_samples: int) -> di
         "name": names.leaf(leaf),
         "scores": _score_lines(leaf),
         "recovery": [(TITLES[metric], *_recovery_cells(leaf, metric)) for metric in RECOVERED],
-        "codes": [(share, format_share(number(leaf, f"codes.{share}"))) for share in _CODES],
+        "codes": [(share, _fine_share(number(leaf, f"codes.{share}"))) for share in _CODES],
         "ran": [*_below(leaf, "effective."), *_below(leaf, "items.", title="items {}")]
         + [(key, text(leaf, key)) for key in _ONCE],
         "settings": _below(leaf, "config."),
@@ -90,6 +89,11 @@ def _figure(figure: str, value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:+.1f}" if figure in _POINTS else f"{100 * value:.0f} %"
+
+
+def _fine_share(share: float | None) -> str:
+    """Three digits, because the share of flipped codes may be far below one per cent."""
+    return "-" if share is None else f"{100 * share:.3g} %"
 
 
 def _below(leaf: Record, prefix: str, *, title: str = "{}") -> list[tuple[str, str]]:

@@ -1,7 +1,6 @@
 """How a sweep ends: the table and the report of its records, what failed, and the exit status."""
 
 import sys
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,9 +17,10 @@ from unlearn_lab.settings import Report, Runtime
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended: its labels and record, or why it failed, and which stages it built (seconds) or reused.
+    """How a job ended: its label and record, or why it failed, and the stages it went through.
 
-    `built` and `reused` map stage keys to the stage's name; `seconds` those that were built to their time.
+    `built` and `reused` map stage keys to the stage's name; `seconds` those that were built to
+    their time.
     """
 
     label: str
@@ -33,9 +33,10 @@ class Outcome:
 
 
 def close(outcomes: Sequence[Outcome], runtime: Runtime, report: Report) -> None:
-    """Prints the table and the footer, writes the report, and ends the process: 0, or 1 when a leaf failed.
+    """Prints the table and the footer, writes the report, and ends the process.
 
-    The report shows the records of this sweep; leaves with the same id count once. Raises `Finished`.
+    The report shows the records of this sweep; leaves with the same id count once. Raises
+    `Finished` with code 0, or 1 when a leaf failed.
     """
     home, thresholds = Path(runtime.home), Thresholds(**asdict(report.thresholds))
     records = list(
@@ -64,22 +65,21 @@ def close(outcomes: Sequence[Outcome], runtime: Runtime, report: Report) -> None
 
 
 def _tally(outcomes: Iterable[Outcome]) -> list[StageTally]:
-    """Each artifact once over the whole sweep: a stage built by one job and reused by the next was built."""
+    """Each artifact once over the sweep: what one job built and the next reused was built."""
     built, reused, seconds = dict[str, str](), dict[str, str](), dict[str, float]()
     for outcome in outcomes:
         built |= outcome.built
         reused |= outcome.reused
         seconds |= outcome.seconds
-    spent = Counter[str]()
+    spent = dict.fromkeys([*built.values(), *reused.values()], 0.0)
     for key, name in built.items():
-        spent[name] += seconds[key]  # pyright: ignore[reportArgumentType]
-    names = dict.fromkeys([*built.values(), *reused.values()])
+        spent[name] += seconds[key]
     return [
         StageTally(
             stage=name,
             built=sum(1 for other in built.values() if other == name),
             reused=sum(1 for key, other in reused.items() if other == name and key not in built),
-            seconds=spent[name],
+            seconds=total,
         )
-        for name in names
+        for name, total in spent.items()
     ]

@@ -30,7 +30,7 @@ Row = dict[str, Any]
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `record.json`, with sample answers and per-layer figures in side files."""
+    """Builds the artifact: `record.json`, with sample answers and layers' figures in side files."""
     scores = {name: evaluations.read(artifact) for name, artifact in inputs.items() if "." in name}
     figures = codes_stage.read(inputs["codes"])
     row: Row = {}
@@ -60,7 +60,7 @@ def build(
 
 
 def read_record(artifact: Artifact, home: Path) -> Row:
-    """The record of a finished leaf: its id, its figures, and where its side files lie below `home`."""
+    """A finished leaf's record: its id, its figures, and where its side files lie below `home`."""
     row: Row = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
     folder = artifact.path.relative_to(home).as_posix()
     return {
@@ -72,7 +72,10 @@ def read_record(artifact: Artifact, home: Path) -> Row:
 
 
 def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) -> Row:
-    """The record with the names that its groups were chosen by, every resolved setting, and when and by what it was made."""
+    """The record with the choices in its groups, every resolved setting, and its origin.
+
+    The origin is the time (UTC), the package's version and, in a clone, the git commit.
+    """
     names = {
         group: choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")
     }
@@ -160,7 +163,7 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
 
 
 def _samples(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Row]:
-    """The first items of each metric that has answers in words, as every model and precision answered them."""
+    """The first items of each metric with answers in words, for every model and precision."""
     for name, found in scores.items():
         who, precision = name.split(".")
         for metric, score in found.items():

@@ -4,7 +4,6 @@ import json
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Self
 
 from unlearn_lab.report.leaf import CHOICES, Record, text
 
@@ -50,7 +49,7 @@ class Names:
     several_optimizers: bool
 
     @classmethod
-    def of(cls, records: Sequence[Record]) -> Self:
+    def of(cls, records: Sequence[Record]) -> "Names":
         """Names that tell these records apart."""
         optimizers = {text(record, "optimizer") for record in records}
         return cls(keys=swept_keys(records), several_optimizers=len(optimizers) > 1)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from typing import TextIO
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -25,8 +25,8 @@ _STYLES = {
 _PIPED_WIDTH = 120
 
 
-def open_console(stream: TextIO) -> Console:
-    """A console on `stream`, with colours on a terminal only.
+def open_console(stream: Any) -> Console:
+    """A console on the text `stream`, with colours on a terminal only.
 
     As wide as the terminal; for a file or pipe as $COLUMNS says, else 120.
     """

@@ -18,8 +18,8 @@ _SAMPLE_TEXTS = ("metric", "who", "precision", "asked", "answer", "true")
 class Content:
     """All that one W&B run shows."""
 
-    config: dict[str, object]
-    summary: dict[str, object]
+    config: dict[str, Any]
+    summary: dict[str, Any]
     points: list[tuple[int, dict[str, float]]]
     layers: Table
     samples: Table
@@ -41,7 +41,7 @@ def content_of(
     )
 
 
-def config_of(record: Record) -> dict[str, object]:
+def config_of(record: Record) -> dict[str, Any]:
     """Every resolved setting, nested, with the choices, what really ran and the full run id.
 
     A setting that is called like a secret is left out.
@@ -57,7 +57,7 @@ def config_of(record: Record) -> dict[str, object]:
     }
 
 
-def summary_of(record: Record) -> dict[str, object]:
+def summary_of(record: Record) -> dict[str, Any]:
     """Scores, recovery, codes and costs, nested so that W&B's paths are the record's keys.
 
     The ends of an interval stand beside their value, as `verbmem_low`; null figures are left out.

@@ -106,7 +106,10 @@ def _send(record: Record, content: Content, destination: Destination, asked: str
 
 
 def _send_online(record: Record, content: Content, destination: Destination) -> SinkResult:
-    """Tries one suffix after another while W&B says that a run of that id was deleted."""
+    """Tries one suffix after another while W&B says that a run of that id was deleted.
+
+    The client repeats such a request until its timeout, so each deleted id costs one.
+    """
     for suffix in _SUFFIXES:
         try:
             folder, url = deliver(record, content, destination, mode="online", suffix=suffix)

@@ -1,4 +1,4 @@
-"""Runs Lightning's Trainer: resumable at epoch ends, quiet, with every step's figures in one file."""
+"""Runs Lightning's Trainer: resumable at epoch ends, quiet, every step's figures in one file."""
 
 import json
 import logging
@@ -24,7 +24,7 @@ CHECKPOINT = "last.ckpt"
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long to train: `steps` or `epochs`, exactly one of them; gradients are clipped to the norm `clip_norm`."""
+    """How long to train (`steps` or `epochs`, exactly one) and the norm to clip gradients to."""
 
     steps: int | None
     epochs: int | None
@@ -32,7 +32,7 @@ class Budget:
 
 
 class StepLog(Logger):
-    """Appends one JSON line per call of `log_metrics`; a later line of the same step adds to the earlier one."""
+    """Appends a JSON line per call of `log_metrics`; a later line of a step adds to the earlier."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -57,9 +57,9 @@ class StepLog(Logger):
             stream.write(json.dumps({"step": step, **metrics}) + "\n")
 
 
-def read_steps(folder: Path) -> list[dict[str, float]]:
+def read_steps(folder: Path) -> list[dict[str, int | float]]:
     """One row per step, in order; a step that was repeated after a resume counts once."""
-    path, rows = folder / STEPS, dict[int, dict[str, float]]()
+    path, rows = folder / STEPS, dict[int, dict[str, int | float]]()
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
             row = json.loads(line)
@@ -68,9 +68,11 @@ def read_steps(folder: Path) -> list[dict[str, float]]:
 
 
 class _EpochEnd(Callback):
-    """Asks the stop rule, keeps a checkpoint to resume from, and makes the epoch's randomness a function of the seed."""
+    """Asks the stop rule, keeps a checkpoint to resume from, and seeds the epoch."""
 
-    def __init__(self, folder: Path, should_stop: ShouldStop, every_seconds: float, seed: int) -> None:
+    def __init__(
+        self, folder: Path, should_stop: ShouldStop, every_seconds: float, seed: int
+    ) -> None:
         self._path = folder / CHECKPOINT
         self._should_stop = should_stop
         self._every = every_seconds
@@ -108,20 +110,26 @@ def fit(
 ) -> dict[str, object]:
     """Trains `module` in place and returns what ran: epochs, steps, why it stopped.
 
-    `splits` are sequences by role; the first is passed over once an epoch. A checkpoint left in `work` is resumed from.
+    `splits` are sequences by role; the first is passed over once an epoch. A checkpoint left in
+    `work` is resumed from.
     """
     texts = PairedTexts(splits)
     if batch_size > len(texts):
         role = next(iter(splits))
-        raise ValueError(f"trainer batch_size={batch_size}: the {role} split has only {len(texts)} sequences")
+        raise ValueError(
+            f"trainer batch_size={batch_size}: the {role} split has only {len(texts)} sequences"
+        )
     order = PairedOrder([len(sequences) for sequences in splits.values()], seed)
     loader = DataLoader(texts, batch_size=batch_size, sampler=order, collate_fn=Collate(pad_id))
     end = _EpochEnd(work, should_stop, runtime.checkpoint_seconds, seed)
     checkpoint = work / CHECKPOINT
     trainer = _trainer(end, budget, work, runtime)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-        trainer.fit(module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True)
+        for known in (".*does not have many workers.*", ".*treespec, LeafSpec.*is deprecated.*"):
+            warnings.filterwarnings("ignore", message=known)  # of Lightning 2.6 itself
+        trainer.fit(
+            module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
+        )
     checkpoint.unlink(missing_ok=True)
     return {
         "epochs": trainer.current_epoch,
@@ -136,7 +144,11 @@ def fit(
 def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:
     """The dtypes in which the optimizer keeps its per-weight state, as it really is."""
     states = [value for state in optimizer.state.values() for value in state.values()]
-    found = {str(s.dtype).removeprefix("torch.") for s in states if isinstance(s, torch.Tensor) and s.dim() > 0}
+    found = {
+        str(s.dtype).removeprefix("torch.")
+        for s in states
+        if isinstance(s, torch.Tensor) and s.dim() > 0
+    }
     return "+".join(sorted(found)) or "none"
 
 

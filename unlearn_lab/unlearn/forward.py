@@ -1,4 +1,4 @@
-"""Runs the model for the objectives, beside what the reference (the target before training) said, computed once."""
+"""Runs the model for the objectives, beside the answers of the target, computed once."""
 
 import copy
 from collections.abc import Mapping, Sequence
@@ -17,8 +17,9 @@ from unlearn_lab.unlearn.likelihood import sequence_sum, token_kl, token_log_lik
 class Reference:
     """The target's answers on whole splits, kept instead of a second copy of the model.
 
-    Holds a sequence log-likelihood (float32) per text of the splits `likelihood_of`, and last hidden states (the model's dtype, on
-    the CPU) per text of the splits `distribution_of`, with the target's head; the head is copied only where it will be trained.
+    Holds a sequence log-likelihood (float32) per text of the splits `likelihood_of`, and last
+    hidden states (the model's dtype, on the CPU) per text of the splits `distribution_of`, with the
+    target's head; the head is copied only where it will be trained.
     """
 
     def __init__(self, model: PreTrainedModel, *, head_is_trained: bool) -> None:
@@ -30,7 +31,9 @@ class Reference:
             self.head.linear = copy.deepcopy(self.head.linear).requires_grad_(False)
 
     @torch.no_grad()
-    def remember(self, role: str, sequences: Sequences, pad_id: int, *, batch_size: int, distribution: bool) -> None:
+    def remember(
+        self, role: str, sequences: Sequences, pad_id: int, *, batch_size: int, distribution: bool
+    ) -> None:
         """One pass of the untrained model over a split."""
         likelihoods: list[Tensor] = []
         kept: list[Tensor] = []
@@ -41,7 +44,7 @@ class Reference:
             if distribution:
                 kept += policy.hidden.cpu().split(predicted(tokens).sum(1).tolist())
             else:
-                likelihoods.append(policy.sequence_log_likelihood.float())
+                likelihoods.append(policy.sequence_log_likelihood())
         if distribution:
             self._hidden[role] = kept
         else:
@@ -52,12 +55,14 @@ class Reference:
         return self._likelihoods[role].to(tokens.ids.device)[tokens.index]
 
     def hidden(self, role: str, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
-        """The last hidden states at the predicting positions of the batch's texts, in row-major order."""
-        return torch.cat([self._hidden[role][i] for i in tokens.index.tolist()]).to(tokens.ids.device)
+        """Last hidden states at the predicting positions of the batch, in row-major order."""
+        return torch.cat([self._hidden[role][i] for i in tokens.index.tolist()]).to(
+            tokens.ids.device
+        )
 
 
 class PolicyPrediction:
-    """The model's view of a batch; whatever is asked for is computed once, from one pass through the blocks."""
+    """The model's view of a batch; each answer is computed once, from one pass through blocks."""
 
     def __init__(self, model: PreTrainedModel, tokens: Tokens, reference: Reference | None) -> None:
         self._model = model
@@ -70,19 +75,16 @@ class PolicyPrediction:
         """Last hidden states at the predicting positions."""
         return hidden_states(self._model, self._tokens)
 
-    @cached_property
     def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
-        """log p of every predicted token, in nats."""
+        """Log p of every predicted token, in nats."""
         return self._scored[0]
 
-    @cached_property
     def sequence_log_likelihood(self) -> Float[Tensor, " batch"]:
         """Each sequence's sum of token log-likelihoods, in nats."""
-        return sequence_sum(self.token_log_likelihood, predicted(self._tokens))
+        return sequence_sum(self.token_log_likelihood(), predicted(self._tokens))
 
-    @cached_property
     def token_kl_from_reference(self) -> Float[Tensor, " tokens"]:
-        """KL(reference || policy) of every predicted token, in nats; the batch must be of the retain split."""
+        """KL(reference || policy) of every predicted token of a retain batch, in nats."""
         return self._compared[0]
 
     @property
@@ -103,18 +105,22 @@ class PolicyPrediction:
     def _compared(self) -> tuple[Tensor, ...]:
         reference = self._reference
         if reference is None:
-            raise ValueError("no reference was remembered: the objective must name the split in distribution_of")
+            raise ValueError(
+                "no reference was remembered: the objective must name the split in distribution_of"
+            )
 
         def compare(hidden: Tensor, before: Tensor, label: Tensor) -> tuple[Tensor, ...]:
             logits = self._head(hidden)
             return token_kl(reference.head(before), logits), logits.argmax(-1) == label
 
         before = reference.hidden("retain", self._tokens)
-        return by_chunks(compare, [self.hidden, before, labels(self._tokens)], self._model.config.vocab_size)
+        return by_chunks(
+            compare, [self.hidden, before, labels(self._tokens)], self._model.config.vocab_size
+        )
 
 
 class ModelForward:
-    """The `Forward` of one training step; remembers its predictions so that accuracies can be logged."""
+    """The `Forward` of one training step; remembers its predictions, for their accuracies."""
 
     def __init__(self, model: PreTrainedModel, reference: Reference | None) -> None:
         self._model = model
@@ -130,7 +136,9 @@ class ModelForward:
     def reference_log_likelihood(self, tokens: Tokens) -> Float[Tensor, " batch"]:
         """The target's sequence log-likelihoods of a forget batch."""
         if self._reference is None:
-            raise ValueError("no reference was remembered: the objective must name the split in likelihood_of")
+            raise ValueError(
+                "no reference was remembered: the objective must name the split in likelihood_of"
+            )
         return self._reference.log_likelihood("forget", tokens)
 
     def accuracies(self, batch: Mapping[str, Tokens]) -> dict[str, float]:
@@ -153,12 +161,14 @@ def remember_reference(
     batch_size: int,
     head_is_trained: bool,
 ) -> Reference | None:
-    """The target's answers on the splits that the objective compares with, or None where it compares with none."""
+    """The target's answers on the splits that the objective compares with, or None without any."""
     if not likelihood_of and not distribution_of:
         return None
     reference = Reference(model, head_is_trained=head_is_trained)
     for role in (*likelihood_of, *distribution_of):
-        reference.remember(role, splits[role], pad_id, batch_size=batch_size, distribution=role in distribution_of)
+        reference.remember(
+            role, splits[role], pad_id, batch_size=batch_size, distribution=role in distribution_of
+        )
     return reference
 
 

@@ -12,13 +12,14 @@ from unlearn_lab.unlearn.objective import Forward
 
 @dataclass(frozen=True, kw_only=True)
 class GradientAscent:
-    """Minus the token-mean negative log-likelihood of the forget batch, in nats (Jang et al., arXiv 2210.01504).
+    """Minus the token-mean negative log-likelihood of the forget batch, in nats.
 
-    The mean runs over all tokens of the batch, as in MUSE's reference code, not over per-sequence means.
+    From Jang et al., arXiv 2210.01504. The mean runs over all tokens of the batch, as in MUSE's
+    reference code, not over per-sequence means.
     """
 
     needs_likelihood: ClassVar[bool] = False
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """The mean log-likelihood, which descends."""
-        return forward.policy(forget).token_log_likelihood.mean()
+        return forward.policy(forget).token_log_likelihood().mean()

@@ -9,7 +9,7 @@ from torch.nn.functional import logsigmoid
 def token_log_likelihood(
     logits: Float[Tensor, "tokens vocabulary"], labels: Int[Tensor, " tokens"]
 ) -> Float[Tensor, " tokens"]:
-    """log p(label) of each token, in nats, in float32 (float64 for float64 logits)."""
+    """Log p(label) of each token, in nats, in float32 (float64 for float64 logits)."""
     logits = _wide(logits)
     return logits.gather(-1, labels[:, None]).squeeze(-1) - torch.logsumexp(logits, dim=-1)
 
@@ -19,7 +19,8 @@ def token_kl(
 ) -> Float[Tensor, " tokens"]:
     """KL(reference || policy) of each token's distribution, in nats, from the logits of both.
 
-    MUSE's reference code feeds raw logits to `kl_div`, which is no divergence; SURE's sums over tokens instead of averaging.
+    MUSE's reference code feeds raw logits to `kl_div`, which is no divergence; SURE's sums over
+    tokens instead of averaging.
     """
     reference_log = torch.log_softmax(_wide(reference), dim=-1)
     policy_log = torch.log_softmax(_wide(policy), dim=-1)
@@ -29,7 +30,7 @@ def token_kl(
 def sequence_sum(
     values: Float[Tensor, " tokens"], predicted: Bool[Tensor, "batch positions"]
 ) -> Float[Tensor, " batch"]:
-    """Sums per-token values, given in row-major order of the `predicted` positions, over each sequence."""
+    """The sum over each sequence of values in row-major order of the `predicted` positions."""
     spread = values.new_zeros(predicted.shape)
     return spread.masked_scatter(predicted, values).sum(-1)
 
@@ -37,10 +38,11 @@ def sequence_sum(
 def npo_loss(
     policy: Float[Tensor, " batch"], reference: Float[Tensor, " batch"], beta: float
 ) -> Float[Tensor, ""]:
-    """Negative preference optimisation, -(2/beta) mean_i log sigmoid(-beta (log pi(y_i) - log pi_ref(y_i))).
+    """Negative preference optimisation of a batch.
 
-    Both arguments are *sequence* sums of token log-probabilities (Zhang et al., arXiv 2404.05868, Eq. 3). MUSE's reference code
-    uses raw logits, element by element, instead.
+    -(2/beta) mean_i log sigmoid(-beta (log pi(y_i) - log pi_ref(y_i))), where both arguments are
+    *sequence* sums of token log-probabilities (Zhang et al., arXiv 2404.05868, Eq. 3). MUSE's
+    reference code uses raw logits, element by element, instead.
     """
     return -(2.0 / beta) * logsigmoid(-beta * (policy - reference)).mean()
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -19,13 +20,14 @@ Schedule = Callable[[int], float]
 
 
 class Diverged(ValueError):
-    """A loss or a gradient became NaN or infinite; the message gives the step, the term and the last good values."""
+    """A loss or gradient became NaN or infinite; the message gives term, step, last good values."""
 
 
 class UnlearnModule(LightningModule):
     """Minimises an objective over the parameters that require gradients.
 
-    Logs, per step: every loss term, the total, the gradient norm before clipping and the token accuracy of each role.
+    Logs, per step: every loss term, the total, the gradient norm before clipping and the token
+    accuracy of each role.
     """
 
     def __init__(
@@ -48,10 +50,12 @@ class UnlearnModule(LightningModule):
         """The objective's total on one batch."""
         forward = ModelForward(self.model, self._reference)
         terms = self._objective(forward, batch)
-        values = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {"loss": terms.total.item()}
+        values = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
+            "loss": terms.total.item()
+        }
         self._require_finite(values)
         self._last_good = values
-        self.log("loss", values["loss"], prog_bar=True)
+        self.log("loss", values["loss"], prog_bar=True, logger=False)
         self._send(values | forward.accuracies(batch))
         return terms.total
 
@@ -62,12 +66,15 @@ class UnlearnModule(LightningModule):
         self._require_finite({"gradient_norm": norm})
         self._send({"gradient_norm": norm})
 
-    def configure_optimizers(self) -> object:
-        """The optimizer over the trainable parameters, with the schedule as a factor on its learning rate per step."""
+    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
+        """The optimizer over the trainable parameters; the schedule scales its rate every step."""
         optimizer = self._optimizer([p for p in self.model.parameters() if p.requires_grad])
         if self._schedule is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"},
+        }
 
     def _send(self, values: Mapping[str, float]) -> None:
         if self.logger is not None:
@@ -76,10 +83,13 @@ class UnlearnModule(LightningModule):
     def _require_finite(self, values: Mapping[str, float]) -> None:
         for name, value in values.items():
             if not math.isfinite(value):
-                good = ", ".join(f"{key}={number:.4g}" for key, number in self._last_good.items()) or "none"
+                good = (
+                    ", ".join(f"{key}={number:.4g}" for key, number in self._last_good.items())
+                    or "none"
+                )
                 raise Diverged(
                     f"{name} became {value} at step {self.global_step}; last good values: {good}. "
-                    "Lower the learning rate (trainer.lr), or raise the retain weight"
+                    "Lower the learning rate (optimizer.lr), or raise the retain weight"
                 )
 
 
@@ -88,6 +98,8 @@ def cosine_with_warmup(num_steps: int, warmup_steps: int, floor: float) -> Sched
 
     def factor(step: int) -> float:
         warm = min(1.0, (step + 1) / max(1, warmup_steps))
-        return warm * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps))))
+        return warm * (
+            floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps)))
+        )
 
     return factor

@@ -1,4 +1,4 @@
-"""Negative preference optimisation: make the forget texts less likely than the target held them, and no further."""
+"""Negative preference optimisation: gradient ascent that fades as the forget texts get unlikely."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -15,8 +15,8 @@ from unlearn_lab.unlearn.objective import Forward
 class NPO:
     """Negative preference optimisation on whole sequences (Zhang et al., arXiv 2404.05868, Eq. 3).
 
-    `beta` > 0; towards 0 the gradient tends to that of gradient ascent on sequence sums. MUSE's reference code applies the
-    formula to raw logits, element by element; this is the paper's form.
+    `beta` > 0; towards 0 the gradient tends to that of gradient ascent on sequence sums. MUSE's
+    reference code applies the formula to raw logits, element by element; this is the paper's form.
     """
 
     beta: float
@@ -28,5 +28,5 @@ class NPO:
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """The loss in units of 1/beta nats, averaged over sequences."""
-        policy = forward.policy(forget).sequence_log_likelihood
+        policy = forward.policy(forget).sequence_log_likelihood()
         return npo_loss(policy, forward.reference_log_likelihood(forget), self.beta)

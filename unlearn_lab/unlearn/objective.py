@@ -18,33 +18,33 @@ class LossTerms:
     parts: Mapping[str, Float[Tensor, ""]]
 
 
-class Prediction(Protocol):
-    """A model's view of a batch of sequences."""
+@runtime_checkable
+class Policy(Protocol):
+    """The trained model's view of a batch of sequences, with gradients."""
 
-    @property
     def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
-        """log p of every predicted token, in row-major order."""
+        """The log p of every predicted token, in row-major order."""
         ...
 
-    @property
     def sequence_log_likelihood(self) -> Float[Tensor, " batch"]:
-        """The sum of a sequence's token log-likelihoods."""
+        """The sum of each sequence's token log-likelihoods."""
         ...
 
-
-class Policy(Prediction, Protocol):
-    """The model being trained."""
-
-    @property
     def token_kl_from_reference(self) -> Float[Tensor, " tokens"]:
         """KL(reference || policy) of every predicted token."""
         ...
 
 
+@runtime_checkable
 class Forward(Protocol):
-    """Runs the models on a batch, lazily; the reference (the target, before training) never takes gradients."""
+    """Runs the models on a batch, lazily.
 
-    def policy(self, tokens: Tokens) -> Policy: ...
+    The reference (the target, before training) never takes gradients.
+    """
+
+    def policy(self, tokens: Tokens) -> Policy:
+        """The trained model's prediction of a batch."""
+        ...
 
     def reference_log_likelihood(self, tokens: Tokens) -> Float[Tensor, " batch"]:
         """The reference's sequence log-likelihoods."""
@@ -53,48 +53,64 @@ class Forward(Protocol):
 
 @runtime_checkable
 class ForgetTerm(Protocol):
-    """A loss whose minimum is reached by forgetting the batch; `needs_likelihood`: the reference's is compared with."""
+    """A loss whose minimum is reached by forgetting the batch.
+
+    `needs_likelihood`: it compares with the reference's sequence log-likelihoods.
+    """
 
     needs_likelihood: ClassVar[bool]
 
-    def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]: ...
+    def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
+        """The loss of a forget batch."""
+        ...
 
 
 @runtime_checkable
 class RetainTerm(Protocol):
-    """A weighted loss that keeps the rest of the model's knowledge; `needs_distribution`: the reference's is compared with."""
+    """A weighted loss that keeps the rest of the model's knowledge.
+
+    `needs_distribution`: it compares with the reference's token distributions.
+    """
 
     needs_distribution: ClassVar[bool]
 
     @property
-    def weight(self) -> float: ...
+    def weight(self) -> float:
+        """The factor on the loss in the total."""
+        ...
 
-    def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]: ...
+    def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
+        """The unweighted loss of a retain batch."""
+        ...
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """A loss over a batch that holds the splits `roles`; an epoch is one pass over the first of them.
-
-    `likelihood_of` and `distribution_of` name the splits on which the reference's sequence log-likelihoods, or its whole token
-    distributions, are compared with.
-    """
+    """A loss over a batch that holds the splits `roles`; an epoch is one pass over the first."""
 
     @property
-    def roles(self) -> tuple[str, ...]: ...
+    def roles(self) -> tuple[str, ...]:
+        """The splits that a batch must hold."""
+        ...
 
     @property
-    def likelihood_of(self) -> tuple[str, ...]: ...
+    def likelihood_of(self) -> tuple[str, ...]:
+        """The splits whose sequence log-likelihoods under the reference are compared with."""
+        ...
 
     @property
-    def distribution_of(self) -> tuple[str, ...]: ...
+    def distribution_of(self) -> tuple[str, ...]:
+        """The splits whose token distributions under the reference are compared with."""
+        ...
 
-    def __call__(self, forward: Forward, batch: Batch) -> LossTerms: ...
+    def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
+        """The loss of a batch and its terms."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearning:
-    """min E_forget[L_forget] + weight * E_retain[L_retain] (Zhang et al., arXiv 2410.16454, Eq. 1)."""
+    """min E_forget[L_forget] + weight * E_retain[L_retain] (Zhang et al., 2410.16454, Eq. 1)."""
 
     forget: ForgetTerm
     retain: RetainTerm | None
@@ -127,11 +143,22 @@ class Unlearning:
 class Learning:
     """Ordinary fine-tuning: the token-mean negative log-likelihood of the split `learn`."""
 
-    roles: ClassVar[tuple[str, ...]] = ("learn",)
-    likelihood_of: ClassVar[tuple[str, ...]] = ()
-    distribution_of: ClassVar[tuple[str, ...]] = ()
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The split `learn`."""
+        return ("learn",)
+
+    @property
+    def likelihood_of(self) -> tuple[str, ...]:
+        """None: there is no reference."""
+        return ()
+
+    @property
+    def distribution_of(self) -> tuple[str, ...]:
+        """None: there is no reference."""
+        return ()
 
     def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
         """The loss, under the name `learn`."""
-        loss = -forward.policy(batch["learn"]).token_log_likelihood.mean()
+        loss = -forward.policy(batch["learn"]).token_log_likelihood().mean()
         return LossTerms(loss, {"learn": loss})

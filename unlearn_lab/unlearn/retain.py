@@ -12,7 +12,7 @@ from unlearn_lab.unlearn.objective import Forward
 
 @dataclass(frozen=True, kw_only=True)
 class RetainNLL:
-    """Gradient descent on retain (GDR): token-mean negative log-likelihood of the retain batch, in nats."""
+    """Gradient descent on retain (GDR): token-mean negative log-likelihood of a batch, in nats."""
 
     weight: float
     needs_distribution: ClassVar[bool] = False
@@ -22,14 +22,15 @@ class RetainNLL:
 
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
         """The unweighted loss."""
-        return -forward.policy(retain).token_log_likelihood.mean()
+        return -forward.policy(retain).token_log_likelihood().mean()
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetainKL:
-    """KL on retain (KLR): KL(target || unlearned) per retain token, in nats, mean over the tokens of the batch.
+    """KL on retain (KLR): KL(target || unlearned) in nats, mean over the tokens of a batch.
 
-    MUSE's reference code computes `kl_div` of raw logits, which is no divergence; SURE's sums over tokens.
+    MUSE's reference code computes `kl_div` of raw logits, which is no divergence; SURE's sums over
+    tokens.
     """
 
     weight: float
@@ -40,7 +41,7 @@ class RetainKL:
 
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
         """The unweighted loss; zero for the target itself."""
-        return forward.policy(retain).token_kl_from_reference.mean()
+        return forward.policy(retain).token_kl_from_reference().mean()
 
 
 def _require_weight(weight: float) -> None:

@@ -15,7 +15,7 @@ ShouldStop = Callable[[int], str | None]
 
 @runtime_checkable
 class StopRule(Protocol):
-    """Decides after each epoch whether training ends; `inputs` holds the stages `corpus` and `retrain_scores`."""
+    """Decides after each epoch whether training ends."""
 
     def watch(
         self,
@@ -23,7 +23,9 @@ class StopRule(Protocol):
         tokenizer: PreTrainedTokenizerBase,
         inputs: Mapping[str, Artifact],
         runtime: Runtime,
-    ) -> ShouldStop: ...
+    ) -> ShouldStop:
+        """The rule for one training; `inputs` holds the stages `corpus` and `retrain_scores`."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The training stages: the target, the retrain control and the unlearned model, all by the same code."""
+"""The training stages: target, retrain control and unlearned model, all by the same code."""
 
 import functools
 import resource
@@ -16,8 +16,9 @@ from unlearn_lab.build import build_partial
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.causal_lm import output_embedding
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import load_model, load_tokenizer
+from unlearn_lab.models.load import load_model, load_tokenizer, pad_id
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import Budget, fit
 from unlearn_lab.unlearn.forward import remember_reference
@@ -31,9 +32,10 @@ Trainable = Literal["all", "block_linears"]
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """How the target and the retrain control are trained: the same number of optimizer steps for both.
+    """How target and retrain control are trained: with equally many optimizer steps.
 
-    AdamW with linear warm-up and a cosine to `floor` x lr; `batch_size` in texts, `max_length` in tokens.
+    AdamW with linear warm-up and a cosine to `floor` x lr; `batch_size` in texts, `max_length` in
+    tokens.
     """
 
     weights: Weights
@@ -55,9 +57,9 @@ class FineTuning:
 class UnlearningTraining:
     """How unlearning is trained: constant learning rate, one pass over the forget set an epoch.
 
-    `weights` is the dtype in which weights are held and updated: `bf16` is pure bfloat16 as in the reference code, where most
-    weights cannot move at small lr. `trainable` says which parameters take part; `batch_size` counts forget texts, each paired
-    with a retain text.
+    `weights` is the dtype in which weights are held and updated: `bf16` is pure bfloat16 as in the
+    reference code, where most weights cannot move at small lr. `trainable` says which parameters
+    take part; `batch_size` counts forget texts, each paired with a retain text.
     """
 
     weights: Weights
@@ -75,7 +77,7 @@ class UnlearningTraining:
 def build_finetuned(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the target (`learn: [forget, retain]`) or the retrain control (`learn: [retain]`) from the base model."""
+    """Builds the target (`learn: [forget, retain]`) or the retrain control (`learn: [retain]`)."""
     settings = make(params["finetune"], FineTuning, "trainer.finetune")
     model, tokenizer = _start(inputs["base"].path, settings.weights, work)
     corpus = read_corpus(inputs["corpus"])
@@ -87,7 +89,7 @@ def build_finetuned(
     facts = fit(
         UnlearnModule(model, Learning(), None, optimizer, schedule),
         {"learn": encode(texts, tokenizer, settings.max_length)},
-        pad_id=tokenizer.pad_token_id,
+        pad_id=pad_id(tokenizer),
         batch_size=settings.batch_size,
         seed=params["seed"],
         budget=Budget(steps=settings.steps, epochs=None, clip_norm=settings.clip_norm),
@@ -107,20 +109,29 @@ def build_unlearned(
     model, tokenizer = _start(inputs["target"].path, settings.weights, work)
     head_is_trained = _choose_trainable(model, settings.trainable)
     corpus = read_corpus(inputs["corpus"])
-    splits = {role: encode(getattr(corpus, role), tokenizer, settings.max_length) for role in objective.roles}
+    splits = {
+        role: encode(getattr(corpus, role), tokenizer, settings.max_length)
+        for role in objective.roles
+    }
     reference = remember_reference(
         model,
         splits,
-        tokenizer.pad_token_id,
+        pad_id(tokenizer),
         likelihood_of=objective.likelihood_of,
         distribution_of=objective.distribution_of,
         batch_size=settings.batch_size,
         head_is_trained=head_is_trained,
     )
     facts = fit(
-        UnlearnModule(model, objective, reference, build_partial(params["optimizer"], "optimizer", given=("params",)), None),
+        UnlearnModule(
+            model,
+            objective,
+            reference,
+            build_partial(params["optimizer"], "optimizer", given=("params",)),
+            None,
+        ),
         splits,
-        pad_id=tokenizer.pad_token_id,
+        pad_id=pad_id(tokenizer),
         batch_size=settings.batch_size,
         seed=params["seed"],
         budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
@@ -131,8 +142,10 @@ def build_unlearned(
     return _finish(model, work, facts, settings.weights)
 
 
-def _start(folder: Path, weights: Weights, work: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model to train and its tokenizer, which is put into the work folder so that the artifact is complete."""
+def _start(
+    folder: Path, weights: Weights, work: Path
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model to train and its tokenizer, a copy of which completes the artifact in `work`."""
     tokenizer = load_tokenizer(folder)
     tokenizer.save_pretrained(work)
     return load_model(folder, weights).train(), tokenizer
@@ -144,14 +157,18 @@ def _choose_trainable(model: PreTrainedModel, trainable: Trainable) -> bool:
         model.requires_grad_(False)
         for linear in block_linears(model).values():
             linear.weight.requires_grad_(True)
-    return model.get_output_embeddings().weight.requires_grad
+    return any(weight.requires_grad for weight in output_embedding(model).parameters())
 
 
-def _finish(model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: Weights) -> dict[str, object]:
+def _finish(
+    model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: Weights
+) -> dict[str, object]:
     """Saves the trained model after checking its weights."""
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
-            raise ValueError(f"{name} holds NaN or infinite weights after training; lower the learning rate")
+            raise ValueError(
+                f"{name} holds NaN or infinite weights after training; lower the learning rate"
+            )
     model.save_pretrained(work)
     parameters = list(model.parameters())
     return {

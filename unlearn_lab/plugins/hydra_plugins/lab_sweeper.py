@@ -1,4 +1,4 @@
-"""Hydra's basic sweeper, which here refuses a sweep before anything is trained if any of its jobs is impossible."""
+"""Hydra's basic sweeper, but it refuses the whole sweep if any of its jobs is impossible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,11 +19,13 @@ class LabSweeperConf:
     params: dict[str, str] | None = None
 
 
-ConfigStore.instance().store(group="hydra/sweeper", name="lab", node=LabSweeperConf, provider="unlearn_lab")
+ConfigStore.instance().store(
+    group="hydra/sweeper", name="lab", node=LabSweeperConf, provider="unlearn_lab"
+)
 
 
 class LabSweeper(BasicSweeper):
-    """Checks every job, runs them through the configured launcher, and closes with the table and the exit status."""
+    """Checks every job, runs them through the launcher, closes with table and exit status."""
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Composes and checks each job; the first that is impossible refuses them all."""
@@ -34,7 +36,9 @@ class LabSweeper(BasicSweeper):
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("Hydra calls setup before it sweeps")
         for overrides in batch:
-            config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+            config = self.hydra_context.config_loader.load_sweep_config(
+                self.config, list(overrides)
+            )
             choices = dict(config.hydra.runtime.choices)
             with open_dict(config):
                 del config["hydra"]
@@ -46,9 +50,14 @@ class LabSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep; ends the process with its status."""
         from unlearn_lab.report.ending import close
+        from unlearn_lab.settings import Report, Runtime
 
         if self.config is None:
             raise RuntimeError("Hydra calls setup before it sweeps")
         returns: Sequence[Sequence[JobReturn]] = super().sweep(arguments)
         outcomes = [job.return_value for batch in returns for job in batch]
-        close(outcomes, OmegaConf.to_object(self.config.runtime), OmegaConf.to_object(self.config.report))
+        runtime = OmegaConf.to_object(self.config.runtime)
+        report = OmegaConf.to_object(self.config.report)
+        if not isinstance(runtime, Runtime) or not isinstance(report, Report):
+            raise TypeError("the configuration's top level does not follow settings.Settings")
+        close(outcomes, runtime, report)

@@ -1,0 +1,99 @@
+"""Every YAML file is bound to the signature of what it configures, both ways."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from unlearn_lab.build import build, build_partial, check
+from unlearn_lab.evaluate.metric import Metric
+from unlearn_lab.paths import data_dir
+from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.unlearn.objective import Objective
+from unlearn_lab.unlearn.stop import StopRule
+from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
+
+CONF = data_dir("conf")
+SWEEPS = data_dir("sweeps")
+
+
+def options(group):
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+def test_the_promised_options_exist():
+    assert {"ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr"} <= set(options("method"))
+    assert {"none", "bf16", "rtn2", "rtn3", "rtn4", "rtn8"} <= set(options("quant"))
+    assert {"tiny", "hf"} <= set(options("model"))
+    assert {"tiny", "hf", "smoke"} <= set(options("trainer"))
+    assert "gazette" in options("dataset")
+    assert "adamw" in options("optimizer")
+
+
+@pytest.mark.parametrize("name", options("method"))
+def test_methods(plain, name):
+    assert isinstance(build(plain(f"method={name}")["method"], Objective, "method"), Objective)
+
+
+@pytest.mark.parametrize("name", options("quant"))
+def test_quantizers(plain, name):
+    quantizer = build(plain(f"quant={name}")["quant"], Quantizer, "quant")
+    if name.startswith("rtn"):
+        assert quantizer.bits == int(name.removeprefix("rtn"))
+
+
+@pytest.mark.parametrize("name", options("trainer"))
+@pytest.mark.parametrize("stop", options("trainer/stop"))
+def test_trainers(plain, name, stop):
+    trainer = plain(f"trainer={name}", f"trainer/stop={stop}")["trainer"]
+    build(trainer.pop("finetune"), FineTuning, "trainer.finetune")
+    assert isinstance(build(trainer, UnlearningTraining, "trainer").stop, StopRule)
+
+
+@pytest.mark.parametrize("name", options("model"))
+def test_models(plain, name):
+    check(plain(f"model={name}", *(["model.path=somewhere"] if name == "hf" else []))["model"], "model")
+
+
+@pytest.mark.parametrize("name", options("dataset"))
+def test_datasets(plain, name):
+    check(plain(f"dataset={name}")["dataset"], "dataset")
+
+
+@pytest.mark.parametrize("name", options("optimizer"))
+def test_optimizers(plain, name):
+    build_partial(plain(f"optimizer={name}")["optimizer"], "optimizer", given=("params",))
+
+
+@pytest.mark.parametrize("name", options("eval"))
+def test_evaluations(plain, name):
+    for metric, node in plain(f"eval={name}")["eval"]["metrics"].items():
+        build(node, Metric, metric)
+
+
+def test_a_recipe_never_outranks_the_command_line(plain):
+    """The order of the defaults list: recipes set what their method needs, the user sets the rest."""
+    changed = plain("method=npo_gdr", "optimizer.lr=0.5", "method.retain.weight=7", "trainer.epochs=3")
+    assert (changed["optimizer"]["lr"], changed["method"]["retain"]["weight"], changed["trainer"]["epochs"]) == (0.5, 7, 3)
+
+
+def test_smoke_is_short_for_every_method(plain):
+    for method in options("method"):
+        trainer = plain("trainer=smoke", f"method={method}")["trainer"]
+        assert trainer["epochs"] <= 2
+        assert trainer["finetune"]["steps"] <= 10
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")) + sorted(SWEEPS.rglob("*.yaml")), ids=lambda path: path.stem)
+def test_every_file_says_what_it_is(path: Path):
+    text = path.read_text()
+    assert text.startswith("# ")
+    assert yaml.safe_load(text) is not None
+
+
+@pytest.mark.parametrize("path", sorted((SWEEPS / "grid").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_grid_names_options_that_exist(path: Path):
+    grid = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
+    for group in ("method", "quant", "optimizer", "model", "dataset"):
+        for name in str(grid.get(group, "")).split(","):
+            assert not name or name in options(group)

@@ -1,0 +1,59 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, pad
+
+
+def ids(*lengths):
+    return [torch.arange(1, length + 1) for length in lengths]
+
+
+def test_padding_is_on_the_right_and_marked():
+    tokens = pad(ids(2, 3), [5, 7], 0)
+    assert tokens.ids.tolist() == [[1, 2, 0], [1, 2, 3]]
+    assert tokens.real.tolist() == [[True, True, False], [True, True, True]]
+    assert tokens.index.tolist() == [5, 7]
+
+
+def epochs(order, count):
+    for epoch in range(count):
+        order.set_epoch(epoch)
+        yield list(order)
+
+
+def test_the_order_is_a_function_of_seed_and_epoch():
+    one, other = PairedOrder([9, 5], 1), PairedOrder([9, 5], 1)
+    other.set_epoch(3)
+    assert list(epochs(one, 4))[3] == list(other)
+    assert list(epochs(PairedOrder([9, 5], 2), 4))[3] != list(other)
+
+
+@settings(max_examples=25)
+@given(st.integers(1, 7), st.integers(1, 20), st.integers(0, 5))
+def test_forget_is_passed_over_once_an_epoch_and_all_of_retain_is_used_evenly(forget, retain, seed):
+    num_epochs = retain
+    seen = [pair for epoch in epochs(PairedOrder([forget, retain], seed), num_epochs) for pair in epoch]
+    for epoch in range(num_epochs):
+        assert sorted(f for f, _ in seen[epoch * forget : (epoch + 1) * forget]) == list(range(forget))
+    uses = [sum(1 for _, r in seen if r == index) for index in range(retain)]
+    assert uses == [forget] * retain
+
+
+def test_the_deck_is_reshuffled():
+    pairs = [pair for epoch in epochs(PairedOrder([20, 20], 0), 2) for pair in epoch]
+    assert [r for _, r in pairs[:20]] != [r for _, r in pairs[20:]]
+
+
+def test_items_are_collated_by_role():
+    texts = PairedTexts({"forget": ids(2, 3), "retain": ids(4)})
+    batch = Collate(0)([texts[0, 0], texts[1, 0]])
+    assert batch["forget"].index.tolist() == [0, 1]
+    assert batch["retain"].ids.tolist() == [[1, 2, 3, 4]] * 2
+    assert len(texts) == 2
+
+
+def test_an_empty_split_is_refused():
+    with pytest.raises(ValueError, match="the retain split is empty"):
+        PairedTexts({"forget": ids(2), "retain": []})

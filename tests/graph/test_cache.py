@@ -1,0 +1,375 @@
+import json
+import multiprocessing
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from unlearn_lab.graph import manifest
+from unlearn_lab.graph.cache import Cache, StageFailed
+from unlearn_lab.graph.claim import Claim, Patience, Watch, break_claim, read_owner
+from unlearn_lab.graph.stage import Stage
+
+QUICK = Patience(beat=0.05, look=0.02, silence=0.5)
+
+
+def stage(name="n", inputs=None, **params) -> Stage:
+    return Stage(name=name, builder="m:f", version=1, params=params, inputs=inputs or {})
+
+
+class Recorder:
+    """A builder that counts its calls and writes one file."""
+
+    def __init__(self):
+        self.built = []
+
+    def __call__(self, asked, inputs, work):
+        self.built.append(asked.key)
+        text = "+".join(
+            sorted((artifact.path / "value").read_text() for artifact in inputs.values())
+        )
+        (work / "value").write_text(f"{asked.name}({text})")
+        return {"inputs": len(inputs)}
+
+
+def make(root, build=None, watch=None, patience=QUICK) -> Cache:
+    return Cache(
+        root=root, build=build or Recorder(), watch=watch or (lambda s, a: None), patience=patience
+    )
+
+
+def diamond() -> Stage:
+    base = stage("base")
+    return stage(
+        "leaf", {"a": stage("mid", {"of": base}, x=1), "b": stage("mid", {"of": base}, x=2)}
+    )
+
+
+def test_each_stage_is_built_once_and_a_second_run_builds_nothing(tmp_path):
+    recorder, leaf = Recorder(), diamond()
+    artifact = make(tmp_path, recorder).realise(leaf)
+    assert (artifact.path / "value").read_text() == "leaf(mid(base())+mid(base()))"
+    assert len(recorder.built) == len(set(recorder.built)) == 4
+    again = make(tmp_path, recorder).realise(leaf)
+    assert len(recorder.built) == 4
+    assert again.facts == {"inputs": 2}
+    assert (artifact.built_now, again.built_now) == (True, False)
+
+
+def test_a_finished_leaf_needs_none_of_its_inputs(tmp_path):
+    leaf = diamond()
+    make(tmp_path).realise(leaf)
+    for folder in (tmp_path / "mid", tmp_path / "base"):
+        folder.rename(folder.with_name(f"{folder.name}-gone"))
+    recorder = Recorder()
+    make(tmp_path, recorder).realise(leaf)
+    assert recorder.built == []
+
+
+def test_has_tells_whole_artifacts_only(tmp_path):
+    cache, leaf = make(tmp_path), stage()
+    assert not cache.has(leaf)
+    path = cache.realise(leaf).path
+    assert cache.has(leaf)
+    (path / "value").write_text("")
+    assert not cache.has(leaf)
+
+
+def damage_size(path):
+    (path / "value").write_text("")
+
+
+def damage_content(path):
+    (path / "value").write_text("N()")
+
+
+def damage_missing(path):
+    (path / "value").unlink()
+
+
+def damage_manifest(path):
+    body = json.loads((path / manifest.FILE).read_text())
+    body["facts"] = {"inputs": 7}
+    (path / manifest.FILE).write_text(json.dumps(body))
+
+
+def damage_torn_manifest(path):
+    (path / manifest.FILE).write_text("{")
+
+
+def damage_foreign(path):
+    other = stage(x="other")
+    body = manifest.Manifest(
+        stage=other.description, files=manifest.describe_files(path), facts={}, seconds=0.0
+    )
+    manifest.write(path, body)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damage_size,
+        damage_content,
+        damage_missing,
+        damage_manifest,
+        damage_torn_manifest,
+        damage_foreign,
+    ],
+)
+def test_a_damaged_artifact_is_noticed_said_and_rebuilt(tmp_path, caplog, damage):
+    leaf = stage()
+    damage(make(tmp_path).realise(leaf).path)
+    recorder = Recorder()
+    artifact = make(tmp_path, recorder).realise(leaf)
+    assert recorder.built == [leaf.key]
+    assert (artifact.path / "value").read_text() == "n()"
+    assert "it is built again" in caplog.text
+
+
+def test_a_failed_build_names_its_stage_and_leaves_nothing(tmp_path):
+    def build(asked, inputs, work):
+        (work / "half").write_text("half")
+        raise ValueError("loss is NaN")
+
+    bad = stage("bad")
+    with pytest.raises(StageFailed, match=r"bad .*loss is NaN") as failure:
+        make(tmp_path, build).realise(stage("leaf", {"of": bad}))
+    assert failure.value.stage is bad
+    assert list((tmp_path / "bad").iterdir()) == []
+    assert not (tmp_path / "leaf").exists()
+
+
+def test_a_full_disk_fails_the_stage_and_frees_the_claim(tmp_path):
+    def build(asked, inputs, work):
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(StageFailed, match="No space left"):
+        make(tmp_path, build).realise(stage())
+    assert make(tmp_path).realise(stage()).built_now
+
+
+def test_an_interrupted_build_leaves_its_work_to_the_next(tmp_path):
+    def interrupted(asked, inputs, work):
+        (work / "checkpoint").write_text("epoch 3")
+        raise KeyboardInterrupt
+
+    seen = []
+
+    def build(asked, inputs, work):
+        seen.append((work / "checkpoint").read_text())
+        return {}
+
+    with pytest.raises(KeyboardInterrupt):
+        make(tmp_path, interrupted).realise(stage())
+    make(tmp_path, build).realise(stage())
+    assert seen == ["epoch 3"]
+
+
+def test_the_watcher_hears_of_every_stage(tmp_path):
+    heard = []
+    make(
+        tmp_path, watch=lambda asked, artifact: heard.append((asked.name, artifact is not None))
+    ).realise(diamond())
+    assert heard.count(("base", False)) == heard.count(("base", True)) == 1
+    assert heard[-1] == ("leaf", True)
+
+
+def _realise_slowly(root, counter):
+    def build(asked, inputs, work):
+        with counter.open("a") as stream:
+            stream.write("x")
+        time.sleep(0.3)
+        (work / "value").write_text("v")
+        return {}
+
+    make(root, build).realise(stage())
+
+
+def test_eight_processes_build_a_stage_once(tmp_path):
+    counter = tmp_path / "counter"
+    context = multiprocessing.get_context("fork")
+    processes = [
+        context.Process(target=_realise_slowly, args=(tmp_path / "c", counter)) for _ in range(8)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(30)
+    assert [process.exitcode for process in processes] == [0] * 8
+    assert counter.read_text() == "x"
+
+
+def _hang(root):
+    def build(asked, inputs, work):
+        (work / "checkpoint").write_text("half")
+        time.sleep(60)
+        return {}
+
+    make(root, build).realise(stage())
+
+
+def test_after_kill_9_the_next_process_takes_over_at_once(tmp_path):
+    process = multiprocessing.get_context("fork").Process(target=_hang, args=(tmp_path,))
+    process.start()
+    deadline = time.monotonic() + 20
+    while not list(tmp_path.glob("n/*.work.*/checkpoint")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    started = time.monotonic()
+    assert (
+        make(tmp_path, patience=Patience(beat=1.0, look=0.02, silence=60.0))
+        .realise(stage())
+        .built_now
+    )
+    assert time.monotonic() - started < 10
+    assert [path.name for path in (tmp_path / "n").iterdir()] == [stage().key]
+
+
+def owner_elsewhere(folder: Path, token="t"):
+    folder.mkdir(parents=True)
+    (folder / "heartbeat").write_text("7")
+    (folder / "owner.json").write_text(json.dumps({"host": "elsewhere", "pid": 1, "token": token}))
+
+
+def test_the_claim_of_a_dead_host_is_taken_over_when_its_heartbeat_stands_still(tmp_path):
+    owner_elsewhere(tmp_path / "n" / f"{stage().key}.claim")
+    started = time.monotonic()
+    assert make(tmp_path).realise(stage()).built_now
+    assert time.monotonic() - started >= QUICK.silence
+
+
+def test_a_beating_claim_is_respected(tmp_path):
+    claim = tmp_path / "claim"
+    owner_elsewhere(claim)
+    watch = Watch(claim, QUICK)
+    for count in range(8):
+        (claim / "heartbeat").write_text(str(count))
+        assert not watch.owner_is_dead()
+        time.sleep(QUICK.silence / 5)
+
+
+def test_a_claim_beats_and_ends(tmp_path):
+    with Claim(tmp_path / "claim", QUICK) as claim:
+        assert claim.try_acquire()
+        assert not Claim(tmp_path / "claim", QUICK).try_acquire()
+        time.sleep(0.2)
+        assert int((tmp_path / "claim" / "heartbeat").read_text()) >= 1
+    assert not (tmp_path / "claim").exists()
+
+
+def test_a_claim_that_was_taken_over_stops_beating_and_is_left_alone(tmp_path):
+    folder = tmp_path / "claim"
+    with Claim(folder, QUICK) as claim:
+        assert claim.try_acquire()
+        break_claim(folder, claim.token)
+        owner_elsewhere(folder, "thief")
+        assert not claim.still_mine()
+        time.sleep(0.2)
+    assert read_owner(folder)["token"] == "thief"
+    assert (folder / "heartbeat").read_text() == "7"
+
+
+def test_a_heartbeat_that_cannot_be_written_is_said_and_does_not_end_the_claim(tmp_path, caplog):
+    with Claim(tmp_path / "claim", QUICK) as claim:
+        assert claim.try_acquire()
+        (tmp_path / "claim" / "heartbeat").unlink()
+        (tmp_path / "claim" / "heartbeat").mkdir()
+        time.sleep(0.2)
+        assert "heartbeat failed" in caplog.text
+        assert claim.still_mine()
+
+
+def test_breaking_puts_back_a_claim_that_changed_hands_meanwhile(tmp_path):
+    folder = tmp_path / "claim"
+    owner_elsewhere(folder, "fresh")
+    break_claim(folder, "dead")
+    assert read_owner(folder)["token"] == "fresh"
+    break_claim(folder, "fresh")
+    assert not folder.exists()
+    break_claim(folder, "fresh")
+
+
+def test_a_build_whose_claim_was_lost_is_thrown_away(tmp_path):
+    calls = []
+
+    def build(asked, inputs, work):
+        calls.append(work)
+        (work / "value").write_text(str(len(calls)))
+        if len(calls) == 1:
+            claim = work.with_name(f"{asked.key}.claim")
+            break_claim(claim, read_owner(claim)["token"])
+        return {}
+
+    artifact = make(tmp_path, build).realise(stage())
+    assert (artifact.path / "value").read_text() == "2"
+    assert [path.name for path in (tmp_path / "n").iterdir()] == [stage().key]
+
+
+def test_losing_the_race_to_publish_keeps_the_winner(tmp_path):
+    def build(asked, inputs, work):
+        (work / "value").write_text("loser")
+        winner = work.with_name(asked.key)
+        winner.mkdir()
+        (winner / "value").write_text("winner")
+        files = manifest.describe_files(winner)
+        manifest.write(
+            winner, manifest.Manifest(stage=asked.description, files=files, facts={}, seconds=0.0)
+        )
+        return {}
+
+    artifact = make(tmp_path, build).realise(stage())
+    assert (artifact.path / "value").read_text() == "winner"
+    assert [path.name for path in (tmp_path / "n").iterdir()] == [stage().key]
+
+
+def test_a_publish_that_fails_for_another_reason_is_told(tmp_path):
+    def build(asked, inputs, work):
+        (work.with_name(asked.key)).write_text("a file in the way")
+        return {}
+
+    with pytest.raises(StageFailed):
+        make(tmp_path, build).realise(stage())
+
+
+def test_older_leftovers_are_removed(tmp_path):
+    for age, token in enumerate(("old", "new")):
+        left = tmp_path / "n" / f"{stage().key}.work.{token}"
+        left.mkdir(parents=True)
+        (left / "checkpoint").write_text(token)
+        os.utime(left, (age, age))
+    seen = []
+
+    def build(asked, inputs, work):
+        seen.append((work / "checkpoint").read_text())
+        return {}
+
+    make(tmp_path, build).realise(stage())
+    assert seen == ["new"]
+    assert [path.name for path in (tmp_path / "n").iterdir()] == [stage().key]
+
+
+def test_a_path_with_spaces_and_umlauts(tmp_path):
+    assert make(tmp_path / "Größe und Form").realise(diamond()).built_now
+
+
+def test_a_process_that_is_alive_under_another_user_is_not_dead(tmp_path, monkeypatch):
+    def refuse(pid, number):
+        raise PermissionError
+
+    with Claim(tmp_path / "claim", QUICK) as claim:
+        assert claim.try_acquire()
+        monkeypatch.setattr(os, "kill", refuse)
+        assert not Watch(tmp_path / "claim", QUICK).owner_is_dead()
+
+
+def test_waiting_for_a_claim_that_vanishes_half_written(tmp_path):
+    """A process may die between making the folder and writing its name: only silence tells."""
+    (tmp_path / "claim").mkdir()
+    watch = Watch(tmp_path / "claim", QUICK)
+    assert not watch.owner_is_dead()
+    time.sleep(QUICK.silence * 1.5)
+    assert watch.owner_is_dead()
+    assert watch.token is None

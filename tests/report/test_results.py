@@ -1,0 +1,68 @@
+"""The records file: appended to by many, read after crashes."""
+
+import json
+import logging
+import math
+import multiprocessing
+
+import pytest
+
+from unlearn_lab.report import results
+
+
+def test_what_is_appended_is_read(tmp_path):
+    results.append(tmp_path, {"run_id": "a", "quant": "none", "x": None, "text": "ä\nö"})
+    assert results.read(tmp_path) == [{"run_id": "a", "quant": "none", "x": None, "text": "ä\nö"}]
+    assert len(results.records_path(tmp_path).read_bytes().splitlines()) == 1
+
+
+def test_a_home_without_records_is_empty(tmp_path):
+    assert results.read(tmp_path) == []
+
+
+def test_the_latest_line_of_an_id_counts_and_moves_to_the_end(tmp_path):
+    for run_id, value in (("a", 1), ("b", 2), ("a", 3)):
+        results.append(tmp_path, {"run_id": run_id, "value": value})
+    found = [(record["run_id"], record["value"]) for record in results.read(tmp_path)]
+    assert found == [("b", 2), ("a", 3)]
+
+
+@pytest.mark.parametrize("torn", [b'{"run_id": "b", "val', b'{"run_id": "b"', b"\xff\xfe{", b"[1]"])
+def test_a_torn_line_is_skipped_and_does_not_swallow_the_next(tmp_path, caplog, torn):
+    results.append(tmp_path, {"run_id": "a"})
+    with results.records_path(tmp_path).open("ab") as stream:
+        stream.write(torn)
+    results.append(tmp_path, {"run_id": "c"})
+    with caplog.at_level(logging.WARNING):
+        assert [record["run_id"] for record in results.read(tmp_path)] == ["a", "c"]
+    assert "line 2 is not a record" in caplog.text
+
+
+def test_not_finite_figures_become_null_with_a_warning(tmp_path, caplog):
+    results.append(tmp_path, {"run_id": "a", "bad": math.nan, "worse": -math.inf, "good": 1.5})
+    assert results.read(tmp_path) == [{"run_id": "a", "bad": None, "worse": None, "good": 1.5}]
+    assert "bad, worse" in caplog.text
+
+
+def test_a_record_without_an_id_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="run_id"):
+        results.append(tmp_path, {"quant": "none"})
+
+
+def test_many_processes_lose_no_record(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    workers = [context.Process(target=_append_many, args=(tmp_path, n)) for n in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert {record["run_id"] for record in results.read(tmp_path)} == {
+        f"{n}-{i}" for n in range(3) for i in range(40)
+    }
+    for line in results.records_path(tmp_path).read_text().splitlines():
+        json.loads(line)
+
+
+def _append_many(home, number):
+    for index in range(40):
+        results.append(home, {"run_id": f"{number}-{index}", "filler": "x" * 20_000})

@@ -1,0 +1,98 @@
+"""Verdicts at and beside their thresholds."""
+
+import pytest
+
+from unlearn_lab.report.verdict import Thresholds, forgot, returned_metrics, verdict
+
+TARGET = {"full": (98.0, 80.0, 80.0, 0.0), "quantized": (90.0, 70.0, 70.0, 0.0)}
+RETRAIN = {"full": (12.0, 10.0, 78.0, 0.0), "quantized": (15.0, 11.0, 70.0, 0.0)}
+
+
+@pytest.fixture
+def judge(make_record, thresholds):
+    def judged(full, quantized=(0.0, 0.0, 70.0, 0.0), quant="rtn4", **further):
+        scores = {"full": full, "quantized": quantized}
+        row = make_record(unlearned=scores, target=TARGET, retrain=RETRAIN, quant=quant, **further)
+        return verdict(row, thresholds)
+
+    return judged
+
+
+def test_utility_below_sixty_per_cent_of_the_targets_is_destroyed(judge):
+    assert judge((0.0, 0.0, 47.9, 0.0), quant="none") == "destroyed"
+    assert judge((0.0, 0.0, 48.0, 0.0), quant="none") == "forgotten"
+
+
+def test_a_destroyed_model_is_destroyed_even_when_its_memory_comes_back(judge):
+    assert judge((0.0, 0.0, 3.0, 0.0), quantized=(90.0, 70.0, 70.0, 0.0)) == "destroyed"
+
+
+def test_a_destroyed_model_that_still_remembers_is_destroyed_first(judge):
+    assert judge((90.0, 70.0, 3.0, 0.0), quant="none") == "destroyed"
+
+
+@pytest.mark.parametrize(
+    ("memory", "word"),
+    [
+        ((17.0, 15.0), "forgotten"),
+        ((17.1, 10.0), "not forgotten"),
+        ((12.0, 15.1), "not forgotten"),
+    ],
+)
+def test_more_than_five_points_above_retrain_is_not_forgotten(judge, memory, word):
+    assert judge((*memory, 70.0, 0.0), quant="none") == word
+
+
+@pytest.mark.parametrize(
+    ("quantized", "word"),
+    [
+        ((35.0, 11.0), "comes back"),  # 20 above retrain's 15, 31 above its own 4
+        ((34.9, 11.0), "stays forgotten"),
+        ((15.0, 31.0), "comes back"),  # KnowMem alone: 20 above retrain's 11
+        ((15.0, 30.9), "stays forgotten"),
+    ],
+)
+def test_a_return_is_twenty_points_above_the_quantized_retrain(judge, quantized, word):
+    assert judge((4.0, 6.0, 70.0, 0.0), quantized=(*quantized, 70.0, 0.0)) == word
+
+
+def test_a_return_is_twenty_points_above_its_own_full_precision_too(judge):
+    assert judge((17.0, 10.0, 70.0, 0.0), quantized=(36.9, 10.0, 70.0, 0.0)) == "stays forgotten"
+    assert judge((17.0, 10.0, 70.0, 0.0), quantized=(37.0, 10.0, 70.0, 0.0)) == "comes back"
+
+
+def test_a_model_that_did_not_forget_gets_no_word_about_returning(judge):
+    assert judge((60.0, 10.0, 70.0, 0.0), quantized=(90.0, 70.0, 70.0, 0.0)) == "not forgotten"
+
+
+def test_missing_scores_are_not_judged(judge):
+    full = (4.0, 6.0, 70.0, 0.0)
+    assert judge(full, scores__target__full__utility=None) == "not judged"
+    nothing = {f"scores__retrain__full__{metric}": None for metric in ("verbmem", "knowmem")}
+    assert judge(full, **nothing) == "not judged"
+    nothing = {f"scores__retrain__quantized__{metric}": None for metric in ("verbmem", "knowmem")}
+    assert judge(full, **nothing) == "not judged"
+    assert judge(full, scores__retrain__full__verbmem=None, quant="none") == "forgotten"
+
+
+def test_returned_metrics_are_named(make_record, thresholds):
+    row = make_record(
+        unlearned={"full": (4.0, 6.0, 70.0, 0.0), "quantized": (80.0, 7.0, 70.0, 0.0)},
+        retrain=RETRAIN,
+    )
+    assert returned_metrics(row, thresholds) == ("verbmem",)
+
+
+def test_only_three_words_say_forgot():
+    assert forgot("comes back")
+    assert not forgot("destroyed")
+    assert not forgot("not forgotten")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"destroyed_share": 1.2}, {"forgotten_margin": -1.0}, {"return_margin": -0.1}]
+)
+def test_impossible_thresholds_are_refused(wrong):
+    right = {"destroyed_share": 0.6, "forgotten_margin": 5.0, "return_margin": 20.0}
+    with pytest.raises(ValueError, match=f"report.thresholds.{next(iter(wrong))}"):
+        Thresholds(**(right | wrong))

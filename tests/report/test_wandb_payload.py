@@ -1,0 +1,61 @@
+"""What a W&B run holds."""
+
+from unlearn_lab.report.wandb_payload import (
+    config_of,
+    curve_points,
+    layer_table,
+    sample_table,
+    summary_of,
+)
+
+
+def test_config_is_nested_and_holds_choices_and_the_whole_id(make_record):
+    record = make_record()
+    config = config_of(record)
+    assert config["optimizer"] == {"lr": 6e-05}
+    assert config["method"] == {
+        "_target_": "unlearn_lab.unlearn.npo_gdr", "beta": 0.1, "retain": {"weight": 1.0}
+    }  # fmt: skip
+    assert config["choices"] == {
+        "model": "tiny", "dataset": "gazette", "method": "npo_gdr", "optimizer": "adamw",
+        "quant": "rtn4", "seed": 0,
+    }  # fmt: skip
+    assert config["record"]["run_id"] == record["run_id"]
+    assert len(config["record"]["run_id"]) == 64
+
+
+def test_secrets_stay_at_home(make_record):
+    record = make_record(config__report__wandb__api_key="s3cret", config__model__token="s3cret")
+    assert "s3cret" not in str(config_of(record))
+    assert "tokenizer" in str(config_of(make_record(config__model__tokenizer="x")))
+
+
+def test_summary_paths_are_the_records_keys(make_record):
+    summary = summary_of(make_record())
+    assert summary["scores"]["unlearned"]["quantized"]["verbmem"] == 71.3
+    assert summary["scores"]["unlearned"]["quantized"]["verbmem_low"] == 68.3
+    assert summary["recovery"]["verbmem"]["delta"] > 67
+    assert summary["codes"]["flip_rate"] == 0.031
+    assert summary["stopped_epoch"] == 12
+
+
+def test_null_figures_are_left_out(make_record):
+    summary = summary_of(make_record(quant="none"))
+    assert "quantized" not in summary["scores"]["unlearned"]
+    assert "recovery" not in summary
+    assert "update_kept" not in summary["codes"]
+
+
+def test_curves_are_sorted_by_step_and_hold_numbers_only():
+    points = curve_points([{"step": 2, "loss": 0.5, "note": "x"}, {"step": 1, "loss": 1.0}])
+    assert points == [(1, {"train/loss": 1.0}), (2, {"train/loss": 0.5})]
+    assert [step for step, _ in curve_points([{"loss": 1.0}, {"loss": 2.0}])] == [0, 1]
+
+
+def test_tables_have_one_type_a_column():
+    columns, rows = layer_table({"a": {"flip_rate": 0.5}, "b": {}})
+    assert columns[:2] == ["layer", "flip_rate"]
+    assert rows == [["a", 0.5, None, None, None, None], ["b", None, None, None, None, None]]
+    columns, rows = sample_table([{"metric": "verbmem", "answer": None, "score": 3}])
+    assert dict(zip(columns, rows[0], strict=True))["answer"] == "-"
+    assert rows[0][-1] == 3.0

@@ -1,0 +1,131 @@
+import sys
+import types
+from dataclasses import dataclass
+from typing import Literal
+
+import pytest
+import torch
+
+from unlearn_lab.build import Refused, build, build_partial, check, locate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inner:
+    beta: float
+
+    def __post_init__(self) -> None:
+        if self.beta <= 0:
+            raise ValueError(f"beta={self.beta}: must be above 0")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outer:
+    bits: int
+    weight: float
+    kind: Literal["row", "tensor"]
+    pair: tuple[float, float]
+    flag: bool
+    inner: Inner | None
+
+
+@pytest.fixture(autouse=True)
+def parts(monkeypatch):
+    """The classes above, as if they were defined in the package."""
+    module = types.ModuleType("unlearn_lab.parts")
+    for made in (Inner, Outer):
+        monkeypatch.setattr(made, "__module__", "unlearn_lab.parts")
+        setattr(module, made.__name__, made)
+    module.torch = torch
+    module.number = 3
+    monkeypatch.setitem(sys.modules, "unlearn_lab.parts", module)
+
+
+def node(**changed):
+    inner = {"_target_": "unlearn_lab.parts.Inner", "beta": 1}
+    whole = {"bits": 4, "weight": 1, "kind": "row", "pair": [0.9, 0.999], "flag": True, "inner": inner}
+    return {"_target_": "unlearn_lab.parts.Outer", **whole, **changed}
+
+
+def test_nested_nodes_are_built_and_whole_numbers_become_floats():
+    made = build(node(), Outer, "quant")
+    assert made.inner == Inner(beta=1.0)
+    assert isinstance(made.weight, float)
+    assert isinstance(made.inner.beta, float)
+    assert build(node(inner=None), Outer, "quant").inner is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"bits": "four"}, r"^quant\.bits='four': must be int$"),
+        ({"bits": 4.5}, r"^quant\.bits=4\.5: must be int$"),
+        ({"bits": True}, r"^quant\.bits=True: must be int$"),
+        ({"weight": "heavy"}, r"^quant\.weight='heavy': must be float$"),
+        ({"flag": 1}, r"^quant\.flag=1: must be bool$"),
+        ({"kind": "column"}, r"^quant\.kind='column': must be Literal\['row', 'tensor'\]$"),
+        ({"pair": [0.9]}, r"^quant\.pair=\[0\.9\]: must be tuple\[float, float\]$"),
+        ({"bitz": 4}, r"^quant\.bitz: unknown option of Outer; did you mean bits\?"),
+        ({"zzz": 4}, r"^quant\.zzz: unknown option of Outer; it has bits, weight"),
+        ({"inner": {"_target_": "unlearn_lab.parts.Inner", "beta": -1}}, r"^quant\.inner\.beta=-1\.0: must be above 0$"),
+        ({"inner": {"_target_": "unlearn_lab.parts.Inner"}}, r"^quant\.inner\.beta: missing; Inner needs beta$"),
+        ({"inner": {"_target_": "unlearn_lab.parts.Nothing"}}, r"^quant\.inner\._target_=.*has no attribute 'Nothing'"),
+    ],
+)
+def test_a_bad_value_is_refused_with_its_place(changed, message):
+    with pytest.raises(Refused, match=message):
+        build(node(**changed), Outer, "quant")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "os.system",
+        "torch.load",
+        "unlearn_lab.parts.torch.load",
+        "unlearn_lab.parts.torch",
+        "unlearn_lab.parts.number",
+        "torch.optim.sgd.torch.load",
+        "unlearn_labx.parts.Inner",
+        "builtins.eval",
+    ],
+)
+def test_only_our_own_classes_and_torch_optimizers_may_be_instantiated(target):
+    with pytest.raises(Refused, match="may be instantiated|No module named"):
+        build({"_target_": target}, object, "method")
+
+
+@pytest.mark.parametrize("bad", [None, 3, {}, {"bits": 4}])
+def test_a_node_without_a_target_is_refused(bad):
+    with pytest.raises(Refused, match=r"^quant=.*must be a mapping with a _target_$"):
+        check(bad, "quant")
+
+
+def test_the_wrong_kind_of_part_is_refused():
+    with pytest.raises(Refused, match=r"^quant: unlearn_lab\.parts\.Inner is no Outer$"):
+        build({"_target_": "unlearn_lab.parts.Inner", "beta": 1.0}, Outer, "quant")
+
+
+def test_an_optimizer_waits_for_its_parameters():
+    make = build_partial({"_target_": "torch.optim.SGD", "lr": 0.5}, "optimizer", given=("params",))
+    made = make([torch.nn.Parameter(torch.zeros(1))])
+    assert made.defaults["lr"] == 0.5
+    with pytest.raises(Refused, match=r"^optimizer\.learning_rate: unknown option of SGD"):
+        build_partial({"_target_": "torch.optim.SGD", "learning_rate": 1}, "optimizer", given=("params",))
+
+
+def test_builders_are_found_by_colon_path():
+    assert locate("unlearn_lab.data.stage:build", "corpus").__name__ == "build"
+    with pytest.raises(Refused, match="may be instantiated"):
+        locate("os:system", "stage")
+
+
+def test_nodes_inside_plain_mappings_are_checked():
+    @dataclass(frozen=True, kw_only=True)
+    class Holder:
+        parts: dict[str, object]
+
+    Holder.__module__ = "unlearn_lab.parts"
+    sys.modules["unlearn_lab.parts"].Holder = Holder
+    bad = {"_target_": "unlearn_lab.parts.Holder", "parts": {"one": {"_target_": "os.system"}}}
+    with pytest.raises(Refused, match=r"^quant\.parts\.one\._target_"):
+        check(bad, "quant")

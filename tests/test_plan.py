@@ -1,0 +1,136 @@
+import copy
+import json
+
+import pytest
+
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.plan import NO_QUANTIZER, plan
+
+
+@pytest.fixture
+def config():
+    quant = {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}
+    return {
+        "model": {"_target_": "unlearn_lab.models.tiny.TinyLlama", "hidden_size": 8},
+        "dataset": {"_target_": "unlearn_lab.data.gazette.Gazette", "seed": 0},
+        "method": {"forget": "ga"},
+        "optimizer": {"lr": 0.1},
+        "trainer": {
+            "weights": "bf16",
+            "epochs": 2,
+            "stop": {"_target_": "unlearn_lab.unlearn.stop.FixedEpochs"},
+            "finetune": {"steps": 3},
+        },
+        "quant": quant,
+        "eval": {"metrics": {"m": {}}, "recovery": {"smallest_denominator": 5}},
+        "runtime": {"home": "lab"},
+        "report": {"sweep": "now"},
+        "seed": 0,
+    }
+
+
+@pytest.fixture
+def make(tmp_path):
+    return lambda config: plan(config, ContentKey(tmp_path / "digests"))
+
+
+def stages(leaf):
+    return {stage.key: stage for stage in leaf.record.walk()}
+
+
+def names(leaf):
+    return sorted(stage.name for stage in stages(leaf).values())
+
+
+def test_a_quantized_leaf(config, make):
+    assert names(make(config)) == sorted(
+        ["corpus", "base", "target", "retrain", "unlearn", "codes", "record", *["evaluate"] * 6]
+    )
+
+
+def test_a_full_precision_leaf_evaluates_three_models(config, make):
+    assert names(make(config | {"quant": NO_QUANTIZER})).count("evaluate") == 3
+
+
+def changed(config, path, value):
+    new = copy.deepcopy(config)
+    *parents, last = path.split(".")
+    node = new
+    for parent in parents:
+        node = node[parent]
+    node[last] = value
+    return new
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "rebuilt"),
+    [
+        ("runtime.home", "elsewhere", []),
+        ("report.sweep", "later", []),
+        ("quant.bits", 8, ["codes", "evaluate", "evaluate", "evaluate", "record"]),
+        ("method.forget", "npo", ["codes", "evaluate", "evaluate", "record", "unlearn"]),
+        ("optimizer.lr", 0.2, ["codes", "evaluate", "evaluate", "record", "unlearn"]),
+        ("trainer.epochs", 3, ["codes", "evaluate", "evaluate", "record", "unlearn"]),
+        ("eval.recovery.smallest_denominator", 6, ["record"]),
+        ("eval.metrics", {"n": {}}, [*["evaluate"] * 6, "record"]),
+        ("trainer.finetune.steps", 4, ["codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"]),
+        ("seed", 1, ["base", "codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"]),
+        ("dataset.seed", 1, ["base", "codes", "corpus", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"]),
+    ],
+)
+def test_what_a_changed_setting_builds_again(config, make, path, value, rebuilt):
+    before, after = stages(make(config)), stages(make(changed(config, path, value)))
+    assert sorted(stage.name for key, stage in after.items() if key not in before) == rebuilt
+
+
+def test_every_setting_but_runtime_and_report_reaches_a_key(config, make):
+    """A setting that no key holds would serve another setting's results."""
+    text = json.dumps([stage.description for stage in stages(make(config)).values()])
+    for name in ("hidden_size", "forget", "lr", "weights", "epochs", "steps", "bits", "smallest_denominator", "seed"):
+        assert f'"{name}"' in text
+    for name in ("home", "sweep"):
+        assert f'"{name}"' not in text
+
+
+def test_a_stop_rule_waits_for_the_retrain_control(config, make):
+    assert "retrain_scores" not in make(config).unlearn.inputs
+    ruled = changed(config, "trainer.stop", {"_target_": "unlearn_lab.evaluate.stop.UtilityFloor"})
+    assert make(ruled).unlearn.inputs["retrain_scores"].inputs["model"].name == "retrain"
+
+
+@pytest.mark.parametrize(("weights", "held"), [("fp32", "fp32"), ("bf16", "bf16"), ("bf16_sr", "bf16")])
+def test_models_are_evaluated_in_the_dtype_their_weights_are_held_in(config, make, weights, held):
+    leaf = make(changed(config, "trainer.weights", weights))
+    assert {s.params["weights"] for s in stages(leaf).values() if s.name == "evaluate"} == {held}
+
+
+@pytest.fixture
+def hub(config, tmp_path):
+    for name in ("mine", "control"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text(name)
+    model = {
+        "_target_": "unlearn_lab.models.hub.HubModel",
+        "path": str(tmp_path / "mine"),
+        "revision": None,
+        "finetune": True,
+        "retrain": None,
+        "retrain_revision": None,
+        "trust_remote_code": False,
+    }
+    return config | {"model": model}
+
+
+def test_a_local_model_enters_the_key_by_content(hub, make, tmp_path):
+    before = make(hub)
+    (tmp_path / "mine" / "config.json").write_text("changed")
+    assert make(hub).base.key != before.base.key
+
+
+def test_a_finished_target_and_control_are_imported(hub, make, tmp_path):
+    model = hub["model"] | {"finetune": False, "retrain": str(tmp_path / "control")}
+    found = {stage.name: stage for stage in stages(make(hub | {"model": model})).values()}
+    for who, folder in (("target", "mine"), ("retrain", "control")):
+        assert found[who].builder == "unlearn_lab.models.stage:build_imported"
+        assert found[who].params["path"] == str(tmp_path / folder)
+        assert len(found[who].params["content"]) == 64
