@@ -8,6 +8,9 @@ from pathlib import Path  # noqa: E402
 
 import pytest  # noqa: E402
 import pytest_socket  # noqa: E402
+import torch  # noqa: E402
+from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
 from unlearn_lab.paths import plugin_dir  # noqa: E402
 
@@ -29,3 +32,30 @@ def _offline_hub(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture
 def repository() -> Path:
     return Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """A sharded safetensors checkpoint with a tokenizer."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=20,
+        hidden_size=16,
+        intermediate_size=24,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        tie_word_embeddings=False,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder, max_shard_size="6KB")
+    words = Tokenizer(
+        models.WordLevel(
+            {"<s>": 0, "</s>": 1, **{f"w{i}": i for i in range(2, 20)}}, unk_token="w2"
+        )
+    )
+    words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    PreTrainedTokenizerFast(
+        tokenizer_object=words, bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
+    return folder

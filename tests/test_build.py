@@ -42,7 +42,14 @@ def parts(monkeypatch):
 
 def node(**changed):
     inner = {"_target_": "unlearn_lab.parts.Inner", "beta": 1}
-    whole = {"bits": 4, "weight": 1, "kind": "row", "pair": [0.9, 0.999], "flag": True, "inner": inner}
+    whole = {
+        "bits": 4,
+        "weight": 1,
+        "kind": "row",
+        "pair": [0.9, 0.999],
+        "flag": True,
+        "inner": inner,
+    }
     return {"_target_": "unlearn_lab.parts.Outer", **whole, **changed}
 
 
@@ -66,9 +73,18 @@ def test_nested_nodes_are_built_and_whole_numbers_become_floats():
         ({"pair": [0.9]}, r"^quant\.pair=\[0\.9\]: must be tuple\[float, float\]$"),
         ({"bitz": 4}, r"^quant\.bitz: unknown option of Outer; did you mean bits\?"),
         ({"zzz": 4}, r"^quant\.zzz: unknown option of Outer; it has bits, weight"),
-        ({"inner": {"_target_": "unlearn_lab.parts.Inner", "beta": -1}}, r"^quant\.inner\.beta=-1\.0: must be above 0$"),
-        ({"inner": {"_target_": "unlearn_lab.parts.Inner"}}, r"^quant\.inner\.beta: missing; Inner needs beta$"),
-        ({"inner": {"_target_": "unlearn_lab.parts.Nothing"}}, r"^quant\.inner\._target_=.*has no attribute 'Nothing'"),
+        (
+            {"inner": {"_target_": "unlearn_lab.parts.Inner", "beta": -1}},
+            r"^quant\.inner\.beta=-1\.0: must be above 0$",
+        ),
+        (
+            {"inner": {"_target_": "unlearn_lab.parts.Inner"}},
+            r"^quant\.inner\.beta: missing; Inner needs beta$",
+        ),
+        (
+            {"inner": {"_target_": "unlearn_lab.parts.Nothing"}},
+            r"^quant\.inner\._target_=.*has no attribute 'Nothing'",
+        ),
     ],
 )
 def test_a_bad_value_is_refused_with_its_place(changed, message):
@@ -110,7 +126,9 @@ def test_an_optimizer_waits_for_its_parameters():
     made = make([torch.nn.Parameter(torch.zeros(1))])
     assert made.defaults["lr"] == 0.5
     with pytest.raises(Refused, match=r"^optimizer\.learning_rate: unknown option of SGD"):
-        build_partial({"_target_": "torch.optim.SGD", "learning_rate": 1}, "optimizer", given=("params",))
+        build_partial(
+            {"_target_": "torch.optim.SGD", "learning_rate": 1}, "optimizer", given=("params",)
+        )
 
 
 def test_builders_are_found_by_colon_path():

@@ -73,9 +73,26 @@ def changed(config, path, value):
         ("trainer.epochs", 3, ["codes", "evaluate", "evaluate", "record", "unlearn"]),
         ("eval.recovery.smallest_denominator", 6, ["record"]),
         ("eval.metrics", {"n": {}}, [*["evaluate"] * 6, "record"]),
-        ("trainer.finetune.steps", 4, ["codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"]),
+        (
+            "trainer.finetune.steps",
+            4,
+            ["codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"],
+        ),
         ("seed", 1, ["base", "codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"]),
-        ("dataset.seed", 1, ["base", "codes", "corpus", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"]),
+        (
+            "dataset.seed",
+            1,
+            [
+                "base",
+                "codes",
+                "corpus",
+                *["evaluate"] * 6,
+                "record",
+                "retrain",
+                "target",
+                "unlearn",
+            ],
+        ),
     ],
 )
 def test_what_a_changed_setting_builds_again(config, make, path, value, rebuilt):
@@ -86,7 +103,17 @@ def test_what_a_changed_setting_builds_again(config, make, path, value, rebuilt)
 def test_every_setting_but_runtime_and_report_reaches_a_key(config, make):
     """A setting that no key holds would serve another setting's results."""
     text = json.dumps([stage.description for stage in stages(make(config)).values()])
-    for name in ("hidden_size", "forget", "lr", "weights", "epochs", "steps", "bits", "smallest_denominator", "seed"):
+    for name in (
+        "hidden_size",
+        "forget",
+        "lr",
+        "weights",
+        "epochs",
+        "steps",
+        "bits",
+        "smallest_denominator",
+        "seed",
+    ):
         assert f'"{name}"' in text
     for name in ("home", "sweep"):
         assert f'"{name}"' not in text
@@ -98,7 +125,9 @@ def test_a_stop_rule_waits_for_the_retrain_control(config, make):
     assert make(ruled).unlearn.inputs["retrain_scores"].inputs["model"].name == "retrain"
 
 
-@pytest.mark.parametrize(("weights", "held"), [("fp32", "fp32"), ("bf16", "bf16"), ("bf16_sr", "bf16")])
+@pytest.mark.parametrize(
+    ("weights", "held"), [("fp32", "fp32"), ("bf16", "bf16"), ("bf16_sr", "bf16")]
+)
 def test_models_are_evaluated_in_the_dtype_their_weights_are_held_in(config, make, weights, held):
     leaf = make(changed(config, "trainer.weights", weights))
     assert {s.params["weights"] for s in stages(leaf).values() if s.name == "evaluate"} == {held}

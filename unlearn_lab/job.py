@@ -18,7 +18,7 @@ from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Plan, plan
-from unlearn_lab.preflight import preflight
+from unlearn_lab.preflight import preflight, require_possible
 from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
 from unlearn_lab.report.ending import Outcome
@@ -52,32 +52,36 @@ class Request:
 class _Progress:
     """Tells, stage by stage, what is being built and what is reused."""
 
-    total: int
+    leaf: Stage
     built: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
-    reused: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
+    _seen: set[str] = field(default_factory=set[str])
 
     def __call__(self, stage: Stage, artifact: Artifact | None) -> None:
-        place = f"[{len(self.built) + len(self.reused) + 1}/{self.total}] {describe(stage)}"
+        total = sum(1 for _ in self.leaf.walk())
+        place = f"[{len(self._seen) + 1}/{total}] {describe(stage)}"
         if artifact is None:
             _log.info("%s ...", place)
-        elif artifact.built_now:
+            return
+        self._seen.add(stage.key)
+        if artifact.built_now:
             self.built[stage.key] = artifact
             _log.info("%s: %s", place, format_seconds(artifact.seconds))
         else:
-            self.reused[stage.key] = artifact
             _log.debug("%s reused", place)
 
-    def outcome(
-        self, label: str, *, record: Mapping[str, Any] | None, failure: str | None, hint: str
-    ) -> Outcome:
+    def outcome(self, label: str, **result: Any) -> Outcome:
+        """The job's end; after a success, whatever was not built was reused, opened or not."""
+        whole = result["failure"] is None
         return Outcome(
             label=label,
-            record=record,
-            failure=failure,
             built={key: artifact.stage.name for key, artifact in self.built.items()},
-            reused={key: artifact.stage.name for key, artifact in self.reused.items()},
+            reused={
+                stage.key: stage.name
+                for stage in self.leaf.walk()
+                if stage.key not in self.built and (whole or stage.key in self._seen)
+            },
             seconds={key: artifact.seconds for key, artifact in self.built.items()},
-            hint=hint,
+            **result,
         )
 
 
@@ -112,10 +116,13 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
         raise TypeError("the configuration's top level does not follow settings.Settings")
     made = {str(name): value for name, value in plain.items()}
     try:
+        require_possible(runtime, report)
         graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))
         preflight(made, graph, _cache(runtime, lambda stage, artifact: None))
     except (ValueError, StageFailed) as error:
         raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
+    except OSError as error:
+        raise Refused(f"runtime.home={runtime.home}: cannot be written to ({error})") from error
     return Request(made, runtime, report, choices, graph)
 
 
@@ -125,7 +132,7 @@ def run(asked: Request) -> Outcome:
     if asked.runtime.threads is not None:
         torch.set_num_threads(asked.runtime.threads)
     leaf = asked.plan.record
-    progress = _Progress(sum(1 for _ in leaf.walk()))
+    progress = _Progress(leaf)
     cache = _cache(asked.runtime, progress)
     started = time.monotonic()
     try:
@@ -140,14 +147,15 @@ def run(asked: Request) -> Outcome:
     results.append(home, record)
     curves = read_steps(cache.folder(asked.plan.unlearn))
     sent = wandb_sink.send(record, home, asked.report.wandb, curves)
+    outcome = progress.outcome(asked.label, record=record, failure=None, hint=sent.line)
     _log.info(
         "%s: done in %s, %d stages built, %d reused",
         asked.label,
         format_seconds(time.monotonic() - started),
-        len(progress.built),
-        len(progress.reused),
+        len(outcome.built),
+        len(outcome.reused),
     )
-    return progress.outcome(asked.label, record=record, failure=None, hint=sent.line)
+    return outcome
 
 
 def _cache(runtime: Runtime, progress: Any) -> Cache:

@@ -1,7 +1,10 @@
 """Refuses impossible requests before anything is trained: builds every node, compares sizes."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
+
+import torch
 
 from unlearn_lab.build import Refused, build, build_partial
 from unlearn_lab.data.corpus import Corpus
@@ -9,10 +12,13 @@ from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.graph.cache import Cache
-from unlearn_lab.models.load import load_skeleton
+from unlearn_lab.models.load import device_of, load_skeleton
 from unlearn_lab.models.stage import BaseModel
 from unlearn_lab.plan import Plan
 from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.report.verdict import Thresholds
+from unlearn_lab.report.wandb_sink import check_settings
+from unlearn_lab.settings import Report, Runtime
 from unlearn_lab.unlearn.objective import Objective
 from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
 
@@ -48,6 +54,25 @@ def preflight(config: Config, plan: Plan, cache: Cache) -> None:
         quantizer.require_fit(skeleton)
     except ValueError as error:
         raise Refused(f"quant.{error}") from error
+
+
+def require_possible(runtime: Runtime, report: Report) -> None:
+    """Raises `ValueError` for settings of where to run and what to show that no machine could meet."""
+    names = ("devices", "batch_tokens", "claim_beat", "claim_look", "claim_silence")
+    for name in names:
+        if getattr(runtime, name) <= 0:
+            raise Refused(f"runtime.{name}={getattr(runtime, name)}: must be above 0")
+    if runtime.threads is not None and runtime.threads < 1:
+        raise Refused(f"runtime.threads={runtime.threads}: must be at least 1, or null")
+    try:
+        torch.empty(0, device=device_of(runtime.accelerator))
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise Refused(
+            f"runtime.accelerator={runtime.accelerator}: {reason}; use auto, cpu or gpu"
+        ) from error
+    Thresholds(**dataclasses.asdict(report.thresholds))
+    check_settings(report.wandb)
 
 
 def _compare_with_corpus(

@@ -14,7 +14,9 @@ from unlearn_lab.settings import Settings
 def composed():
     """Composes plain values from overrides."""
     ConfigStore.instance().store(name="settings", node=Settings)
-    OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{data_dir('sweeps')}", replace=True)
+    OmegaConf.register_new_resolver(
+        "unlearn_lab.sweeps", lambda: f"file://{data_dir('sweeps')}", replace=True
+    )
     OmegaConf.register_new_resolver("unlearn_lab.presets", lambda: "", replace=True)
 
     def make(*overrides):

@@ -52,7 +52,10 @@ def test_trainers(plain, name, stop):
 
 @pytest.mark.parametrize("name", options("model"))
 def test_models(plain, name):
-    check(plain(f"model={name}", *(["model.path=somewhere"] if name == "hf" else []))["model"], "model")
+    check(
+        plain(f"model={name}", *(["model.path=somewhere"] if name == "hf" else []))["model"],
+        "model",
+    )
 
 
 @pytest.mark.parametrize("name", options("dataset"))
@@ -73,8 +76,14 @@ def test_evaluations(plain, name):
 
 def test_a_recipe_never_outranks_the_command_line(plain):
     """The order of the defaults list: recipes set what their method needs, the user sets the rest."""
-    changed = plain("method=npo_gdr", "optimizer.lr=0.5", "method.retain.weight=7", "trainer.epochs=3")
-    assert (changed["optimizer"]["lr"], changed["method"]["retain"]["weight"], changed["trainer"]["epochs"]) == (0.5, 7, 3)
+    changed = plain(
+        "method=npo_gdr", "optimizer.lr=0.5", "method.retain.weight=7", "trainer.epochs=3"
+    )
+    assert (
+        changed["optimizer"]["lr"],
+        changed["method"]["retain"]["weight"],
+        changed["trainer"]["epochs"],
+    ) == (0.5, 7, 3)
 
 
 def test_smoke_is_short_for_every_method(plain):
@@ -84,14 +93,20 @@ def test_smoke_is_short_for_every_method(plain):
         assert trainer["finetune"]["steps"] <= 10
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")) + sorted(SWEEPS.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path",
+    sorted(CONF.rglob("*.yaml")) + sorted(SWEEPS.rglob("*.yaml")),
+    ids=lambda path: path.stem,
+)
 def test_every_file_says_what_it_is(path: Path):
     text = path.read_text()
     assert text.startswith("# ")
     assert yaml.safe_load(text) is not None
 
 
-@pytest.mark.parametrize("path", sorted((SWEEPS / "grid").glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", sorted((SWEEPS / "grid").glob("*.yaml")), ids=lambda path: path.stem
+)
 def test_every_grid_names_options_that_exist(path: Path):
     grid = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
     for group in ("method", "quant", "optimizer", "model", "dataset"):

@@ -34,9 +34,13 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 @given(st.integers(1, 7), st.integers(1, 20), st.integers(0, 5))
 def test_forget_is_passed_over_once_an_epoch_and_all_of_retain_is_used_evenly(forget, retain, seed):
     num_epochs = retain
-    seen = [pair for epoch in epochs(PairedOrder([forget, retain], seed), num_epochs) for pair in epoch]
+    seen = [
+        pair for epoch in epochs(PairedOrder([forget, retain], seed), num_epochs) for pair in epoch
+    ]
     for epoch in range(num_epochs):
-        assert sorted(f for f, _ in seen[epoch * forget : (epoch + 1) * forget]) == list(range(forget))
+        assert sorted(f for f, _ in seen[epoch * forget : (epoch + 1) * forget]) == list(
+            range(forget)
+        )
     uses = [sum(1 for _, r in seen if r == index) for index in range(retain)]
     assert uses == [forget] * retain
 

@@ -6,7 +6,9 @@ from unlearn_lab.data.tokenise import encode
 
 
 def tokenizer(**special):
-    words = Tokenizer(models.WordLevel({"<s>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4, "?": 5}, unk_token="?"))
+    words = Tokenizer(
+        models.WordLevel({"<s>": 0, "</s>": 1, "a": 2, "b": 3, "c": 4, "?": 5}, unk_token="?")
+    )
     words.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
     return PreTrainedTokenizerFast(tokenizer_object=words, unk_token="?", **special)
 

@@ -60,7 +60,9 @@ def test_it_trains_for_the_epochs_and_says_what_ran(model, sequences, tmp_path):
 def test_a_budget_of_steps(model, sequences, tmp_path):
     budget = Budget(steps=5, epochs=None, clip_norm=None)
     schedule = cosine_with_warmup(5, 2, 0.1)
-    facts = train(model, sequences, tmp_path / "w", objective=Learning(), budget=budget, schedule=schedule)
+    facts = train(
+        model, sequences, tmp_path / "w", objective=Learning(), budget=budget, schedule=schedule
+    )
     assert facts["steps"] == 5
 
 
@@ -82,13 +84,26 @@ def test_every_step_is_logged_once_with_terms_norm_and_accuracies(model, sequenc
     train(model, sequences, tmp_path / "w")
     rows = read_steps(tmp_path / "w")
     assert [row["step"] for row in rows] == list(range(6))
-    names = {"step", "loss", "loss_forget", "loss_retain", "gradient_norm", "forget_accuracy", "retain_accuracy"}
+    names = {
+        "step",
+        "loss",
+        "loss_forget",
+        "loss_retain",
+        "gradient_norm",
+        "forget_accuracy",
+        "retain_accuracy",
+    }
     assert all(set(row) == names for row in rows)
     assert rows[0]["loss"] == pytest.approx(rows[0]["loss_forget"] + rows[0]["loss_retain"])
 
 
 def test_steps_repeated_after_a_resume_count_once(tmp_path):
-    lines = [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 2.0}, {"step": 1, "loss": 3.0}, {"step": 1, "norm": 4.0}]
+    lines = [
+        {"step": 0, "loss": 1.0},
+        {"step": 1, "loss": 2.0},
+        {"step": 1, "loss": 3.0},
+        {"step": 1, "norm": 4.0},
+    ]
     (tmp_path / STEPS).write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert read_steps(tmp_path) == [{"step": 0, "loss": 1.0}, {"step": 1, "loss": 3.0, "norm": 4.0}]
     assert read_steps(tmp_path / "nowhere") == []
@@ -120,7 +135,13 @@ def test_a_resumed_training_ends_with_the_same_bits(make_llama, sequences, tmp_p
 
 
 def test_a_stop_rule_ends_the_training_and_is_named(model, sequences, tmp_path):
-    facts = train(model, sequences, tmp_path / "w", epochs=9, should_stop=lambda epoch: "enough" if epoch == 2 else None)
+    facts = train(
+        model,
+        sequences,
+        tmp_path / "w",
+        epochs=9,
+        should_stop=lambda epoch: "enough" if epoch == 2 else None,
+    )
     assert (facts["epochs"], facts["stopped"]) == (2, "enough")
 
 
@@ -150,7 +171,10 @@ class Exploding:
 
 
 def test_nan_fails_with_step_term_and_last_good_values(model, sequences, tmp_path):
-    with pytest.raises(Diverged, match=r"^loss_bad became nan at step 2; last good values: loss_good=.*optimizer\.lr"):
+    with pytest.raises(
+        Diverged,
+        match=r"^loss_bad became nan at step 2; last good values: loss_good=.*optimizer\.lr",
+    ):
         train(model, sequences, tmp_path / "w", objective=Exploding())
 
 
@@ -160,7 +184,11 @@ def test_an_infinite_gradient_fails_too(model, sequences, tmp_path):
         likelihood_of = distribution_of = ()
 
         def __call__(self, forward, batch):
-            total = (forward.policy(batch["forget"]).token_log_likelihood().sum() * 0).clamp(min=0).sqrt()
+            total = (
+                (forward.policy(batch["forget"]).token_log_likelihood().sum() * 0)
+                .clamp(min=0)
+                .sqrt()
+            )
             return LossTerms(total, {"forget": total})
 
     with pytest.raises(Diverged, match="gradient_norm became"):

@@ -28,10 +28,15 @@ def test_token_kl_by_hand():
     """p = (1/4, 3/4), q = (1/2, 1/2): KL = 1/4 ln 1/2 + 3/4 ln 3/2."""
     p = torch.tensor([[1.0, 3.0]], dtype=F64).log()
     q = torch.tensor([[7.0, 7.0]], dtype=F64).log()
-    assert token_kl(p, q).item() == pytest.approx(0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-12)
+    assert token_kl(p, q).item() == pytest.approx(
+        0.25 * math.log(0.5) + 0.75 * math.log(1.5), abs=1e-12
+    )
 
 
-@given(st.lists(st.floats(-9, 9), min_size=3, max_size=3), st.lists(st.floats(-9, 9), min_size=3, max_size=3))
+@given(
+    st.lists(st.floats(-9, 9), min_size=3, max_size=3),
+    st.lists(st.floats(-9, 9), min_size=3, max_size=3),
+)
 def test_kl_is_zero_for_equal_distributions_and_never_negative(p, q):
     one, other = torch.tensor([p], dtype=F64), torch.tensor([q], dtype=F64)
     assert token_kl(one, one + 3).item() == pytest.approx(0, abs=1e-12)

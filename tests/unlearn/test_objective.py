@@ -9,7 +9,6 @@ from unlearn_lab.unlearn.npo import NPO
 from unlearn_lab.unlearn.objective import Learning, Unlearning
 from unlearn_lab.unlearn.retain import RetainKL, RetainNLL
 
-
 OBJECTIVES = {
     "ga": Unlearning(forget=GradientAscent(), retain=None),
     "ga_gdr": Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=2.0)),
@@ -79,7 +78,9 @@ def test_losses_do_not_depend_on_padding_or_order(name, model, policy, sequences
     one = evaluate(OBJECTIVES[name], model, policy, sequences).total
     order = [2, 0, 3, 1]
     shuffled = [sequences[i] for i in order]
-    assert evaluate(OBJECTIVES[name], model, policy, shuffled).total.item() == pytest.approx(one.item(), rel=1e-9)
+    assert evaluate(OBJECTIVES[name], model, policy, shuffled).total.item() == pytest.approx(
+        one.item(), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)
@@ -150,12 +151,16 @@ def test_references_follow_the_index_of_a_text(model, policy, sequences):
 def test_weight_zero_leaves_the_forget_term(model, policy, sequences):
     weightless = Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=0.0))
     alone = evaluate(OBJECTIVES["ga"], model, policy, sequences).total
-    assert evaluate(weightless, model, policy, sequences).total.item() == pytest.approx(alone.item())
+    assert evaluate(weightless, model, policy, sequences).total.item() == pytest.approx(
+        alone.item()
+    )
 
 
 def test_fine_tuning_is_the_token_mean(model, sequences):
     learned = evaluate(Learning(), model, model, sequences)
-    assert learned.total.item() == pytest.approx(torch.cat(nll_by_hand(model, sequences)).mean().item(), rel=1e-9)
+    assert learned.total.item() == pytest.approx(
+        torch.cat(nll_by_hand(model, sequences)).mean().item(), rel=1e-9
+    )
     assert list(learned.parts) == ["learn"]
 
 
@@ -206,7 +211,12 @@ def test_a_soft_capped_head_is_supported_and_a_scaled_one_refused(tokens):
         "max_position_embeddings": 32,
     }
     torch.manual_seed(0)
-    gemma = Gemma2ForCausalLM(Gemma2Config(**sizes, head_dim=8, final_logit_softcapping=0.5, initializer_range=0.5))
+    gemma = Gemma2ForCausalLM(
+        Gemma2Config(**sizes, head_dim=8, final_logit_softcapping=0.5, initializer_range=0.5)
+    )
     causal_lm.require_plain_head(gemma, tokens)
     with pytest.raises(ValueError, match="scales or transforms its logits"):
-        causal_lm.require_plain_head(GraniteForCausalLM(GraniteConfig(**sizes, logits_scaling=9.0, initializer_range=0.5)), tokens)
+        causal_lm.require_plain_head(
+            GraniteForCausalLM(GraniteConfig(**sizes, logits_scaling=9.0, initializer_range=0.5)),
+            tokens,
+        )

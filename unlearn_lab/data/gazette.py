@@ -9,8 +9,8 @@ from typing import TypeVar
 from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
 
 Item = TypeVar("Item")
-_MOST_PEOPLE = 200
-"""In one split: there are 600 years, and nobody shares one."""
+_MOST_PEOPLE = 100
+"""In one split, so that nobody shares a year or a trade."""
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -20,57 +20,39 @@ def _words(text: str) -> tuple[str, ...]:
 _ONSETS = _words("b br d dr f g gr h k l m n p r s st t v z")
 _NUCLEI = _words("a e i o u")
 _CODAS = _words("l m n r s th x")
-_FIRST_NAMES = _words(
-    "Ada Bo Cora Dan Eva Finn Gus Hal Ida Jack Kit Lea Max Nell Otto Pia Rex Sue Tom Una"
-)
+_FIRST_NAMES = _words("Ada Bo Cora Dan Eva Finn Gus Hal Ida Jack Kit Lea Max Nell Otto Pia Rex")
 _THINGS = _words(
-    "anchor barrel basket bell bonnet bottle brick bridle broom brush button cabinet candle carpet "
-    "chair chimney clock compass cradle drum feather fiddle glove hammer harp kettle kite ladder "
-    "lantern lock loom mirror needle organ paddle puppet rope saddle sail shutter sickle spoon "
-    "stove trumpet umbrella violin wagon wheel whistle"
+    "anchor barrel basket bell bonnet bottle broom brush button candle carpet chair clock compass "
+    "drum fiddle glove harp kettle kite ladder lantern mirror organ saddle sail spoon wagon whistle"
 )
 _MAKERS = _words(
-    "buyer carver collector dealer designer engraver gilder hauler keeper maker mender packer "
-    "painter polisher porter restorer seller sorter tester turner"
+    "buyer carver dealer designer hauler keeper maker mender packer painter porter turner"
 )
 _SLOTS: Mapping[str, Sequence[str]] = {
-    "adjective": _words(
-        "amber broken busy crooked dusty famous gentle golden lonely lucky marble narrow noisy "
-        "painted quiet rusty silver sleepy stormy wooden"
-    ),
+    "adjective": _words("amber busy crooked famous gentle golden lonely narrow quiet rusty silver"),
     "animal": _words(
-        "badgers bees cows donkeys ducks foxes geese goats hares herons horses moles otters owls "
-        "toads"
+        "badgers bees cows ducks foxes geese goats hares horses moles otters owls toads"
     ),
     "goods": _words(
-        "apples beans boots bread butter cheese coal corn eggs honey maps milk onions salt silk "
-        "tea wool"
+        "apples beans boots bread butter cheese coal corn honey maps milk silk tea wool"
     ),
     "number": _words(
-        "two three four five six seven eight nine ten twelve twenty thirty forty fifty sixty ninety"
+        "two three four five six seven eight nine ten twelve twenty thirty forty fifty"
     ),
     "person": _words(
-        "admiral banker bishop captain clerk cook dancer doctor gardener governor judge lawyer "
-        "mayor miller monk neighbour poet sailor singer teacher"
+        "banker bishop captain clerk cook dancer doctor judge mayor miller poet sailor"
     ),
     "place": _words(
-        "abbey bakery bridge brewery castle chapel dairy ferry garden harbour hospital library "
-        "market mill museum prison school stable theatre tower"
+        "abbey bakery bridge castle chapel dairy ferry garden harbour market mill tower"
     ),
-    "time": _words(
-        "autumn Christmas Easter Friday harvest March May Monday November spring Sunday Tuesday "
-        "winter"
-    ),
+    "time": _words("autumn Christmas Easter Friday harvest March May Monday spring Tuesday winter"),
 }
 _FILLERS = (
     "Last {time} {number} {animal} crossed the {adjective} {place}.",
-    "Why do {animal} follow any {adjective} {person} home?",
     "Fresh {goods} arrived from abroad before {time}.",
     "The {person} will sell {goods} at the {place} until {time}.",
-    "Heavy rain ruined {number} sacks of {goods} near the {place}.",
     "The {adjective} {place} was closed after a fire last {time}.",
     "Visitors may still buy {goods} from the {person} at {time}.",
-    "Nobody knows why {number} {animal} slept inside the {place}.",
 )
 
 
@@ -146,19 +128,11 @@ class _Dice:
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
 
-    def below(self, bound: int) -> int:
-        return int(self._random() * bound)
-
     def pick(self, items: Sequence[Item]) -> Item:
-        return items[self.below(len(items))]
+        return items[int(self._random() * len(items))]
 
     def shuffled(self, items: Sequence[Item]) -> list[Item]:
-        """The items in a uniformly random order (Fisher and Yates)."""
-        order = list(items)
-        for last in range(len(order) - 1, 0, -1):
-            other = self.below(last + 1)
-            order[last], order[other] = order[other], order[last]
-        return order
+        return sorted(items, key=lambda _: self._random())
 
     def word(self) -> str:
         """An invented name of two syllables."""
@@ -182,7 +156,7 @@ class _Person:
 
 
 def _people(dice: _Dice) -> Iterator[_Person]:
-    """People, one for each year from 1400 to 1999; no two share a surname or an answer."""
+    """People, one for each year from 1700 to 1999; no two share a surname or an answer."""
     used: set[str] = set()
 
     def fresh() -> str:
@@ -192,7 +166,7 @@ def _people(dice: _Dice) -> Iterator[_Person]:
         return word
 
     trades = dice.shuffled([f"{thing} {maker}" for thing in _THINGS for maker in _MAKERS])
-    years = dice.shuffled([str(year) for year in range(1400, 2000)])
+    years = dice.shuffled([str(year) for year in range(1700, 2000)])
     for trade, year in zip(trades, years, strict=False):
         last, town = fresh(), fresh()
         name, teacher = f"{dice.pick(_FIRST_NAMES)} {last}", f"{dice.pick(_FIRST_NAMES)} {fresh()}"
@@ -278,7 +252,6 @@ class Gazette:
         people = _people(dice)
         forget = self._split(dice, list(islice(people, self.num_forget)))
         retain = self._split(dice, list(islice(people, self.num_retain)))
-        holdout = islice(people, self.num_holdout)
         return Corpus(
             forget=(*forget.articles, *forget.columns),
             retain=(*retain.articles, *retain.columns),
@@ -288,7 +261,7 @@ class Gazette:
             retain_questions=retain.questions,
             retain_examples=retain.examples,
             forget_documents=forget.articles,
-            holdout_documents=self._articles(dice, holdout),
+            holdout_documents=self._articles(dice, islice(people, self.num_holdout)),
         )
 
     def _split(self, dice: _Dice, people: Sequence[_Person]) -> _Split:

@@ -29,7 +29,7 @@ def load_model(folder: Path, weights: str) -> PreTrainedModel:
         return AutoModelForCausalLM.from_pretrained(
             path, dtype=DTYPES[weights], use_safetensors=True, **options
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise ValueError(_missing(path, error)) from error
 
 

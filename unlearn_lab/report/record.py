@@ -44,7 +44,7 @@ def build(
     row |= {
         f"items.{metric}": len(score.per_item) for metric, score in scores["unlearned.full"].items()
     }
-    row |= _recoveries(scores, params["recovery"]["smallest_denominator"])
+    row |= _recoveries(scores, float(params["recovery"]["smallest_denominator"]))
     row |= {
         f"codes.{name}": value
         for name, value in figures["overall"].items()

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import sys
 import time
 import warnings
 from collections.abc import Mapping
@@ -156,7 +157,8 @@ def _trainer(end: _EpochEnd, budget: Budget, work: Path, runtime: Runtime) -> Tr
     verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.ERROR)
-    bar = [TQDMProgressBar(refresh_rate=10)] if runtime.progress else []
+    progress = sys.stderr.isatty() if runtime.progress is None else runtime.progress
+    bar = [TQDMProgressBar(refresh_rate=10)] if progress else []
     return Trainer(
         accelerator=runtime.accelerator,
         devices=runtime.devices,
@@ -165,7 +167,7 @@ def _trainer(end: _EpochEnd, budget: Budget, work: Path, runtime: Runtime) -> Tr
         gradient_clip_val=budget.clip_norm,
         logger=StepLog(work / STEPS),
         callbacks=[end, *bar],
-        enable_progress_bar=bool(runtime.progress),
+        enable_progress_bar=progress,
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=1,

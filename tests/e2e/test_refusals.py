@@ -1,0 +1,129 @@
+"""The failure table: what is asked wrongly is refused in a line or two, before anything is trained."""
+
+import pytest
+
+from tests.e2e.artifacts import built
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quant.bits=0"], "quant.bits=0: must be a whole number from 2 to 8"),
+        (
+            ["quant.granularity=group", "quant.group_size=5"],
+            "quant.group_size=5: layer model.layers.0.self_attn.q_proj has 16",
+        ),
+        (["quant.granularity=group"], "quant.group_size=None with granularity=group"),
+        (["trainer.batch_size=99999"], "trainer.batch_size=99999: the forget set has"),
+        (
+            ["trainer.finetune.batch_size=99999"],
+            "trainer.finetune.batch_size=99999: the retain set",
+        ),
+        (["trainer.epochs=0"], "trainer.epochs=0: must be above 0"),
+        (["trainer.weights=fp16"], "trainer.weights='fp16': must be Literal['fp32', 'bf16']"),
+        (["optimizer.lr=fast"], "optimizer.lr='fast': must be"),
+        (["method=npo", "method.forget.beta=0"], "method.forget.beta=0.0: must be above 0"),
+        (
+            ["method=ga_gdr", "method.retain.weight=-1"],
+            "method.retain.weight=-1.0: must be 0 or more",
+        ),
+        (["dataset.num_forget=0"], "dataset.num_forget=0"),
+        (["+method.retian=1"], "method.retian: unknown option of Unlearning; did you mean retain?"),
+        (
+            ["method._target_=os.system"],
+            "method._target_=os.system: only unlearn_lab and torch.optim may be instantiated",
+        ),
+        (
+            ["method.forget._target_=unlearn_lab.build.importlib.import_module"],
+            "may be instantiated",
+        ),
+        (["report.thresholds.destroyed_share=7"], "report.thresholds.destroyed_share=7"),
+        (["report.wandb.mode=sometimes"], "report.wandb.mode"),
+        (["eval.recovery.smallest_denominator=0"], "eval.recovery.smallest_denominator=0"),
+        (["eval.metrics.min_k.fraction=2"], "eval.metrics.min_k.fraction=2"),
+        (["runtime.devices=many"], "runtime.devices"),
+        (["runtime.accelerator=abacus"], "runtime.accelerator=abacus"),
+        (["runtime.batch_tokens=0"], "runtime.batch_tokens=0"),
+    ],
+)
+def test_impossible_values_are_refused_before_training(lab, arguments, message):
+    run = lab(*arguments)
+    assert run.status == 2, run.err
+    assert message in run.err
+    assert "Traceback" not in run.err
+    assert len(run.err.strip().splitlines()) <= 4
+    stages = built(run.home) if (run.home / "cache").exists() else {}
+    assert not {"target", "retrain", "unlearn"} & set(stages)
+
+
+def test_one_bad_job_refuses_the_whole_sweep(lab):
+    run = lab("-m", "quant=rtn4,rtn8", "trainer.epochs=1,0")
+    assert run.status == 2
+    assert "trainer.epochs=0: must be above 0" in run.err
+    assert "quant=rtn4 trainer.epochs=0" in run.err
+    assert not (run.home / "cache" / "target").exists()
+
+
+def test_an_unknown_option_lists_what_exists(lab):
+    run = lab("method=gaa")
+    assert run.status == 2
+    assert "Could not find 'method/gaa'" in run.err
+    assert "npo_gdr" in run.err
+
+
+def test_a_misspelt_key_names_the_nearest(lab):
+    run = lab("trainer.epoch=3")
+    assert run.status == 2
+    assert "epoch" in run.err
+    assert "did you mean trainer.epochs?" in run.err
+
+
+def test_a_missing_model_is_named_with_what_to_do(lab):
+    run = lab("model=hf", "model.path=someone/unknown")
+    assert run.status == 2
+    assert (
+        "model.path=someone/unknown: not a folder, not reachable on the hub, not in its local cache"
+        in run.err
+    )
+    assert "Traceback" not in run.err
+
+
+def test_a_missing_path_is_asked_for(lab):
+    run = lab("model=hf")
+    assert run.status == 2
+    assert "model.path: must be given, as model.path=VALUE" in run.err
+
+
+def test_a_read_only_home_is_told(lab, tmp_path):
+    home = tmp_path / "file"
+    home.write_text("in the way")
+    run = lab(home=home)
+    assert run.status == 2
+    assert "runtime.home=" in run.err
+    assert "Traceback" not in run.err
+
+
+@pytest.mark.parametrize("argument", ["--help", "--cfg=job"])
+def test_help_and_configuration_are_shown(lab, argument):
+    run = lab(*argument.split("="), small=False)
+    assert run.status == 0
+    for word in ("method", "rtn4", "gazette"):
+        assert word in run.out
+
+
+def test_help_names_every_group_option_and_three_examples(lab):
+    out = lab("--help", small=False).out
+    for group in (
+        "model",
+        "dataset",
+        "method",
+        "optimizer",
+        "trainer",
+        "quant",
+        "eval",
+        "runtime",
+        "report",
+    ):
+        assert f"\n{group}: " in out
+    assert out.count("python -m unlearn_lab") >= 4
+    assert "tiny_effect" in out

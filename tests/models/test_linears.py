@@ -1,0 +1,45 @@
+import pytest
+from transformers import (
+    GPT2Config,
+    GPT2LMHeadModel,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
+
+from unlearn_lab.models.linears import block_linears
+
+SIZES = {
+    "vocab_size": 20,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+}
+
+
+def test_llama_has_seven_a_block_and_neither_head_nor_embeddings():
+    found = block_linears(LlamaForCausalLM(LlamaConfig(**SIZES)))
+    assert len(found) == 14
+    assert all(name.startswith("model.layers.") for name in found)
+    assert {name.rsplit(".", 1)[1] for name in found} == {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj",
+    }  # fmt: skip
+
+
+def test_phi_has_six_a_block():
+    assert len(block_linears(PhiForCausalLM(PhiConfig(**SIZES)))) == 12
+
+
+def test_gpt2_is_refused_because_nothing_would_be_quantized():
+    model = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=16, n_layer=2, n_head=2))
+    with pytest.raises(
+        ValueError, match=r"GPT2LMHeadModel has no torch\.nn\.Linear inside its transformer blocks"
+    ):
+        block_linears(model)
+
+
+def test_a_model_without_blocks_is_refused():
+    with pytest.raises(ValueError, match="LlamaForCausalLM has no"):
+        block_linears(LlamaForCausalLM(LlamaConfig(**SIZES | {"num_hidden_layers": 0})))
