@@ -1,6 +1,10 @@
 """What every test has: checked shapes, no network, a tiny random Llama and a tiny corpus."""
 
-from jaxtyping import install_import_hook
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
+
+from jaxtyping import install_import_hook  # noqa: E402
 
 install_import_hook("unlearn_lab", "beartype.beartype")
 
@@ -22,7 +26,6 @@ def pytest_runtest_setup() -> None:
 @pytest.fixture(scope="session", autouse=True)
 def _offline_hub(tmp_path_factory: pytest.TempPathFactory):
     patch = pytest.MonkeyPatch()
-    patch.setenv("HF_HUB_OFFLINE", "1")
     patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
     patch.syspath_prepend(str(plugin_dir()))
     yield

@@ -123,7 +123,7 @@ class _Field:
 
 def _fields(target: Callable[..., Any]) -> dict[str, _Field]:
     parameters = inspect.signature(target).parameters.values()
-    hints = get_type_hints(target) if dataclasses.is_dataclass(target) else {}
+    hints = get_type_hints(target if dataclasses.is_dataclass(target) else target.__init__)
     return {
         p.name: _Field(hints.get(p.name, Any), p.default is inspect.Parameter.empty)
         for p in parameters

@@ -6,36 +6,53 @@ import sys
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
-from unlearn_lab.exits import FAILED, REFUSED, Finished, RequestRefused
+from unlearn_lab.exits import REFUSED, RequestRefused
+from unlearn_lab.nearest import suggestion
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
+
+_FULL = "HYDRA_FULL_ERROR"
 
 
 def main() -> None:
     """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
     sys.path.append(str(plugin_dir()))
     ConfigStore.instance().store(name="settings", node=Settings)
-    OmegaConf.register_new_resolver(
-        "unlearn_lab.sweeps", lambda: f"file://{data_dir('sweeps')}", replace=True
-    )
+    sweeps = data_dir("sweeps")
+    OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
+    in_full = bool(os.environ.get(_FULL))
+    os.environ[_FULL] = "1"  # Hydra then hands its errors to us instead of printing its own frames
     try:
         hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
             task
         )()
-    except Finished:
-        raise
-    except SystemExit as stop:
-        if stop.code == FAILED and not os.environ.get("HYDRA_FULL_ERROR"):
-            sys.exit(REFUSED)
-        raise
+    except (HydraException, OmegaConfBaseException) as error:
+        if in_full:
+            raise
+        sys.stderr.write(f"{_message(error)}{suggestion(str(error))}\n")
+        sys.exit(REFUSED)
+    except (PermissionError, FileExistsError, NotADirectoryError) as error:
+        if in_full:
+            raise
+        sys.stderr.write(f"runtime.home=: cannot be written to ({error}); name another folder\n")
+        sys.exit(REFUSED)
+    finally:
+        if not in_full:
+            os.environ.pop(_FULL, None)
 
 
 def task(config: DictConfig) -> object:
-    """One job, in whichever process the launcher starts it; a single run also shows the table."""
+    """One job, in whichever process the launcher starts it; a single run also shows the table.
+
+    Raises `RequestRefused` for a request that cannot be carried out; every other failure is in the
+    outcome that it returns, so that the other jobs of a sweep go on.
+    """
     from unlearn_lab.build import Refused
     from unlearn_lab.job import request, run
     from unlearn_lab.report.ending import close
@@ -51,10 +68,20 @@ def task(config: DictConfig) -> object:
     return outcome
 
 
+def _message(error: Exception) -> str:
+    """Hydra's message and its cause, without the lines that are about its own types."""
+    texts = [str(error), *([str(error.__cause__)] if error.__cause__ is not None else [])]
+    lines = [line for text in texts for line in text.splitlines() if line.strip()]
+    told = dict.fromkeys(line.rstrip() for line in lines)
+    return "\n".join(line for line in told if not line.lstrip().startswith(_NOISE))
+
+
+_NOISE = ("full_key:", "object_type=", "reference_type=")
+
+
 def _presets() -> str:
     root = data_dir("sweeps")
-    groups = sorted(folder for folder in root.iterdir() if folder.is_dir())
     return "\n".join(
-        f"{group.name}: {', '.join(sorted(p.stem for p in group.glob('*.yaml')))}"
-        for group in groups
+        f"{group.name}: {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
+        for group in sorted(folder for folder in root.iterdir() if folder.is_dir())
     )

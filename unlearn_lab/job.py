@@ -18,7 +18,7 @@ from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Plan, plan
-from unlearn_lab.preflight import preflight, require_possible
+from unlearn_lab.preflight import build_parts, compare_sizes, require_possible
 from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
 from unlearn_lab.report.ending import Outcome
@@ -101,6 +101,7 @@ def describe(stage: Stage) -> str:
 
 def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
     """Checks a composed configuration. Raises `Refused`, before anything is trained."""
+    disable_progress_bar()
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         runtime, report = OmegaConf.to_object(config.runtime), OmegaConf.to_object(config.report)
@@ -117,8 +118,9 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
     made = {str(name): value for name, value in plain.items()}
     try:
         require_possible(runtime, report)
+        parts = build_parts(made)
         graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))
-        preflight(made, graph, _cache(runtime, lambda stage, artifact: None))
+        compare_sizes(parts, graph, _cache(runtime, lambda stage, artifact: None))
     except (ValueError, StageFailed) as error:
         raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
     except OSError as error:
@@ -128,7 +130,6 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
 
 def run(asked: Request) -> Outcome:
     """Realises the leaf and keeps its record; the outcome tells of a failed stage."""
-    disable_progress_bar()
     if asked.runtime.threads is not None:
         torch.set_num_threads(asked.runtime.threads)
     leaf = asked.plan.record
@@ -137,17 +138,16 @@ def run(asked: Request) -> Outcome:
     started = time.monotonic()
     try:
         artifact = cache.realise(leaf)
+        record, hint = _deliver(asked, artifact, cache)
     except StageFailed as error:
-        _log.error("%s failed: %s", describe(error.stage), error.__cause__)
-        _log.debug("the failure in full", exc_info=error)
         failure = f"{describe(error.stage)}: {error.__cause__}"
+        _log.error("failed: %s", failure)
+        _log.debug("the failure in full", exc_info=error)
         return progress.outcome(asked.label, record=None, failure=failure, hint="")
-    home = Path(asked.runtime.home)
-    record = labelled(read_record(artifact, home), asked.config, asked.choices)
-    results.append(home, record)
-    curves = read_steps(cache.folder(asked.plan.unlearn))
-    sent = wandb_sink.send(record, home, asked.report.wandb, curves)
-    outcome = progress.outcome(asked.label, record=record, failure=None, hint=sent.line)
+    except OSError as error:
+        _log.error("failed: %s", error)
+        return progress.outcome(asked.label, record=None, failure=str(error), hint="")
+    outcome = progress.outcome(asked.label, record=record, failure=None, hint=hint)
     _log.info(
         "%s: done in %s, %d stages built, %d reused",
         asked.label,
@@ -156,6 +156,15 @@ def run(asked: Request) -> Outcome:
         len(outcome.reused),
     )
     return outcome
+
+
+def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str, Any], str]:
+    """Keeps the record locally, then sends it; returns it with the sink's line."""
+    home = Path(asked.runtime.home)
+    record = labelled(read_record(leaf, home), asked.config, asked.choices)
+    results.append(home, record)
+    curves = read_steps(cache.folder(asked.plan.unlearn))
+    return record, wandb_sink.send(record, home, asked.report.wandb, curves).line
 
 
 def _cache(runtime: Runtime, progress: Any) -> Cache:

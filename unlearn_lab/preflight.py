@@ -2,17 +2,20 @@
 
 import dataclasses
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.build import Refused, build, build_partial
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.graph.cache import Cache
-from unlearn_lab.models.load import device_of, load_skeleton
+from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
 from unlearn_lab.models.stage import BaseModel
 from unlearn_lab.plan import Plan
 from unlearn_lab.quantize.quantizer import Quantizer
@@ -25,39 +28,65 @@ from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
 Config = Mapping[str, Any]
 
 
-def preflight(config: Config, plan: Plan, cache: Cache) -> None:
-    """Raises `Refused` with one line: configuration path, value, what is allowed.
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The objects that a configuration describes."""
 
-    Builds the corpus and the base model (seconds, cached), so that sizes are compared with what is
-    really there.
-    """
+    objective: Objective
+    trainer: UnlearningTraining
+    finetune: FineTuning
+    quantizer: Quantizer
+    metrics: Mapping[str, Metric]
+
+
+def build_parts(config: Config) -> Parts:
+    """Builds every node once; raises `Refused` with one line: path, value, what is allowed."""
     build(config["dataset"], CorpusSource, "dataset")
     build(config["model"], BaseModel, "model")
-    objective = build(config["method"], Objective, "method")
-    build_partial(config["optimizer"], "optimizer", given=("params",))
-    trainer = build(
-        {k: v for k, v in config["trainer"].items() if k != "finetune"},
-        UnlearningTraining,
-        "trainer",
-    )
-    finetune = build(config["trainer"]["finetune"], FineTuning, "trainer.finetune")
-    quantizer = build(config["quant"], Quantizer, "quant")
-    for name, node in config["eval"]["metrics"].items():
-        build(node, Metric, f"eval.metrics.{name}")
-    smallest = config["eval"]["recovery"]["smallest_denominator"]
-    if not smallest > 0:
-        raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")
-    corpus = read_corpus(cache.realise(plan.corpus))
-    _compare_with_corpus(corpus, objective, trainer, finetune)
-    skeleton = load_skeleton(cache.realise(plan.base).path)
+    make_optimizer = build_partial(config["optimizer"], "optimizer", given=("params",))
     try:
-        quantizer.require_fit(skeleton)
+        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
+    except ValueError as error:
+        raise Refused(f"optimizer: {error}") from error
+    if not optimizer.defaults["lr"] > 0:
+        raise Refused(f"optimizer.lr={optimizer.defaults['lr']}: must be above 0")
+    trainer = dict(config["trainer"])
+    finetune = build(trainer.pop("finetune", None) or {}, FineTuning, "trainer.finetune")
+    smallest = config["eval"]["recovery"]["smallest_denominator"]
+    if not isinstance(smallest, int | float) or not smallest > 0:
+        raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")
+    nodes = config["eval"]["metrics"]
+    return Parts(
+        objective=build(config["method"], Objective, "method"),
+        trainer=build(trainer, UnlearningTraining, "trainer"),
+        finetune=finetune,
+        quantizer=build(config["quant"], Quantizer, "quant"),
+        metrics={name: build(node, Metric, f"eval.metrics.{name}") for name, node in nodes.items()},
+    )
+
+
+def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
+    """Compares the parts with the corpus and the model, both built here (seconds, cached).
+
+    Raises `Refused` for batches larger than a split, shapes that the quantizer cannot divide, a
+    metric that the stop rule misses, and texts that do not fit the model's positions.
+    """
+    corpus = read_corpus(cache.realise(plan.corpus))
+    _compare_with_corpus(corpus, parts)
+    for name in parts.trainer.stop.needs_metrics:
+        if name not in parts.metrics:
+            raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not there")
+    base = cache.realise(plan.base).path
+    skeleton, tokenizer = load_skeleton(base), load_tokenizer(base)
+    try:
+        parts.quantizer.require_fit(skeleton)
     except ValueError as error:
         raise Refused(f"quant.{error}") from error
+    _compare_with_positions(corpus, parts, skeleton, tokenizer)
 
 
 def require_possible(runtime: Runtime, report: Report) -> None:
-    """Raises `ValueError` for settings of where to run and what to show that no machine could meet."""
+    """Raises `ValueError` for a runtime or a report that no machine could meet."""
     names = ("devices", "batch_tokens", "claim_beat", "claim_look", "claim_silence")
     for name in names:
         if getattr(runtime, name) <= 0:
@@ -75,9 +104,27 @@ def require_possible(runtime: Runtime, report: Report) -> None:
     check_settings(report.wandb)
 
 
-def _compare_with_corpus(
-    corpus: Corpus, objective: Objective, trainer: UnlearningTraining, finetune: FineTuning
+def _compare_with_positions(
+    corpus: Corpus, parts: Parts, skeleton: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> None:
+    positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
+    for path, length in (
+        ("trainer.max_length", parts.trainer.max_length),
+        ("trainer.finetune.max_length", parts.finetune.max_length),
+    ):
+        if positions is not None and length > positions:
+            raise Refused(
+                f"{path}={length}: the model has {positions} positions; choose at most that"
+            )
+    for name, metric in parts.metrics.items():
+        try:
+            encode_requests(skeleton, tokenizer, metric.requests(corpus))
+        except ValueError as error:
+            raise Refused(f"eval.metrics.{name}: {error}") from error
+
+
+def _compare_with_corpus(corpus: Corpus, parts: Parts) -> None:
+    objective, trainer, finetune = parts.objective, parts.trainer, parts.finetune
     for role in objective.roles:
         if not getattr(corpus, role):
             raise Refused(f"dataset: its {role} split is empty, and method needs it")

@@ -30,6 +30,11 @@ def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
     return Tokens(ids=ids, real=real, index=torch.tensor(list(index)))
 
 
+def to_device(tokens: Tokens, device: torch.device) -> Tokens:
+    """The same batch on another device."""
+    return Tokens(*(tensor.to(device) for tensor in tokens))
+
+
 class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):
     """Sequences by role; an item is one sequence of each role, addressed by one index per role."""
 

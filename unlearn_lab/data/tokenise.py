@@ -24,7 +24,6 @@ def encode(
     sequences: list[Tensor] = []
     for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []:
         body = [*ids, *last]
-        sequences += [
-            torch.tensor([*first, *body[at : at + room]]) for at in range(0, len(body), room)
-        ]
+        pieces = [[*first, *body[at : at + room]] for at in range(0, len(body), room)]
+        sequences += [torch.tensor(piece) for piece in pieces if len(piece) > 1]
     return sequences

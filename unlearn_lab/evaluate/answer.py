@@ -77,6 +77,26 @@ def answer(
         )
 
 
+def encode_requests(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, requests: Sequence[Request]
+) -> tuple[dict[Continue, list[int]], dict[LogLikelihood, list[int]]]:
+    """The token ids of prompts and of texts, each request once.
+
+    Only the model's configuration is looked at. Raises `ValueError` as `answer` does.
+    """
+    prompts = {
+        request: _encode_prompt(model, tokenizer, request)
+        for request in requests
+        if isinstance(request, Continue)
+    }
+    texts = {
+        request: _encode_text(model, tokenizer, request)
+        for request in requests
+        if isinstance(request, LogLikelihood)
+    }
+    return prompts, texts
+
+
 @contextmanager
 def _evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode and blank generation settings, put back afterwards.

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -30,6 +31,7 @@ class UtilityFloor:
 
     share: float
     every_epochs: int
+    needs_metrics: ClassVar[tuple[str, ...]] = (METRIC,)
 
     def __post_init__(self) -> None:
         if not self.share > 0:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearn_lab.graph import manifest as manifests
-from unlearn_lab.graph.claim import Claim, ClaimLost, Patience, Watch, break_claim
+from unlearn_lab.graph.claim import Claim, Patience, Watch, break_claim
 from unlearn_lab.graph.stage import Stage
 
 _log = logging.getLogger(__name__)
@@ -116,7 +116,10 @@ class Cache:
         while True:
             with Claim(claim_folder, self.patience) as claim:
                 if claim.try_acquire():
-                    return self._load(stage) or self._build_claimed(stage, inputs, claim)
+                    artifact = self._load(stage) or self._build_claimed(stage, inputs, claim)
+                    if artifact is not None:
+                        return artifact
+                    _log.warning("%s: its build was taken over by another process", stage.name)
             if watch.owner_is_dead():
                 _log.warning("%s %s: its builder has died; taking over", stage.name, stage.key[:8])
                 break_claim(claim_folder, watch.token)
@@ -134,7 +137,8 @@ class Cache:
 
     def _build_claimed(
         self, stage: Stage, inputs: Mapping[str, Artifact], claim: Claim
-    ) -> Artifact:
+    ) -> Artifact | None:
+        """Builds and publishes; None when the claim was lost meanwhile and the work thrown away."""
         folder = self.folder(stage)
         work = _adopt_work(folder, claim.token)
         self.watch(stage, None)
@@ -149,13 +153,14 @@ class Cache:
                 seconds=seconds,
             )
             manifests.write(work, manifest)
-            _require_mine(claim, stage)
+            if not claim.still_mine():
+                _discard(work)
+                return None
             _publish(work, folder)
-        except ClaimLost:
-            _discard(work)
-            return self._obtain(stage, inputs)
         except Exception as error:
             _discard(work)
+            if not claim.still_mine():  # the work folder was renamed away under the builder
+                return None
             raise StageFailed(stage, error) from error
         return Artifact(stage=stage, path=folder, facts=facts, seconds=seconds, built_now=True)
 
@@ -169,11 +174,6 @@ def _checked_manifest(folder: Path, stage: Stage) -> manifests.Manifest:
     return manifest
 
 
-def _require_mine(claim: Claim, stage: Stage) -> None:
-    if not claim.still_mine():
-        raise ClaimLost(f"{stage.name} {stage.key[:8]}: another process took this build over")
-
-
 def _adopt_work(folder: Path, token: str) -> Path:
     """This claim's own work folder, holding what the last interrupted attempt left.
 
@@ -181,7 +181,8 @@ def _adopt_work(folder: Path, token: str) -> Path:
     """
     work = folder.with_name(f"{folder.name}.work.{token}")
     left = sorted(
-        folder.parent.glob(f"{folder.name}.work.*"), key=lambda path: path.stat().st_mtime
+        (path for path in folder.parent.glob(f"{folder.name}.work.*") if path.suffix != ".dead"),
+        key=lambda path: path.stat().st_mtime,
     )
     if left:
         left.pop().rename(work)

@@ -17,10 +17,6 @@ _BEAT = "heartbeat"
 _log = logging.getLogger(__name__)
 
 
-class ClaimLost(Exception):
-    """Another process took this claim over as its heartbeat had stopped; the build is discarded."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """How long a claim waits, in seconds.
@@ -63,7 +59,9 @@ class Claim:
     def still_mine(self) -> bool:
         """Whether no other process took the claim over meanwhile."""
         owner = read_owner(self.folder)
-        return owner is not None and owner.get("token") == self.token
+        if owner is None:  # gone, or a read that failed for the moment
+            return self.folder.exists()
+        return owner.get("token") == self.token
 
     def __enter__(self) -> "Claim":
         return self

@@ -31,7 +31,7 @@ class ContentKey:
             try:
                 self._known = json.loads(memory.read_text())
             except ValueError:
-                memory.unlink()
+                memory.unlink(missing_ok=True)
 
     def of_path(self, path: Path) -> str:
         """SHA-256 over the relative names and the bytes of all files at or below `path`."""
@@ -67,6 +67,7 @@ class ContentKey:
 
 
 def _hub_commit(name: str, revision: str | None) -> str:
+    import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
@@ -76,7 +77,10 @@ def _hub_commit(name: str, revision: str | None) -> str:
             return found
     except HFValidationError as error:
         raise ValueError(_not_found(name, "no such folder, and no valid hub name")) from error
-    except OSError:  # offline, refused or unknown: the local cache may still have it
+    except (
+        OSError,
+        httpx.HTTPError,
+    ):  # offline, refused or unknown: the local cache may still have it
         pass
     try:
         return Path(snapshot_download(name, revision=revision, local_files_only=True)).name

@@ -42,7 +42,7 @@ class BF16Cast:
     """A plain cast of all parameters to bfloat16: the control for models trained in fp32.
 
     Buffers (rotary frequencies) keep their dtype, as when transformers loads a checkpoint with
-    `dtype=bfloat16`; activations follow the weights, so the forward pass runs in bfloat16 too.
+    `dtype=bfloat16`.
     """
 
     persists: ClassVar[bool] = False

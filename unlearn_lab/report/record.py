@@ -1,6 +1,5 @@
 """The record: every score, what came back and what really ran, as one flat row."""
 
-import importlib.metadata
 import json
 import math
 import subprocess
@@ -10,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from unlearn_lab import __version__
 from unlearn_lab.evaluate import codes_stage
 from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score
@@ -87,7 +87,7 @@ def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) ->
         "seed": config["seed"],
         **dict(_flat(config, "config")),
         **row,
-        "version": importlib.metadata.version("unlearn_lab"),
+        "version": __version__,
         "git": _git_commit(),
     }
 

@@ -38,6 +38,8 @@ class StepLog(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
+        if path.exists() and not path.read_text(encoding="utf-8").endswith("\n"):
+            path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
 
     @property
     def name(self) -> str:
@@ -63,6 +65,8 @@ def read_steps(folder: Path) -> list[dict[str, int | float]]:
     path, rows = folder / STEPS, dict[int, dict[str, int | float]]()
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
+            if not line.endswith("}"):  # torn by a crash; the step was repeated afterwards
+                continue
             row = json.loads(line)
             rows[row["step"]] = rows.get(row["step"], {}) | row
     return [rows[step] for step in sorted(rows)]
@@ -131,7 +135,8 @@ def fit(
         trainer.fit(
             module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
         )
-    checkpoint.unlink(missing_ok=True)
+    for left in (checkpoint, checkpoint.with_suffix(".new")):
+        left.unlink(missing_ok=True)
     return {
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,

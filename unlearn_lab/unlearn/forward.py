@@ -9,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from unlearn_lab.data.batch import Sequences, Tokens, pad
+from unlearn_lab.data.batch import Sequences, Tokens, pad, to_device
 from unlearn_lab.models.causal_lm import Head, by_chunks, hidden_states, labels, predicted
 from unlearn_lab.unlearn.likelihood import sequence_sum, token_kl, token_log_likelihood
 
@@ -39,7 +39,9 @@ class Reference:
         kept: list[Tensor] = []
         for start in range(0, len(sequences), batch_size):
             index = range(start, min(start + batch_size, len(sequences)))
-            tokens = _to(pad([sequences[i] for i in index], index, pad_id), self._model.device)
+            tokens = to_device(
+                pad([sequences[i] for i in index], index, pad_id), self._model.device
+            )
             policy = PolicyPrediction(self._model, tokens, None)
             if distribution:
                 kept += policy.hidden.cpu().split(predicted(tokens).sum(1).tolist())
@@ -111,9 +113,10 @@ class PolicyPrediction:
 
         def compare(hidden: Tensor, before: Tensor, label: Tensor) -> tuple[Tensor, ...]:
             logits = self._head(hidden)
-            return token_kl(reference.head(before), logits), logits.argmax(-1) == label
+            return token_kl(frozen(before), logits), logits.argmax(-1) == label
 
         before = reference.hidden("retain", self._tokens)
+        frozen = reference.head.to(before.device)
         return by_chunks(
             compare, [self.hidden, before, labels(self._tokens)], self._model.config.vocab_size
         )
@@ -170,7 +173,3 @@ def remember_reference(
             role, splits[role], pad_id, batch_size=batch_size, distribution=role in distribution_of
         )
     return reference
-
-
-def _to(tokens: Tokens, device: torch.device) -> Tokens:
-    return Tokens(*(tensor.to(device) for tensor in tokens))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -15,7 +15,9 @@ ShouldStop = Callable[[int], str | None]
 
 @runtime_checkable
 class StopRule(Protocol):
-    """Decides after each epoch whether training ends."""
+    """Decides after each epoch whether training ends, perhaps by metrics of the evaluation."""
+
+    needs_metrics: ClassVar[tuple[str, ...]]
 
     def watch(
         self,
@@ -31,6 +33,8 @@ class StopRule(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class FixedEpochs:
     """Never stops early."""
+
+    needs_metrics: ClassVar[tuple[str, ...]] = ()
 
     def watch(
         self,

@@ -13,12 +13,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.build import build as make
 from unlearn_lab.build import build_partial
+from unlearn_lab.data.batch import Sequences, pad, to_device
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.models.causal_lm import output_embedding
+from unlearn_lab.models.causal_lm import output_embedding, require_plain_head
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import load_model, load_tokenizer, pad_id
+from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import Budget, fit
 from unlearn_lab.unlearn.forward import remember_reference
@@ -86,9 +87,11 @@ def build_finetuned(
         torch.optim.AdamW, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
     )
     schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
+    sequences = encode(texts, tokenizer, settings.max_length)
+    _require_plain_head(model, sequences, pad_id(tokenizer))
     facts = fit(
-        UnlearnModule(model, Learning(), None, optimizer, schedule),
-        {"learn": encode(texts, tokenizer, settings.max_length)},
+        UnlearnModule(model.train(), Learning(), None, optimizer, schedule),
+        {"learn": sequences},
         pad_id=pad_id(tokenizer),
         batch_size=settings.batch_size,
         seed=params["seed"],
@@ -97,7 +100,7 @@ def build_finetuned(
         work=work,
         runtime=runtime,
     )
-    return _finish(model, work, facts, settings.weights)
+    return _finish(model, work, facts, settings.weights) | _peak(runtime)
 
 
 def build_unlearned(
@@ -113,6 +116,8 @@ def build_unlearned(
         role: encode(getattr(corpus, role), tokenizer, settings.max_length)
         for role in objective.roles
     }
+    model.to(device_of(runtime.accelerator))
+    _require_plain_head(model, splits["forget"], pad_id(tokenizer))
     reference = remember_reference(
         model,
         splits,
@@ -124,7 +129,7 @@ def build_unlearned(
     )
     facts = fit(
         UnlearnModule(
-            model,
+            model.train(),
             objective,
             reference,
             build_partial(params["optimizer"], "optimizer", given=("params",)),
@@ -139,7 +144,7 @@ def build_unlearned(
         work=work,
         runtime=runtime,
     )
-    return _finish(model, work, facts, settings.weights)
+    return _finish(model, work, facts, settings.weights) | _peak(runtime)
 
 
 def _start(
@@ -148,7 +153,17 @@ def _start(
     """The model to train and its tokenizer, a copy of which completes the artifact in `work`."""
     tokenizer = load_tokenizer(folder)
     tokenizer.save_pretrained(work)
-    return load_model(folder, weights).train(), tokenizer
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    return load_model(folder, weights).eval(), tokenizer
+
+
+def _require_plain_head(model: PreTrainedModel, sequences: Sequences, padding: int) -> None:
+    """Looks at the beginnings of two texts."""
+    beginnings = [sequence[:64] for sequence in sequences[:2]]
+    require_plain_head(
+        model, to_device(pad(beginnings, range(len(beginnings)), padding), model.device)
+    )
 
 
 def _choose_trainable(model: PreTrainedModel, trainable: Trainable) -> bool:
@@ -176,15 +191,18 @@ def _finish(
         "weights": weights,
         "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
         "parameters": sum(p.numel() for p in parameters),
-        "peak_gb": round(_peak_bytes(model.device) / 1e9, 3),
     }
 
 
-def _peak_bytes(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    kilobyte = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
+def _peak(runtime: Runtime) -> dict[str, float]:
+    """Peak memory in GB: the stage's on a GPU; on a CPU the process', earlier stages included."""
+    if device_of(runtime.accelerator).type == "cuda":
+        peak = torch.cuda.max_memory_allocated()
+    else:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+            1 if sys.platform == "darwin" else 1024
+        )
+    return {"peak_gb": round(peak / 1e9, 3)}
 
 
 def _require_positive(settings: object, names: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Hydra's basic sweeper, but it refuses the whole sweep if any of its jobs is impossible."""
+"""Hydra's basic sweeper; it refuses a sweep before training if any of its jobs is impossible."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,27 +25,29 @@ ConfigStore.instance().store(
 
 
 class LabSweeper(BasicSweeper):
-    """Checks every job, runs them through the launcher, closes with table and exit status."""
+    """Checks every job, launches them, and closes with the table and the exit status."""
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Composes and checks each job; the first that is impossible refuses them all."""
+        """Before the first batch, checks the jobs of all; one impossible job refuses them all."""
+        if self.overrides is not None and self.batch_index == 1:
+            for overrides in (job for later in self.overrides for job in later):
+                self._check(overrides)
+
+    def _check(self, overrides: Sequence[str]) -> None:
         from unlearn_lab.build import Refused
         from unlearn_lab.exits import RequestRefused
         from unlearn_lab.job import request
 
         if self.config is None or self.hydra_context is None:
             raise RuntimeError("Hydra calls setup before it sweeps")
-        for overrides in batch:
-            config = self.hydra_context.config_loader.load_sweep_config(
-                self.config, list(overrides)
-            )
-            choices = dict(config.hydra.runtime.choices)
-            with open_dict(config):
-                del config["hydra"]
-            try:
-                request(config, choices)
-            except Refused as error:
-                raise RequestRefused(f"{' '.join(overrides)}\n{error}") from error
+        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        choices = dict(config.hydra.runtime.choices)
+        with open_dict(config):
+            del config["hydra"]
+        try:
+            request(config, choices)
+        except Refused as error:
+            raise RequestRefused(f"{error}\nin the job {' '.join(overrides)}") from error
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep; ends the process with its status."""
@@ -55,9 +57,7 @@ class LabSweeper(BasicSweeper):
         if self.config is None:
             raise RuntimeError("Hydra calls setup before it sweeps")
         returns: Sequence[Sequence[JobReturn]] = super().sweep(arguments)
-        outcomes = [job.return_value for batch in returns for job in batch]
-        runtime = OmegaConf.to_object(self.config.runtime)
-        report = OmegaConf.to_object(self.config.report)
+        runtime, report = (OmegaConf.to_object(self.config[name]) for name in ("runtime", "report"))
         if not isinstance(runtime, Runtime) or not isinstance(report, Report):
-            raise TypeError("the configuration's top level does not follow settings.Settings")
-        close(outcomes, runtime, report)
+            raise TypeError("runtime and report do not follow unlearn_lab.settings")
+        close([job.return_value for batch in returns for job in batch], runtime, report)
