@@ -1,14 +1,12 @@
 """Runs the command line in this process, as small as it gets."""
 
 import json
-import logging
+import multiprocessing
 import os
-import sys
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-from unlearn_lab.cli import main
+from tests.e2e import command
 
 SMALL = (
     "trainer=smoke",
@@ -41,33 +39,32 @@ class Run:
         return [json.loads(line) for line in lines]
 
 
-@pytest.fixture
-def lab(tmp_path, monkeypatch, capfd):
-    """Runs `python -m unlearn_lab ARGUMENTS` with a home of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "160")
+@pytest.fixture(scope="session")
+def forkserver():
+    """Forks children from a process that has imported everything and computed nothing."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.e2e.command"])
+    return context
 
-    def run(*arguments, small=True, home=tmp_path / "lab"):
+
+@pytest.fixture
+def lab(tmp_path, forkserver):
+    """Runs `python -m unlearn_lab ARGUMENTS` with a home of its own."""
+
+    def run(*arguments, small=True, home=tmp_path / "lab", environment=None):
         settings = [*SMALL, f"runtime.home={home}"] if small else []
         if small and "model=hf" not in arguments:
             settings += SMALL_MODEL
         flags = [argument for argument in arguments if argument.startswith("-")]
         overrides = [argument for argument in arguments if not argument.startswith("-")]
-        monkeypatch.setattr(sys, "argv", ["unlearn_lab", *flags, *settings, *overrides])
-        monkeypatch.setattr(sys, "path", list(sys.path))
-        status = 0
-        try:
-            main()
-        except SystemExit as stop:
-            status = stop.code or 0
-        finally:
-            GlobalHydra.instance().clear()
-            for handler in logging.getLogger().handlers[:]:
-                if not type(handler).__module__.startswith("_pytest"):
-                    logging.getLogger().removeHandler(handler)
-                    handler.close()
-        out, err = capfd.readouterr()
-        return Run(status, out, err, home)
+        variables = {**os.environ, "COLUMNS": "160", **(environment or {})}
+        variables.pop("WANDB_API_KEY", None)
+        process = forkserver.Process(
+            target=command.run, args=([*flags, *settings, *overrides], tmp_path, variables)
+        )
+        process.start()
+        process.join()
+        out, err = ((tmp_path / name).read_text() for name in ("out", "err"))
+        return Run(process.exitcode, out, err, home)
 
-    yield run
-    os.environ.pop("HYDRA_FULL_ERROR", None)
+    return run

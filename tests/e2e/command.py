@@ -1,0 +1,30 @@
+"""Runs the command line in a process of its own, forked from one that has imported everything."""
+
+import os
+import sys
+from pathlib import Path
+
+from jaxtyping import install_import_hook
+
+install_import_hook("unlearn_lab", "beartype.beartype")
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest_socket  # noqa: E402
+
+import unlearn_lab.evaluate.codes_stage  # noqa: E402, F401
+import unlearn_lab.evaluate.stop  # noqa: E402, F401
+import unlearn_lab.job  # noqa: E402, F401
+from unlearn_lab.cli import main  # noqa: E402
+
+
+def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
+    """The command in `folder`; what it prints goes to the files `out` and `err` there."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    for name, descriptor in (("out", 1), ("err", 2)):
+        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    sys.stdin = open(os.devnull)
+    pytest_socket.disable_socket(allow_unix_socket=True)
+    sys.argv = ["unlearn_lab", *arguments]
+    main()

@@ -1,0 +1,129 @@
+"""Changed maths cannot serve old results: a builder's source may change only with its version.
+
+After a change that alters what a stage computes, raise its number in `plan.VERSIONS`. After one that
+does not (a comment never shows up here), only the digest is renewed:
+`python -m tests.test_versions` rewrites golden_versions.json.
+"""
+
+import ast
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from unlearn_lab import plan
+
+ROOT = Path(plan.__file__).parent
+GOLDEN = Path(__file__).with_name("golden_versions.json")
+
+SOURCES = {
+    "corpus": ["data/gazette.py", "data/stage.py", "data/corpus.py"],
+    "base": ["models/tiny.py", "models/hub.py", "models/linears.py"],
+    "target": [
+        "unlearn/train.py",
+        "unlearn/fit.py",
+        "unlearn/module.py",
+        "data/batch.py",
+        "data/tokenise.py",
+    ],
+    "retrain": [
+        "unlearn/train.py",
+        "unlearn/fit.py",
+        "unlearn/module.py",
+        "data/batch.py",
+        "data/tokenise.py",
+    ],
+    "unlearn": [
+        *(
+            "unlearn/train.py",
+            "unlearn/fit.py",
+            "unlearn/module.py",
+            "data/batch.py",
+            "data/tokenise.py",
+        ),
+        *(
+            "unlearn/objective.py",
+            "unlearn/likelihood.py",
+            "unlearn/forward.py",
+            "models/causal_lm.py",
+        ),
+        *(
+            "unlearn/ga.py",
+            "unlearn/npo.py",
+            "unlearn/retain.py",
+            "unlearn/stop.py",
+            "evaluate/stop.py",
+        ),
+    ],
+    "evaluate": [
+        *("evaluate/stage.py", "evaluate/answer.py", "evaluate/verbmem.py", "evaluate/knowmem.py"),
+        *("evaluate/min_k.py", "evaluate/auc.py", "evaluate/rouge.py", "evaluate/bootstrap.py"),
+        *(
+            "quantize/grid.py",
+            "quantize/rtn.py",
+            "quantize/none.py",
+            "models/load.py",
+            "models/linears.py",
+        ),
+    ],
+    "codes": [
+        "evaluate/codes_stage.py",
+        "evaluate/codes.py",
+        "quantize/grid.py",
+        "quantize/rtn.py",
+    ],
+    "record": [
+        "report/record.py",
+        "evaluate/recovery.py",
+        "evaluate/privleak.py",
+        "evaluate/bootstrap.py",
+    ],
+}
+
+
+def digest(files):
+    """SHA-256 of the files' syntax trees without docstrings, so that comments and layout do not count."""
+    total = hashlib.sha256()
+    for name in files:
+        tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", None)
+            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+                if isinstance(body[0].value, ast.Constant):
+                    body.pop(0)
+        total.update(ast.unparse(tree).encode())
+    return total.hexdigest()
+
+
+def test_every_stage_is_pinned():
+    assert set(SOURCES) == set(plan.VERSIONS)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_changed_builder_has_a_new_version(name):
+    golden = json.loads(GOLDEN.read_text())[name]
+    found = {"version": plan.VERSIONS[name], "digest": digest(SOURCES[name])}
+    assert found == golden, (
+        f"the source of stage {name} changed: if its results change, raise plan.VERSIONS[{name!r}]; "
+        "then run python -m tests.test_versions"
+    )
+
+
+def test_comments_do_not_count_and_code_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
+    source = tmp_path / "a.py"
+    source.write_text('"""Doc."""\nx = 1\n')
+    before = digest(["a.py"])
+    source.write_text('"""Other doc."""\n# why\nx = 1\n')
+    assert digest(["a.py"]) == before
+    source.write_text('"""Doc."""\nx = 2\n')
+    assert digest(["a.py"]) != before
+
+
+if __name__ == "__main__":
+    pins = {
+        name: {"version": plan.VERSIONS[name], "digest": digest(files)}
+        for name, files in SOURCES.items()
+    }
+    GOLDEN.write_text(json.dumps(pins, indent=1) + "\n")
