@@ -66,6 +66,7 @@ class Settings:
     trainer: Any = MISSING
     quant: Any = MISSING
     eval: Any = MISSING
+    recipe: Any = None
     runtime: Runtime = field(default_factory=Runtime)
     report: Report = field(default_factory=Report)
     seed: int = MISSING

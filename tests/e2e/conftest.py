@@ -47,6 +47,17 @@ def forkserver():
     return context
 
 
+def execute(forkserver, arguments, folder, home, environment=None) -> Run:
+    """One command in `folder`, in a process of its own."""
+    variables = {**os.environ, "COLUMNS": "160", **(environment or {})}
+    variables.pop("WANDB_API_KEY", None)
+    process = forkserver.Process(target=command.run, args=(arguments, folder, variables))
+    process.start()
+    process.join()
+    out, err = ((folder / name).read_text() for name in ("out", "err"))
+    return Run(process.exitcode, out, err, home)
+
+
 @pytest.fixture
 def lab(tmp_path, forkserver):
     """Runs `python -m unlearn_lab ARGUMENTS` with a home of its own."""
@@ -57,14 +68,6 @@ def lab(tmp_path, forkserver):
             settings += SMALL_MODEL
         flags = [argument for argument in arguments if argument.startswith("-")]
         overrides = [argument for argument in arguments if not argument.startswith("-")]
-        variables = {**os.environ, "COLUMNS": "160", **(environment or {})}
-        variables.pop("WANDB_API_KEY", None)
-        process = forkserver.Process(
-            target=command.run, args=([*flags, *settings, *overrides], tmp_path, variables)
-        )
-        process.start()
-        process.join()
-        out, err = ((tmp_path / name).read_text() for name in ("out", "err"))
-        return Run(process.exitcode, out, err, home)
+        return execute(forkserver, [*flags, *settings, *overrides], tmp_path, home, environment)
 
     return run
