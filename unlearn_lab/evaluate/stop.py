@@ -1,6 +1,5 @@
 """A stop rule: unlearning ends when it has cost too much utility."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +12,6 @@ from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.evaluate.stage import read as read_scores
 from unlearn_lab.evaluate.stage import score_all
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.models.load import to_compute
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.stop import ShouldStop
 
@@ -62,9 +60,8 @@ class UtilityFloor:
         def should_stop(epoch: int) -> str | None:
             if epoch % self.every_epochs:
                 return None
-            measured = model if model.device.type != "cpu" else to_compute(copy.deepcopy(model))
             utility = score_all(
-                measured, tokenizer, corpus, {METRIC: metric}, runtime.batch_tokens
+                model, tokenizer, corpus, {METRIC: metric}, runtime.batch_tokens
             )[METRIC].value
             return (
                 f"utility {utility:.1f} fell below {floor:.1f} in epoch {epoch}"

@@ -20,6 +20,7 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.causal_lm import output_embedding, require_plain_head
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
+from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import Budget, fit
 from unlearn_lab.unlearn.forward import remember_reference
@@ -88,18 +89,19 @@ def build_finetuned(
     )
     schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
     sequences = encode(texts, tokenizer, settings.max_length)
-    _require_plain_head(model, sequences, pad_id(tokenizer))
-    facts = fit(
-        UnlearnModule(model.train(), Learning(), None, optimizer, schedule),
-        {"learn": sequences},
-        pad_id=pad_id(tokenizer),
-        batch_size=settings.batch_size,
-        seed=params["seed"],
-        budget=Budget(steps=settings.steps, epochs=None, clip_norm=settings.clip_norm),
-        should_stop=FixedEpochs().watch(model, tokenizer, inputs, runtime),
-        work=work,
-        runtime=runtime,
-    )
+    with float32_arithmetic(model):
+        _require_plain_head(model, sequences, pad_id(tokenizer))
+        facts = fit(
+            UnlearnModule(model.train(), Learning(), None, optimizer, schedule),
+            {"learn": sequences},
+            pad_id=pad_id(tokenizer),
+            batch_size=settings.batch_size,
+            seed=params["seed"],
+            budget=Budget(steps=settings.steps, epochs=None, clip_norm=settings.clip_norm),
+            should_stop=FixedEpochs().watch(model, tokenizer, inputs, runtime),
+            work=work,
+            runtime=runtime,
+        )
     return _finish(model, work, facts, settings.weights) | _peak(runtime)
 
 
@@ -117,33 +119,34 @@ def build_unlearned(
         for role in objective.roles
     }
     model.to(device_of(runtime.accelerator))
-    _require_plain_head(model, splits["forget"], pad_id(tokenizer))
-    reference = remember_reference(
-        model,
-        splits,
-        pad_id(tokenizer),
-        likelihood_of=objective.likelihood_of,
-        distribution_of=objective.distribution_of,
-        batch_size=settings.batch_size,
-        head_is_trained=head_is_trained,
-    )
-    facts = fit(
-        UnlearnModule(
-            model.train(),
-            objective,
-            reference,
-            build_partial(params["optimizer"], "optimizer", given=("params",)),
-            None,
-        ),
-        splits,
-        pad_id=pad_id(tokenizer),
-        batch_size=settings.batch_size,
-        seed=params["seed"],
-        budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
-        should_stop=settings.stop.watch(model, tokenizer, inputs, runtime),
-        work=work,
-        runtime=runtime,
-    )
+    with float32_arithmetic(model):
+        _require_plain_head(model, splits["forget"], pad_id(tokenizer))
+        reference = remember_reference(
+            model,
+            splits,
+            pad_id(tokenizer),
+            likelihood_of=objective.likelihood_of,
+            distribution_of=objective.distribution_of,
+            batch_size=settings.batch_size,
+            head_is_trained=head_is_trained,
+        )
+        facts = fit(
+            UnlearnModule(
+                model.train(),
+                objective,
+                reference,
+                build_partial(params["optimizer"], "optimizer", given=("params",)),
+                None,
+            ),
+            splits,
+            pad_id=pad_id(tokenizer),
+            batch_size=settings.batch_size,
+            seed=params["seed"],
+            budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
+            should_stop=settings.stop.watch(model, tokenizer, inputs, runtime),
+            work=work,
+            runtime=runtime,
+        )
     return _finish(model, work, facts, settings.weights) | _peak(runtime)
 
 
