@@ -28,6 +28,9 @@ from unlearn_lab.unlearn.fit import read_steps
 
 _log = logging.getLogger(__name__)
 
+_compared: set[str] = set()
+"""Leaves whose sizes this process has compared: a sweep checks all jobs first, then runs each."""
+
 
 @dataclass(frozen=True)
 class Request:
@@ -120,7 +123,9 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
         require_possible(runtime, report)
         parts = build_parts(made)
         graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))
-        compare_sizes(parts, graph, _cache(runtime, lambda stage, artifact: None))
+        if graph.record.key not in _compared:
+            compare_sizes(parts, graph, _cache(runtime, lambda stage, artifact: None))
+            _compared.add(graph.record.key)
     except (ValueError, StageFailed) as error:
         raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
     except OSError as error:

@@ -153,3 +153,13 @@ def test_disabled_starts_nothing(record, tmp_path, monkeypatch):
 def test_impossible_settings_are_refused(record, tmp_path, mode, timeout):
     with pytest.raises(ValueError, match=r"report\.wandb\."):
         wandb_sink.send(record, tmp_path, settings(mode, timeout), [])
+
+
+def test_the_same_leaf_is_kept_offline_once(record, tmp_path):
+    settings = Wandb(mode="offline", project="p", entity=None, timeout=20.0)
+    first = wandb_sink.send(record, tmp_path, settings, [])
+    again = wandb_sink.send({**record, "sweep": "another"}, tmp_path, settings, [])
+    assert first.path == again.path
+    assert len(list((tmp_path / "wandb").glob("offline-run-*"))) == 1
+    (first.path / "written-whole").unlink()  # as after a crash while it was written
+    assert wandb_sink.send(record, tmp_path, settings, []).path != first.path

@@ -9,10 +9,16 @@ from typing import Literal
 
 import wandb
 
-from unlearn_lab.report.leaf import Record
+from unlearn_lab.report.leaf import Record, text
 from unlearn_lab.report.side_files import read_layers, read_samples
 from unlearn_lab.report.wandb_payload import Content, content_of
-from unlearn_lab.report.wandb_run import Destination, UploadFailedError, deliver, quiet_client
+from unlearn_lab.report.wandb_run import (
+    ID_LENGTH,
+    Destination,
+    UploadFailedError,
+    deliver,
+    quiet_client,
+)
 from unlearn_lab.settings import Wandb
 
 _log = logging.getLogger(__name__)
@@ -20,6 +26,7 @@ _log = logging.getLogger(__name__)
 MODES = ("auto", "online", "offline", "disabled")
 
 _SUFFIXES = ("", "-2", "-3", "-4")
+_WHOLE = "written-whole"
 _DELETED = "previously created and deleted"
 _unreachable: dict[str, str] = {}
 """Servers that failed in this process, so that the next leaf does not wait for them again."""
@@ -100,9 +107,19 @@ def _send(record: Record, content: Content, destination: Destination, asked: str
             return result
         why = f"online failed: {result}"
         _unreachable[_server()] = why
-    folder, _ = deliver(record, content, destination, mode="offline", suffix="")
+    folder = _kept_before(record, destination.home)
+    if folder is None:
+        folder, _ = deliver(record, content, destination, mode="offline", suffix="")
+        (folder / _WHOLE).touch()
     every_run = f"{shlex.quote(str(folder.parent))}/offline-run-*"
     return _kept(folder, why, every_run)
+
+
+def _kept_before(record: Record, home: Path) -> Path | None:
+    """The offline run of an earlier sweep: the same id stands for the same figures."""
+    name = text(record, "run_id")[:ID_LENGTH]
+    found = sorted((home / "wandb").glob(f"offline-run-*-{name}/{_WHOLE}"))
+    return found[-1].parent if found else None
 
 
 def _send_online(record: Record, content: Content, destination: Destination) -> SinkResult:
