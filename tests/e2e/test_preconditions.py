@@ -11,14 +11,21 @@ def record(request, tmp_path_factory, forkserver):
     from tests.e2e.conftest import execute
 
     folder = tmp_path_factory.mktemp("preconditions")
-    arguments = ["method=npo_gdr", "quant=rtn4", f"seed={request.param}", "report.wandb.mode=disabled"]
+    arguments = [
+        "method=npo_gdr",
+        "quant=rtn4",
+        f"seed={request.param}",
+        "report.wandb.mode=disabled",
+    ]
     run = execute(forkserver, [*arguments, f"runtime.home={folder}/lab"], folder, folder / "lab")
     assert run.status == 0, run.err
     return run.records[-1]
 
 
 def scores(record, who, precision):
-    return [record[f"scores.{who}.{precision}.{metric}"] for metric in ("verbmem", "knowmem", "utility")]
+    return [
+        record[f"scores.{who}.{precision}.{metric}"] for metric in ("verbmem", "knowmem", "utility")
+    ]
 
 
 def test_the_target_has_learned_the_corpus(record):

@@ -136,3 +136,19 @@ def test_help_names_every_group_option_and_three_examples(lab):
         assert f"\n{group}: " in out
     assert out.count("python -m unlearn_lab") >= 4
     assert "tiny_effect" in out
+
+
+def test_sweeping_over_presets_is_refused(lab):
+    run = lab("-m", "+grid=tiny_effect,tiny_effect_fp32")
+    assert run.status == 2
+    assert "presets cannot be swept over" in run.err
+    assert not (run.home / "cache" / "target").exists()
+
+
+def test_a_crash_is_no_refusal(lab, tmp_path):
+    """A file where the cache should be is the user's to mend; anything else shows its stack."""
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "cache").write_text("in the way")
+    run = lab()
+    assert run.status == 2
+    assert "runtime.home=" in run.err

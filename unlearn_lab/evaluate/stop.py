@@ -60,9 +60,9 @@ class UtilityFloor:
         def should_stop(epoch: int) -> str | None:
             if epoch % self.every_epochs:
                 return None
-            utility = score_all(
-                model, tokenizer, corpus, {METRIC: metric}, runtime.batch_tokens
-            )[METRIC].value
+            utility = score_all(model, tokenizer, corpus, {METRIC: metric}, runtime.batch_tokens)[
+                METRIC
+            ].value
             return (
                 f"utility {utility:.1f} fell below {floor:.1f} in epoch {epoch}"
                 if utility < floor

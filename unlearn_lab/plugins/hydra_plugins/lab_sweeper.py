@@ -1,5 +1,6 @@
 """Hydra's basic sweeper; it refuses a sweep before training if any of its jobs is impossible."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -56,8 +57,18 @@ class LabSweeper(BasicSweeper):
 
         if self.config is None:
             raise RuntimeError("Hydra calls setup before it sweeps")
+        _refuse_swept_presets(arguments)
         returns: Sequence[Sequence[JobReturn]] = super().sweep(arguments)
         runtime, report = (OmegaConf.to_object(self.config[name]) for name in ("runtime", "report"))
         if not isinstance(runtime, Runtime) or not isinstance(report, Report):
             raise TypeError("runtime and report do not follow unlearn_lab.settings")
         close([job.return_value for batch in returns for job in batch], runtime, report)
+
+
+def _refuse_swept_presets(arguments: Sequence[str]) -> None:
+    """Hydra would take the settings of one preset for all jobs, in silence."""
+    from unlearn_lab.exits import RequestRefused
+
+    for argument in arguments:
+        if re.match(r"\+?(grid|cluster)=.*,", argument):
+            raise RequestRefused(f"{argument}: presets cannot be swept over; run them one by one")
