@@ -4,7 +4,7 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
-from jaxtyping import install_import_hook  # noqa: E402
+from jaxtyping import install_import_hook
 
 install_import_hook("unlearn_lab", "beartype.beartype")
 
@@ -13,10 +13,15 @@ from pathlib import Path  # noqa: E402
 import pytest  # noqa: E402
 import pytest_socket  # noqa: E402
 import torch  # noqa: E402
+from hydra import compose, initialize_config_dir  # noqa: E402
+from hydra.core.config_store import ConfigStore  # noqa: E402
+from hydra.core.global_hydra import GlobalHydra  # noqa: E402
+from omegaconf import OmegaConf  # noqa: E402
 from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
 
-from unlearn_lab.paths import plugin_dir  # noqa: E402
+from unlearn_lab.paths import data_dir, plugin_dir  # noqa: E402
+from unlearn_lab.settings import Settings  # noqa: E402
 
 
 def pytest_runtest_setup() -> None:
@@ -62,3 +67,25 @@ def checkpoint(tmp_path_factory):
         tokenizer_object=words, bos_token="<s>", eos_token="</s>"
     ).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture
+def composed():
+    """Composes plain values from overrides."""
+    ConfigStore.instance().store(name="settings", node=Settings)
+    OmegaConf.register_new_resolver(
+        "unlearn_lab.sweeps", lambda: f"file://{data_dir('sweeps')}", replace=True
+    )
+    OmegaConf.register_new_resolver("unlearn_lab.presets", lambda: "", replace=True)
+
+    def make(*overrides):
+        with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
+            return compose("config", list(overrides))
+
+    yield make
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def plain(composed):
+    return lambda *overrides: OmegaConf.to_container(composed(*overrides), resolve=True)

@@ -1,7 +1,7 @@
 """Changed maths cannot serve old results: a builder's source may change only with its version.
 
-After a change that alters what a stage computes, raise its number in `plan.VERSIONS`. After one that
-does not (a comment never shows up here), only the digest is renewed:
+After a change that alters what a stage computes, raise its number in `plan.VERSIONS`. After one
+that does not, only the digest is renewed (comments and layout never show up here):
 `python -m tests.test_versions` rewrites golden_versions.json.
 """
 
@@ -83,15 +83,15 @@ SOURCES = {
 
 
 def digest(files):
-    """SHA-256 of the files' syntax trees without docstrings, so that comments and layout do not count."""
+    """SHA-256 of the files' syntax trees without docstrings."""
     total = hashlib.sha256()
     for name in files:
         tree = ast.parse((ROOT / name).read_text(encoding="utf-8"))
         for node in ast.walk(tree):
             body = getattr(node, "body", None)
-            if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
-                if isinstance(body[0].value, ast.Constant):
-                    body.pop(0)
+            first = body[0] if isinstance(body, list) and body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                body.pop(0)
         total.update(ast.unparse(tree).encode())
     return total.hexdigest()
 
@@ -105,7 +105,7 @@ def test_a_changed_builder_has_a_new_version(name):
     golden = json.loads(GOLDEN.read_text())[name]
     found = {"version": plan.VERSIONS[name], "digest": digest(SOURCES[name])}
     assert found == golden, (
-        f"the source of stage {name} changed: if its results change, raise plan.VERSIONS[{name!r}]; "
+        f"the source of stage {name} changed: if its results do, raise plan.VERSIONS[{name!r}]; "
         "then run python -m tests.test_versions"
     )
 

@@ -139,8 +139,7 @@ def _check_value(value: object, field: _Field, path: str) -> None:
         for name, inner in value.items():
             if isinstance(inner, Mapping) and "_target_" in inner:
                 check(inner, f"{path}.{name}")
-        return
-    if _is_plain(value) and not _fits(value, field.hint):
+    if not _fits(value, field.hint):
         raise Refused(f"{path}={value!r}: must be {_spell(field.hint)}")
 
 
@@ -161,10 +160,6 @@ def _as_wanted(value: object, field: _Field) -> object:
     if isinstance(value, list):
         return tuple(value)
     return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
-
-
-def _is_plain(value: object) -> bool:
-    return value is None or isinstance(value, str | int | float | bool | list)
 
 
 def _spell(hint: object) -> str:

@@ -75,7 +75,7 @@ def test_evaluations(plain, name):
 
 
 def test_a_recipe_never_outranks_the_command_line(plain):
-    """The order of the defaults list: recipes set what their method needs, the user sets the rest."""
+    """The order of the defaults list: recipes first, what the user says last."""
     changed = plain(
         "method=npo_gdr", "optimizer.lr=0.5", "method.retain.weight=7", "trainer.epochs=3"
     )

@@ -1,6 +1,24 @@
-"""What a home holds after a run."""
+"""The smallest sensible run, and what its home holds afterwards."""
 
 from pathlib import Path
+
+SMALL = (
+    "trainer=smoke",
+    "trainer.batch_size=4",
+    "trainer.finetune.batch_size=4",
+    "dataset.num_forget=5",
+    "dataset.num_retain=5",
+    "dataset.num_holdout=3",
+    "dataset.num_questions=3",
+    "dataset.num_examples=1",
+    "dataset.num_editions=1",
+    "eval.metrics.verbmem.num_tokens=8",
+    "eval.metrics.knowmem.num_tokens=4",
+    "eval.metrics.utility.num_tokens=4",
+    "report.wandb.mode=disabled",
+    "runtime.claim_look=0.05",
+)
+SMALL_MODEL = ("model.vocab_size=400", "model.hidden_size=16", "model.intermediate_size=24")
 
 
 def built(home: Path) -> dict[str, int]:

@@ -11,8 +11,8 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest_socket  # noqa: E402
 
-import unlearn_lab.evaluate.codes_stage  # noqa: E402, F401
-import unlearn_lab.evaluate.stop  # noqa: E402, F401
+import unlearn_lab.evaluate.codes_stage  # noqa: E402
+import unlearn_lab.evaluate.stop  # noqa: E402
 import unlearn_lab.job  # noqa: E402, F401
 from unlearn_lab.cli import main  # noqa: E402
 
@@ -24,7 +24,7 @@ def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None
     os.environ.update(environment)
     for name, descriptor in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-    sys.stdin = open(os.devnull)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     pytest_socket.disable_socket(allow_unix_socket=True)
     sys.argv = ["unlearn_lab", *arguments]
     main()

@@ -1,4 +1,4 @@
-"""What the embedded default must be able to do before anything is claimed with it (trained for real)."""
+"""What the embedded default must do before anything is claimed with it (trained for real)."""
 
 import pytest
 

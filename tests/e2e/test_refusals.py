@@ -1,4 +1,4 @@
-"""The failure table: what is asked wrongly is refused in a line or two, before anything is trained."""
+"""The failure table: a wrong request is refused in a line or two, before training."""
 
 import pytest
 

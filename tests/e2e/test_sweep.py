@@ -117,7 +117,7 @@ def test_one_failed_leaf_leaves_the_others_and_says_why(lab):
 
 
 def test_the_stop_rule_of_muse_ends_training_early(lab):
-    """The untrained control has utility 0, so no epoch falls below it; with a floor above 100 the first one does."""
+    """The untrained control has utility 0, which no epoch can fall below."""
     run = lab("method=ga", "quant=none", "trainer/stop=utility", "trainer.epochs=4")
     assert run.status == 0, run.err
     assert run.records[-1]["stopped_because"] == "end of the budget"

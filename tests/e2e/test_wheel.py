@@ -1,4 +1,4 @@
-"""The wheel carries everything: built, installed into a fresh environment, run from another folder."""
+"""The wheel carries everything: built, installed elsewhere, run from another folder."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ import zipfile
 
 import pytest
 
-from tests.e2e.conftest import SMALL, SMALL_MODEL
+from tests.e2e.artifacts import SMALL, SMALL_MODEL
 
 
 @pytest.fixture(scope="session")
@@ -46,7 +46,7 @@ def test_the_wheel_holds_code_configuration_templates_and_licence(wheel):
 
 @pytest.mark.timeout(900)
 def test_an_installed_wheel_runs_a_job_from_another_folder(wheel, tmp_path):
-    """The fresh environment sees the dependencies of this one through its site-packages, not the clone."""
+    """The fresh environment sees the dependencies of this one, but not the clone."""
     environment = tmp_path / "fresh"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
     python = environment / "bin" / "python"
@@ -73,7 +73,8 @@ def test_an_installed_wheel_runs_a_job_from_another_folder(wheel, tmp_path):
     )
     assert str(environment) in found.stdout
     script = subprocess.run(
-        [str(site / "bin" / "unlearn-lab"), "--help"], cwd=elsewhere, env=variables | {"PYTHONPATH": str(site)},
+        [str(site / "bin" / "unlearn-lab"), "--help"],
+        cwd=elsewhere, env=variables | {"PYTHONPATH": str(site)},
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "GROUP=OPTION" in script.stdout

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -373,3 +374,59 @@ def test_waiting_for_a_claim_that_vanishes_half_written(tmp_path):
     time.sleep(QUICK.silence * 1.5)
     assert watch.owner_is_dead()
     assert watch.token is None
+
+
+def test_a_builder_whose_work_was_renamed_away_does_not_fail_the_stage(tmp_path):
+    """A paused owner wakes up after a takeover: its writes fail, the new owner's count."""
+    calls = []
+
+    def build(asked, inputs, work):
+        calls.append(work)
+        if len(calls) == 1:
+            claim = work.with_name(f"{asked.key}.claim")
+            break_claim(claim, read_owner(claim)["token"])
+            work.rename(work.with_name(f"{asked.key}.work.thief"))
+        (work / "value").write_text("v")
+        return {}
+
+    assert make(tmp_path, build).realise(stage()).built_now
+    assert len(calls) == 2
+
+
+def test_half_removed_leftovers_are_not_adopted(tmp_path):
+    grave = tmp_path / "n" / f"{stage().key}.work.old.1234.dead"
+    grave.mkdir(parents=True)
+    (grave / "checkpoint").write_text("half gone")
+    seen = []
+
+    def build(asked, inputs, work):
+        seen.append(list(work.iterdir()))
+        return {}
+
+    make(tmp_path, build).realise(stage())
+    assert seen == [[]]
+
+
+def test_a_claim_that_cannot_be_read_for_a_moment_is_kept(tmp_path):
+    with Claim(tmp_path / "claim", QUICK) as claim:
+        assert claim.try_acquire()
+        (tmp_path / "claim" / "owner.json").write_text("{")
+        assert claim.still_mine()
+
+
+def test_a_waiting_process_takes_what_the_other_has_built(tmp_path, caplog):
+    caplog.set_level("INFO")
+    begun, recorder = threading.Event(), Recorder()
+
+    def slowly(asked, inputs, work):
+        begun.set()
+        time.sleep(0.3)
+        return {}
+
+    other = threading.Thread(target=lambda: make(tmp_path, slowly).realise(stage()))
+    other.start()
+    begun.wait(10)
+    assert not make(tmp_path, recorder).realise(stage()).built_now
+    other.join()
+    assert recorder.built == []
+    assert "another process is building it; waiting" in caplog.text

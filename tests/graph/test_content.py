@@ -69,3 +69,12 @@ def test_an_unknown_model_is_refused_in_one_line(tmp_path, monkeypatch, name):
     with pytest.raises(ValueError, match=rf"^model\.path={name}: .*hf download") as refusal:
         ContentKey(tmp_path / "memory").of_model(name, None)
     assert "\n" not in str(refusal.value)
+
+
+def test_a_hub_that_answers_gives_the_commit(tmp_path, monkeypatch):
+    class Answer:
+        sha = "a" * 40
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda self, name, revision: Answer)
+    pin = ContentKey(tmp_path / "memory").of_model("someone/model", "v1")
+    assert (pin.revision, pin.digest) == ("a" * 40, None)

@@ -3,8 +3,9 @@ import shutil
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModel, AutoModelForCausalLM
 
+from unlearn_lab.models.causal_lm import output_embedding
 from unlearn_lab.models.hub import HubModel, write_pointer
 from unlearn_lab.models.load import (
     POINTER,
@@ -12,6 +13,7 @@ from unlearn_lab.models.load import (
     load_model,
     load_skeleton,
     load_tokenizer,
+    pad_id,
     to_compute,
 )
 
@@ -117,3 +119,15 @@ def test_a_cpu_computes_in_float32_with_the_same_weights(checkpoint):
     computing = to_compute(held)
     assert computing.dtype == torch.float32
     assert torch.equal(computing.lm_head.weight, before.float())
+
+
+def test_a_tokenizer_without_padding_and_eos_is_refused(checkpoint, tmp_path):
+    tokenizer = load_tokenizer(checkpoint)
+    tokenizer.eos_token = tokenizer.pad_token = None
+    with pytest.raises(ValueError, match="neither a padding nor an EOS"):
+        pad_id(tokenizer)
+
+
+def test_a_model_without_an_output_embedding_is_refused(checkpoint):
+    with pytest.raises(ValueError, match="LlamaModel has no output embedding"):
+        output_embedding(AutoModel.from_pretrained(checkpoint))

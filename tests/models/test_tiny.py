@@ -49,7 +49,7 @@ def test_it_writes_a_checkpoint_that_transformers_loads(corpus, tmp_path):
 
 
 def test_the_tails_are_heavy_clipped_and_only_inside_the_blocks(corpus, tmp_path):
-    """A Gaussian row of 32 has an absmax of about 2 standard deviations; these have far more, up to the clip."""
+    """A Gaussian row of 32 has an absmax of about 2 deviations; these have far more."""
     tiny().write_base(tmp_path, corpus, 0)
     model = load_model(tmp_path, "fp32")
     weights = torch.cat(

@@ -108,7 +108,7 @@ def test_the_target_itself_has_no_kl_and_npo_log_2(model, sequences):
 def test_the_reference_stays_what_the_target_was_when_the_model_is_trained(
     model, sequences, make_llama
 ):
-    """The model is its own reference's source: training it, head included, must not move the reference."""
+    """The reference was made from the model itself: training it must not move the reference."""
     objective = OBJECTIVES["npo_klr"]
     splits = {"forget": sequences, "retain": sequences}
     reference = remember_reference(

@@ -18,11 +18,11 @@ class _Float32(nn.Module):
 
 @contextmanager
 def float32_arithmetic(model: PreTrainedModel) -> Iterator[None]:
-    """Lets a bfloat16 model on a CPU compute in float32, while weights, gradients and the optimizer stay bfloat16.
+    """Lets a bfloat16 model on a CPU compute in float32; weights and gradients stay bfloat16.
 
-    What pure bfloat16 training is about, that a weight cannot take a step below half its spacing, is
-    untouched; activations are finer, and a step is two to three times faster than with emulated bfloat16
-    products. Models on other devices, or in other dtypes, are left alone.
+    So does the optimizer's state. What pure bfloat16 training is about, that a weight cannot take a
+    step below half its spacing, is untouched; activations are finer, and a step is faster than with
+    emulated bfloat16 products. Models on other devices, or in other dtypes, are left alone.
     """
     held = [
         (module, name)

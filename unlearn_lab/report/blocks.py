@@ -62,16 +62,16 @@ def format_pair(full: float | None, quantized: float | None, arrow: str, *, both
 
 def format_share(share: float | None) -> str:
     """A share in whole per cent; "-" where it is undefined."""
-    return "-" if share is None else f"{100 * share:.0f} %"
+    return "-" if share is None else f"{100 * share:z.0f} %"
 
 
 def format_delta(delta: float | None) -> str:
     """Points with a sign; "-" where there are none."""
-    return "-" if delta is None else f"{delta:+.1f}"
+    return "-" if delta is None else f"{delta:+z.1f}"
 
 
 def _decimal(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    return "-" if value is None else f"{value:z.1f}"
 
 
 def _width(cell: str) -> int:

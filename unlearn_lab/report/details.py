@@ -56,7 +56,7 @@ def pick(samples: Sequence[Sample], num_samples: int) -> list[dict[str, str]]:
 
 def _score(sample: Sample) -> str:
     value = number(sample, "score")
-    return "-" if value is None else f"{value:.1f}"
+    return "-" if value is None else f"{value:z.1f}"
 
 
 def _score_lines(leaf: Record) -> list[tuple[str, ...]]:
@@ -88,7 +88,7 @@ def _recovery_cells(leaf: Record, metric: str) -> list[str]:
 def _figure(figure: str, value: float | None) -> str:
     if value is None:
         return "-"
-    return f"{value:+.1f}" if figure in _POINTS else f"{100 * value:.0f} %"
+    return f"{value:+z.1f}" if figure in _POINTS else f"{100 * value:z.0f} %"
 
 
 def _fine_share(share: float | None) -> str:

@@ -1,0 +1,80 @@
+"""Crashes and company: killed work is finished by the next, work in progress is shared."""
+
+import os
+import signal
+import time
+
+import pytest
+
+from tests.e2e import command
+from tests.e2e.artifacts import SMALL, SMALL_MODEL, built, stamps
+
+ARGUMENTS = ["method=npo_klr", "quant=rtn4", "trainer.epochs=12", "runtime.checkpoint_seconds=0"]
+
+
+def figures(record):
+    volatile = ("time", "sweep", "seconds.", "peak_gb", "config.runtime", "config.report", "run_id")
+    return {key: value for key, value in record.items() if not key.startswith(volatile)}
+
+
+@pytest.fixture
+def start(forkserver, tmp_path):
+    """Starts the command without waiting for it; each has a folder for what it prints."""
+
+    def begin(name, home):
+        folder = tmp_path / name
+        folder.mkdir()
+        arguments = [*SMALL, *SMALL_MODEL, *ARGUMENTS, f"runtime.home={home}"]
+        process = forkserver.Process(target=command.run, args=(arguments, folder, dict(os.environ)))
+        process.start()
+        return process
+
+    return begin
+
+
+def wait_for(found, process):
+    deadline = time.monotonic() + 120
+    while not found() and process.is_alive() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    ("stage", "sign"),
+    [
+        ("unlearn", "unlearn/*.work.*/last.ckpt"),
+        pytest.param("corpus", "corpus/*.work.*", marks=pytest.mark.slow),
+        pytest.param("target", "target/*.work.*", marks=pytest.mark.slow),
+        pytest.param("evaluate", "evaluate/*.work.*", marks=pytest.mark.slow),
+    ],
+)
+def test_kill_9_and_the_same_command_again_end_with_the_same_figures(
+    lab, start, tmp_path, stage, sign
+):
+    whole = lab(*ARGUMENTS, home=tmp_path / "whole").records[-1]
+    cache = tmp_path / "cut" / "cache"
+    process = start(f"killed in {stage}", tmp_path / "cut")
+    wait_for(lambda: list(cache.glob(sign)), process)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert process.exitcode == -signal.SIGKILL
+    assert not (tmp_path / "cut" / "results" / "records.jsonl").exists()
+    again = lab(*ARGUMENTS, home=tmp_path / "cut")
+    assert again.status == 0, again.err
+    assert figures(again.records[-1]) == figures(whole) | {
+        key: again.records[-1][key] for key in ("layers", "samples")
+    }
+    assert not list(cache.glob("*/*.work*")) + list(cache.glob("*/*.claim*"))
+
+
+def test_two_processes_share_a_cache_and_build_each_stage_once(start, tmp_path):
+    home = tmp_path / "shared home"
+    processes = [start(name, home) for name in ("one", "two")]
+    for process in processes:
+        process.join()
+    assert [process.exitcode for process in processes] == [0, 0]
+    counts = built(home)
+    assert counts == {name: 6 if name == "evaluate" else 1 for name in counts}
+    assert len(stamps(home)) == 13
+    waited = "".join((tmp_path / name / "err").read_text() for name in ("one", "two"))
+    assert "another process is building it; waiting" in waited
+    assert len((home / "results" / "records.jsonl").read_text().splitlines()) == 2
