@@ -8,37 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.graph.builders import QUICK, Recorder, make, stage
 from unlearn_lab.graph import manifest
-from unlearn_lab.graph.cache import Cache, StageFailed
-from unlearn_lab.graph.claim import Claim, Patience, Watch, break_claim, read_owner
+from unlearn_lab.graph.cache import StageFailed
+from unlearn_lab.graph.claim import Patience, break_claim, read_owner
 from unlearn_lab.graph.stage import Stage
-
-QUICK = Patience(beat=0.05, look=0.02, silence=0.5)
-
-
-def stage(name="n", inputs=None, **params) -> Stage:
-    return Stage(name=name, builder="m:f", version=1, params=params, inputs=inputs or {})
-
-
-class Recorder:
-    """A builder that counts its calls and writes one file."""
-
-    def __init__(self):
-        self.built = []
-
-    def __call__(self, asked, inputs, work):
-        self.built.append(asked.key)
-        text = "+".join(
-            sorted((artifact.path / "value").read_text() for artifact in inputs.values())
-        )
-        (work / "value").write_text(f"{asked.name}({text})")
-        return {"inputs": len(inputs)}
-
-
-def make(root, build=None, watch=None, patience=QUICK) -> Cache:
-    return Cache(
-        root=root, build=build or Recorder(), watch=watch or (lambda s, a: None), patience=patience
-    )
 
 
 def diamond() -> Stage:
@@ -76,57 +50,6 @@ def test_has_tells_whole_artifacts_only(tmp_path):
     assert cache.has(leaf)
     (path / "value").write_text("")
     assert not cache.has(leaf)
-
-
-def damage_size(path):
-    (path / "value").write_text("")
-
-
-def damage_content(path):
-    (path / "value").write_text("N()")
-
-
-def damage_missing(path):
-    (path / "value").unlink()
-
-
-def damage_manifest(path):
-    body = json.loads((path / manifest.FILE).read_text())
-    body["facts"] = {"inputs": 7}
-    (path / manifest.FILE).write_text(json.dumps(body))
-
-
-def damage_torn_manifest(path):
-    (path / manifest.FILE).write_text("{")
-
-
-def damage_foreign(path):
-    other = stage(x="other")
-    body = manifest.Manifest(
-        stage=other.description, files=manifest.describe_files(path), facts={}, seconds=0.0
-    )
-    manifest.write(path, body)
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        damage_size,
-        damage_content,
-        damage_missing,
-        damage_manifest,
-        damage_torn_manifest,
-        damage_foreign,
-    ],
-)
-def test_a_damaged_artifact_is_noticed_said_and_rebuilt(tmp_path, caplog, damage):
-    leaf = stage()
-    damage(make(tmp_path).realise(leaf).path)
-    recorder = Recorder()
-    artifact = make(tmp_path, recorder).realise(leaf)
-    assert recorder.built == [leaf.key]
-    assert (artifact.path / "value").read_text() == "n()"
-    assert "it is built again" in caplog.text
 
 
 def test_a_failed_build_names_its_stage_and_leaves_nothing(tmp_path):
@@ -242,57 +165,6 @@ def test_the_claim_of_a_dead_host_is_taken_over_when_its_heartbeat_stands_still(
     assert time.monotonic() - started >= QUICK.silence
 
 
-def test_a_beating_claim_is_respected(tmp_path):
-    claim = tmp_path / "claim"
-    owner_elsewhere(claim)
-    watch = Watch(claim, QUICK)
-    for count in range(8):
-        (claim / "heartbeat").write_text(str(count))
-        assert not watch.owner_is_dead()
-        time.sleep(QUICK.silence / 5)
-
-
-def test_a_claim_beats_and_ends(tmp_path):
-    with Claim(tmp_path / "claim", QUICK) as claim:
-        assert claim.try_acquire()
-        assert not Claim(tmp_path / "claim", QUICK).try_acquire()
-        time.sleep(0.2)
-        assert int((tmp_path / "claim" / "heartbeat").read_text()) >= 1
-    assert not (tmp_path / "claim").exists()
-
-
-def test_a_claim_that_was_taken_over_stops_beating_and_is_left_alone(tmp_path):
-    folder = tmp_path / "claim"
-    with Claim(folder, QUICK) as claim:
-        assert claim.try_acquire()
-        break_claim(folder, claim.token)
-        owner_elsewhere(folder, "thief")
-        assert not claim.still_mine()
-        time.sleep(0.2)
-    assert read_owner(folder)["token"] == "thief"
-    assert (folder / "heartbeat").read_text() == "7"
-
-
-def test_a_heartbeat_that_cannot_be_written_is_said_and_does_not_end_the_claim(tmp_path, caplog):
-    with Claim(tmp_path / "claim", QUICK) as claim:
-        assert claim.try_acquire()
-        (tmp_path / "claim" / "heartbeat").unlink()
-        (tmp_path / "claim" / "heartbeat").mkdir()
-        time.sleep(0.2)
-        assert "heartbeat failed" in caplog.text
-        assert claim.still_mine()
-
-
-def test_breaking_puts_back_a_claim_that_changed_hands_meanwhile(tmp_path):
-    folder = tmp_path / "claim"
-    owner_elsewhere(folder, "fresh")
-    break_claim(folder, "dead")
-    assert read_owner(folder)["token"] == "fresh"
-    break_claim(folder, "fresh")
-    assert not folder.exists()
-    break_claim(folder, "fresh")
-
-
 def test_a_build_whose_claim_was_lost_is_thrown_away(tmp_path):
     calls = []
 
@@ -356,26 +228,6 @@ def test_a_path_with_spaces_and_umlauts(tmp_path):
     assert make(tmp_path / "Größe und Form").realise(diamond()).built_now
 
 
-def test_a_process_that_is_alive_under_another_user_is_not_dead(tmp_path, monkeypatch):
-    def refuse(pid, number):
-        raise PermissionError
-
-    with Claim(tmp_path / "claim", QUICK) as claim:
-        assert claim.try_acquire()
-        monkeypatch.setattr(os, "kill", refuse)
-        assert not Watch(tmp_path / "claim", QUICK).owner_is_dead()
-
-
-def test_waiting_for_a_claim_that_vanishes_half_written(tmp_path):
-    """A process may die between making the folder and writing its name: only silence tells."""
-    (tmp_path / "claim").mkdir()
-    watch = Watch(tmp_path / "claim", QUICK)
-    assert not watch.owner_is_dead()
-    time.sleep(QUICK.silence * 1.5)
-    assert watch.owner_is_dead()
-    assert watch.token is None
-
-
 def test_a_builder_whose_work_was_renamed_away_does_not_fail_the_stage(tmp_path):
     """A paused owner wakes up after a takeover: its writes fail, the new owner's count."""
     calls = []
@@ -405,13 +257,6 @@ def test_half_removed_leftovers_are_not_adopted(tmp_path):
 
     make(tmp_path, build).realise(stage())
     assert seen == [[]]
-
-
-def test_a_claim_that_cannot_be_read_for_a_moment_is_kept(tmp_path):
-    with Claim(tmp_path / "claim", QUICK) as claim:
-        assert claim.try_acquire()
-        (tmp_path / "claim" / "owner.json").write_text("{")
-        assert claim.still_mine()
 
 
 def test_a_waiting_process_takes_what_the_other_has_built(tmp_path, caplog):

@@ -149,6 +149,7 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
         "stopped_epoch": unlearn.facts["epochs"],
         "stopped_because": unlearn.facts["stopped"],
         "effective.weights": unlearn.facts["weights"],
+        "effective.arithmetic": unlearn.facts["arithmetic"],
         "effective.optimizer": unlearn.facts["optimizer"],
         "effective.optimizer_state": unlearn.facts["optimizer_state"],
         "effective.batch": unlearn.facts["batch"],

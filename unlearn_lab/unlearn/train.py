@@ -102,7 +102,7 @@ def build_finetuned(
             work=work,
             runtime=runtime,
         )
-    return _finish(model, work, facts, settings.weights) | _peak(runtime)
+    return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
 
 
 def build_unlearned(
@@ -118,7 +118,7 @@ def build_unlearned(
         role: encode(getattr(corpus, role), tokenizer, settings.max_length)
         for role in objective.roles
     }
-    model.to(device_of(runtime.accelerator))
+    torch.nn.Module.to(model, device_of(runtime.accelerator))
     with float32_arithmetic(model):
         _require_plain_head(model, splits["forget"], pad_id(tokenizer))
         reference = remember_reference(
@@ -147,7 +147,7 @@ def build_unlearned(
             work=work,
             runtime=runtime,
         )
-    return _finish(model, work, facts, settings.weights) | _peak(runtime)
+    return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
 
 
 def _start(
@@ -197,15 +197,19 @@ def _finish(
     }
 
 
-def _peak(runtime: Runtime) -> dict[str, float]:
-    """Peak memory in GB: the stage's on a GPU; on a CPU the process', earlier stages included."""
+def _machine(runtime: Runtime, weights: Weights) -> dict[str, object]:
+    """Where it ran: the dtype of the arithmetic, and peak memory in GB.
+
+    On a CPU the peak is the process', earlier stages included.
+    """
     if device_of(runtime.accelerator).type == "cuda":
-        peak = torch.cuda.max_memory_allocated()
-    else:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
-            1 if sys.platform == "darwin" else 1024
-        )
-    return {"peak_gb": round(peak / 1e9, 3)}
+        return {
+            "arithmetic": weights,
+            "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 3),
+        }
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
+    return {"arithmetic": "fp32", "peak_gb": round(peak / 1e9, 3)}
 
 
 def _require_positive(settings: object, names: Sequence[str]) -> None:
