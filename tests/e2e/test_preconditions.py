@@ -2,24 +2,39 @@
 
 import pytest
 
+from tests.e2e.conftest import execute
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1800)]
 
 
-@pytest.fixture(scope="module", params=[0, 1])
-def record(request, tmp_path_factory, forkserver):
-    """The default's controls, and the method that shows the paper's effect, with one seed."""
-    from tests.e2e.conftest import execute
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("preconditions")
 
-    folder = tmp_path_factory.mktemp("preconditions")
-    arguments = [
-        "method=npo_gdr",
-        "quant=rtn4",
-        f"seed={request.param}",
-        "report.wandb.mode=disabled",
-    ]
-    run = execute(forkserver, [*arguments, f"runtime.home={folder}/lab"], folder, folder / "lab")
-    assert run.status == 0, run.err
-    return run.records[-1]
+
+@pytest.fixture(scope="module")
+def measure(home, forkserver):
+    """Runs leaves of the default recipe in one home and gives their records by quantizer."""
+
+    def run(*arguments):
+        settings = [*arguments, "report.wandb.mode=disabled", f"runtime.home={home}/lab"]
+        done = execute(forkserver, ["-m", *settings], home, home / "lab")
+        assert done.status == 0, done.err
+        return {record["quant"]: record for record in done.records}
+
+    return run
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def record(request, measure):
+    """The controls, with two seeds."""
+    return measure("method=ga", "quant=rtn4", f"seed={request.param}")["rtn4"]
+
+
+@pytest.fixture(scope="module")
+def effect(measure):
+    """The method that shows the paper's effect, with the default seed."""
+    return measure("method=npo_gdr", "quant=rtn8,rtn4")
 
 
 def scores(record, who, precision):
@@ -48,15 +63,33 @@ def test_the_retrain_control_never_knew_and_is_as_good_otherwise(record):
     assert utility >= scores(record, "target", "full")[2] - 5
 
 
-def test_full_precision_forgets_and_keeps_its_utility(record):
-    unlearned, retrain = scores(record, "unlearned", "full"), scores(record, "retrain", "full")
+def test_full_precision_forgets_and_keeps_its_utility(effect):
+    unlearned = scores(effect["rtn4"], "unlearned", "full")
+    retrain = scores(effect["rtn4"], "retrain", "full")
     assert unlearned[0] <= retrain[0] + 5
     assert unlearned[1] <= retrain[1] + 5
-    assert unlearned[2] >= 0.6 * scores(record, "target", "full")[2]
+    assert unlearned[2] >= 0.6 * scores(effect["rtn4"], "target", "full")[2]
 
 
-def test_four_bits_bring_it_back(record):
-    full, quantized = scores(record, "unlearned", "full"), scores(record, "unlearned", "quantized")
-    retrain = scores(record, "retrain", "quantized")
-    gains = [min(quantized[i] - full[i], quantized[i] - retrain[i]) for i in (0, 1)]
-    assert max(gains) >= 20
+def test_eight_bits_change_little(effect):
+    full = scores(effect["rtn8"], "unlearned", "full")
+    quantized = scores(effect["rtn8"], "unlearned", "quantized")
+    assert abs(quantized[0] - full[0]) < 5
+    assert abs(quantized[1] - full[1]) < 5
+
+
+def test_four_bits_bring_it_back(effect):
+    full = scores(effect["rtn4"], "unlearned", "full")
+    quantized = scores(effect["rtn4"], "unlearned", "quantized")
+    retrain = scores(effect["rtn4"], "retrain", "quantized")
+    assert max(min(quantized[i] - full[i], quantized[i] - retrain[i]) for i in (0, 1)) >= 20
+
+
+def test_with_fp32_weights_nothing_comes_back(measure, effect):
+    """The same losses, as much forgetting in full precision: the difference is the dtype."""
+    found = measure("method=npo_gdr", "quant=rtn4", "trainer.weights=fp32", "trainer.epochs=20")
+    full = scores(found["rtn4"], "unlearned", "full")
+    quantized = scores(found["rtn4"], "unlearned", "quantized")
+    assert full[1] <= scores(effect["rtn4"], "unlearned", "full")[1] + 5
+    assert quantized[0] - full[0] < 10
+    assert quantized[1] - full[1] < 10

@@ -97,7 +97,7 @@ def _draw_cell(axes: Axes, column: int, row: int, shares: Sequence[float | None]
     shade = min(max(mean, 0.0), 1.0)
     axes.add_patch(Rectangle(**box, facecolor=colormaps[_COLOURS](shade), edgecolor="none"))
     ink = "white" if shade < _DARK else "black"
-    written = f"{100 * mean:.0f} %" + (f" ({len(known)})" if len(shares) > 1 else "")
+    written = f"{100 * mean:z.0f} %" + (f" ({len(known)})" if len(shares) > 1 else "")
     axes.text(column + 0.5, row + 0.5, written, ha="center", va="center", color=ink)
 
 
