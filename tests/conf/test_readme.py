@@ -24,7 +24,7 @@ def test_there_are_commands_to_check():
 def test_every_command_composes(composed, line):
     overrides = [word for word in shlex.split(line) if not word.startswith("-")]
     single = [word.split(",")[0] for word in overrides]
-    assert composed(*single).seed == 0
+    assert composed(*single).seed in range(10)
 
 
 def test_every_make_target_exists():

@@ -57,18 +57,7 @@ def answer(
     """
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens={batch_tokens}: must be at least 1")
-    if not model.can_generate():
-        raise ValueError(f"{type(model).__name__} cannot generate: use a causal language model")
-    prompts = {
-        request: _encode_prompt(model, tokenizer, request)
-        for request in requests
-        if isinstance(request, Continue)
-    }
-    texts = {
-        request: _encode_text(model, tokenizer, request)
-        for request in requests
-        if isinstance(request, LogLikelihood)
-    }
+    prompts, texts = encode_requests(model, tokenizer, requests)
     with _evaluating(model), torch.inference_mode():
         return ModelAnswers(
             tokenizer=tokenizer,
