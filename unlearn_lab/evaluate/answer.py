@@ -73,6 +73,8 @@ def encode_requests(
 
     Only the model's configuration is looked at. Raises `ValueError` as `answer` does.
     """
+    if not model.can_generate():
+        raise ValueError(f"{type(model).__name__} cannot generate: use a causal language model")
     prompts = {
         request: _encode_prompt(model, tokenizer, request)
         for request in requests
