@@ -1,5 +1,6 @@
 """The command line: Hydra's, with this project's configuration, sweeper and exit statuses."""
 
+import logging
 import os
 import sys
 
@@ -58,6 +59,8 @@ def task(config: DictConfig) -> object:
     from unlearn_lab.report.ending import close
 
     hydra_config = HydraConfig.get()
+    if hydra_config.verbose is True:
+        logging.getLogger("unlearn_lab").setLevel(logging.DEBUG)
     try:
         asked = request(config, dict(hydra_config.runtime.choices))
     except Refused as error:

@@ -86,6 +86,17 @@ def test_side_files_are_where_the_record_says(lab):
     assert all(sample["true"] for sample in samples)
 
 
+def test_progress_tells_the_stage_of_how_many_and_verbose_tells_more(lab):
+    arguments = ("method=ga", "quant=none")
+    plain = lab(*arguments)
+    assert re.search(r"^\[5/10\] unlearn [0-9a-f]{8} \.\.\.$", plain.err, re.MULTILINE)
+    assert re.search(r"^\[5/10\] unlearn [0-9a-f]{8}: \d", plain.err, re.MULTILINE)
+    assert len(plain.err.splitlines()) < 30
+    again = lab(*arguments, "trainer.epochs=1", "hydra.verbose=true")
+    assert re.search(r"target [0-9a-f]{8} reused", again.err)
+    assert not re.search(r"target [0-9a-f]{8} reused", lab(*arguments, "trainer.epochs=1").err)
+
+
 def test_without_a_quantizer_nothing_is_said_about_recovery(lab):
     run = lab("method=ga", "quant=none")
     record = run.records[-1]
