@@ -13,7 +13,16 @@ ARGUMENTS = ["method=npo_klr", "quant=rtn4", "trainer.epochs=12", "runtime.check
 
 
 def figures(record):
-    volatile = ("time", "sweep", "seconds.", "peak_gb", "config.runtime", "config.report", "run_id")
+    volatile = (
+        "time",
+        "sweep",
+        "git",
+        "seconds.",
+        "peak_gb",
+        "config.runtime",
+        "config.report",
+        "run_id",
+    )
     return {key: value for key, value in record.items() if not key.startswith(volatile)}
 
 
