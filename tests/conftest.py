@@ -10,6 +10,7 @@ install_import_hook("unlearn_lab", "beartype.beartype")
 
 from pathlib import Path  # noqa: E402
 
+import hypothesis  # noqa: E402
 import pytest  # noqa: E402
 import pytest_socket  # noqa: E402
 import torch  # noqa: E402
@@ -22,6 +23,14 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast 
 
 from unlearn_lab.paths import data_dir, plugin_dir  # noqa: E402
 from unlearn_lab.settings import Settings  # noqa: E402
+
+hypothesis.settings.register_profile(
+    "shared machine",  # whose load must not decide whether a test passes
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("shared machine")
 
 
 def pytest_runtest_setup() -> None:
