@@ -12,12 +12,14 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score
-from unlearn_lab.evaluate.stop import UtilityFloor
+from unlearn_lab.evaluate.stop import Forgotten, UtilityFloor
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.job import describe, request, run
 from unlearn_lab.models.load import load_model, load_tokenizer
+from unlearn_lab.report.side_files import read_sides
 from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn.mask import read_mask
 
 CHOICES = {"model": "tiny", "dataset": "gazette", "method": "m", "optimizer": "adamw", "quant": "q"}
 
@@ -41,6 +43,12 @@ def ask(composed, home):
         ("method=npo_klr", "quant=rtn4", "trainer.trainable=all"),
         ("method=ga_gdr", "quant=none", "trainer.weights=fp32", "trainer/stop=utility"),
         ("method=ga_klr", "quant=bf16", "trainer.weights=fp32"),
+        ("method=npo_muse_klr", "quant=none", "method.retain.variant=raw_logits"),
+        ("method=npo_gdr", "optimizer=sure", "quant=rtn4", "optimizer.percentile=75"),
+        ("method=npo_gdr", "optimizer=sure", "quant=none", "optimizer.refresh_steps=1"),
+        ("method=npo_gdr", "optimizer=sure", "quant=none", "trainer.weights=bf16_sr"),
+        ("method=ga", "optimizer=sure_released", "quant=none", "optimizer.masked=true"),
+        ("method=ga", "quant=none", "trainer.weights=bf16_sr", "trainer/stop=forgotten"),
     ],
 )
 def test_a_job_ends_with_a_record(ask, home, overrides):
@@ -55,6 +63,49 @@ def test_a_job_ends_with_a_record(ask, home, overrides):
     whole = load_model(unlearned, "fp32")
     assert all(torch.isfinite(p).all() for p in whole.parameters())
     assert load_tokenizer(unlearned).bos_token == "<s>"
+
+
+def test_the_mask_of_sure_holds_in_the_saved_model(ask, home):
+    """The artifact's mask, against the target as it was held: what is masked has its bits."""
+    asked = ask("method=npo_gdr", "optimizer=sure", "quant=rtn4", "optimizer.percentile=75")
+    record = run(asked).record
+    folder = home / "cache" / "unlearn" / asked.plan.unlearn.key
+    mask = read_mask(folder)
+    saved = load_model(folder, "bf16").state_dict()
+    target = load_model(home / "cache" / "target" / record["stages.target"], "bf16").state_dict()
+    kept_weights = moved = total = 0
+    for name, kept in mask.items():
+        differs = saved[name] != target[name]
+        assert not differs[~kept].any()
+        kept_weights += int(kept.sum()) * saved[name][0].numel()
+        moved, total = moved + int(differs.sum()), total + saved[name].numel()
+    assert moved > 0.5 * kept_weights
+    assert record["codes.moved"] == pytest.approx(moved / total)
+    assert record["mask.kept_weights"] == pytest.approx(kept_weights / total)
+    assert record["mask.kept"] == pytest.approx(0.25, abs=0.02)
+    assert record["effective.optimizer"] == "AdamW"
+    sides = read_sides(home, record)
+    assert sides.mask == {name: pytest.approx(k.float().mean().item()) for name, k in mask.items()}
+    assert list(sides.widths) == ["2", "3", "4", "8"]
+    flips = {name: figures["flip_rate"] for name, figures in sides.layers.items()}
+    assert {name: f["flip_rate"] for name, f in sides.widths["4"].items()} == flips
+
+
+@pytest.mark.parametrize(
+    ("weights", "state", "can_all_move"),
+    [("fp32", "float32", None), ("bf16", "bfloat16", False), ("bf16_sr", "float32", True)],
+)
+def test_the_record_says_what_the_weights_could_do(ask, weights, state, can_all_move):
+    record = run(ask("method=ga", "quant=none", f"trainer.weights={weights}")).record
+    assert record["effective.weights"] == weights
+    assert record["effective.optimizer_state"] == state
+    assert 0 < record["effective.moved"] < 1
+    assert record["effective.moved"] < record["codes.moved"]
+    for name in ("effective.cannot_move", "codes.cannot_move"):
+        if can_all_move is None:
+            assert record[name] is None
+        else:
+            assert (record[name] == 0) == can_all_move
 
 
 def test_bf16_unlearning_ends_with_bf16_weights_and_frozen_ones_untouched(ask, home):
@@ -121,16 +172,17 @@ def test_a_stage_in_words(ask):
 
 @pytest.fixture
 def control(tmp_path):
-    """A retrain control whose utility is 50."""
+    """A retrain control whose scores are all 50."""
     score = Score(value=50.0, low=0.0, high=100.0, per_item=(50.0,), items=({"answer": "a"},))
-    rows = {"utility": dataclasses.asdict(score)}
-    (tmp_path / evaluations.FILE).write_text(json.dumps(rows))
-    metric = {
-        "_target_": "unlearn_lab.evaluate.knowmem.KnowMem",
-        "split": "retain",
-        "num_tokens": 2,
+    known = "unlearn_lab.evaluate.knowmem.KnowMem"
+    metrics = {
+        "utility": {"_target_": known, "split": "retain", "num_tokens": 2},
+        "knowmem": {"_target_": known, "split": "forget", "num_tokens": 2},
+        "verbmem": {"_target_": "unlearn_lab.evaluate.verbmem.VerbMem", "num_tokens": 2},
     }
-    stage = Stage(name="e", builder="b", version=1, params={"metrics": {"utility": metric}})
+    rows = {name: dataclasses.asdict(score) for name in metrics}
+    (tmp_path / evaluations.FILE).write_text(json.dumps(rows))
+    stage = Stage(name="e", builder="b", version=1, params={"metrics": metrics})
     return Artifact(stage=stage, path=tmp_path, facts={}, seconds=0.0, built_now=False)
 
 
@@ -155,6 +207,56 @@ def test_the_stop_rule_asks_every_few_epochs_and_gives_its_reason(ask, composed,
     control.stage.params["metrics"].clear()
     with pytest.raises(ValueError, match=r"needs eval\.metrics\.utility"):
         rule.watch(load_model(folder, "fp32"), load_tokenizer(folder), inputs, runtime)
+
+
+@pytest.mark.parametrize(
+    ("margin", "utility_share", "reason"),
+    [
+        (0.0, 0.0, "forgotten in epoch 2: verbmem 0.0, knowmem 0.0, utility 0.0"),
+        (0.0, 0.5, None),
+    ],
+)
+def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
+    ask, home, control, margin, utility_share, reason
+):
+    """An untrained model remembers nothing and is of no use."""
+    asked = ask("method=ga", "quant=none")
+    folder = home / "cache" / "target" / run(asked).record["stages.target"]
+    place = home / "cache" / "corpus" / asked.plan.corpus.key
+    corpus = dataclasses.replace(control, stage=asked.plan.corpus, path=place)
+    inputs = {"corpus": corpus, "retrain_scores": control}
+    rule = Forgotten(margin=margin, utility_share=utility_share, every_epochs=2)
+    asks = rule.watch(load_model(folder, "fp32"), load_tokenizer(folder), inputs, asked.runtime)
+    assert asks(1) is None
+    assert asks(2) == reason
+
+
+def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
+    asked = ask("method=ga", "quant=none")
+    folder = home / "cache" / "target" / run(asked).record["stages.target"]
+    place = home / "cache" / "corpus" / asked.plan.corpus.key
+    corpus = dataclasses.replace(control, stage=asked.plan.corpus, path=place)
+    rows = json.loads((control.path / evaluations.FILE).read_text())
+    rows["verbmem"]["value"] = -1.0
+    (control.path / evaluations.FILE).write_text(json.dumps(rows))
+    inputs = {"corpus": corpus, "retrain_scores": control}
+    rule = Forgotten(margin=0.0, utility_share=0.0, every_epochs=1)
+    asks = rule.watch(load_model(folder, "fp32"), load_tokenizer(folder), inputs, asked.runtime)
+    assert asks(1) is None
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"margin": -1.0}, r"^margin=-1\.0"),
+        ({"utility_share": -0.1}, r"^utility_share=-0\.1"),
+        ({"every_epochs": 0}, r"^every_epochs=0"),
+    ],
+)
+def test_an_impossible_aim_is_refused(changed, message):
+    settings = {"margin": 5.0, "utility_share": 0.6, "every_epochs": 1}
+    with pytest.raises(ValueError, match=message):
+        Forgotten(**settings | changed)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ def config():
         "model": {"_target_": "unlearn_lab.models.tiny.TinyLlama", "hidden_size": 8},
         "dataset": {"_target_": "unlearn_lab.data.gazette.Gazette", "seed": 0},
         "method": {"forget": "ga"},
-        "optimizer": {"lr": 0.1},
+        "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1},
         "trainer": {
             "weights": "bf16",
             "epochs": 2,
@@ -22,7 +22,7 @@ def config():
             "finetune": {"steps": 3},
         },
         "quant": quant,
-        "eval": {"metrics": {"m": {}}, "recovery": {"smallest_denominator": 5}},
+        "eval": {"metrics": {"m": {}}, "bits": [4], "recovery": {"smallest_denominator": 5}},
         "runtime": {"home": "lab"},
         "report": {"sweep": "now"},
         "seed": 0,
@@ -44,7 +44,17 @@ def names(leaf):
 
 def test_a_quantized_leaf(config, make):
     assert names(make(config)) == sorted(
-        ["corpus", "base", "target", "retrain", "unlearn", "codes", "record", *["evaluate"] * 6]
+        [
+            "corpus",
+            "base",
+            "target",
+            "retrain",
+            "unlearn",
+            "codes",
+            "widths",
+            "record",
+            *["evaluate"] * 6,
+        ]
     )
 
 
@@ -68,17 +78,36 @@ def changed(config, path, value):
         ("runtime.home", "elsewhere", []),
         ("report.sweep", "later", []),
         ("quant.bits", 8, ["codes", "evaluate", "evaluate", "evaluate", "record"]),
-        ("method.forget", "npo", ["codes", "evaluate", "evaluate", "record", "unlearn"]),
-        ("optimizer.lr", 0.2, ["codes", "evaluate", "evaluate", "record", "unlearn"]),
-        ("trainer.epochs", 3, ["codes", "evaluate", "evaluate", "record", "unlearn"]),
+        ("method.forget", "npo", ["codes", "evaluate", "evaluate", "record", "unlearn", "widths"]),
+        ("optimizer.lr", 0.2, ["codes", "evaluate", "evaluate", "record", "unlearn", "widths"]),
+        ("trainer.epochs", 3, ["codes", "evaluate", "evaluate", "record", "unlearn", "widths"]),
         ("eval.recovery.smallest_denominator", 6, ["record"]),
+        ("eval.bits", [4, 8], ["record", "widths"]),
+        (
+            "trainer.weights",
+            "bf16_sr",
+            ["codes", "evaluate", "evaluate", "record", "unlearn", "widths"],
+        ),
         ("eval.metrics", {"n": {}}, [*["evaluate"] * 6, "record"]),
         (
             "trainer.finetune.steps",
             4,
-            ["codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"],
+            ["codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn", "widths"],
         ),
-        ("seed", 1, ["base", "codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn"]),
+        (
+            "seed",
+            1,
+            [
+                "base",
+                "codes",
+                *["evaluate"] * 6,
+                "record",
+                "retrain",
+                "target",
+                "unlearn",
+                "widths",
+            ],
+        ),
         (
             "dataset.seed",
             1,
@@ -91,6 +120,7 @@ def changed(config, path, value):
                 "retrain",
                 "target",
                 "unlearn",
+                "widths",
             ],
         ),
     ],
@@ -163,3 +193,46 @@ def test_a_finished_target_and_control_are_imported(hub, make, tmp_path):
         assert found[who].builder == "unlearn_lab.models.stage:build_imported"
         assert found[who].params["path"] == str(tmp_path / folder)
         assert len(found[who].params["content"]) == 64
+
+
+@pytest.fixture
+def sure(config):
+    trainer = config["trainer"] | {"batch_size": 2, "max_length": 9, "trainable": "all"}
+    optimizer = {"_target_": "unlearn_lab.unlearn.sure.SURE", "lr": 0.1, "inner": {"lr": 1}}
+    optimizer |= {"percentile": 90, "granularity": "row", "modules": None, "batches": None}
+    method = {"forget": {"beta": 1}, "retain": {"weight": 2}}
+    return config | {"trainer": trainer, "optimizer": optimizer, "method": method}
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "ranked_again"),
+    [
+        ("optimizer.percentile", 99, False),
+        ("optimizer.lr", 0.2, False),
+        ("optimizer.inner", {"lr": 2}, False),
+        ("method.retain.weight", 3, False),
+        ("trainer.epochs", 3, False),
+        ("trainer.weights", "bf16_sr", False),
+        ("trainer.weights", "fp32", True),
+        ("optimizer.granularity", "head", True),
+        ("optimizer.modules", "mlp", True),
+        ("optimizer.batches", 1, True),
+        ("method.forget.beta", 2, True),
+        ("trainer.batch_size", 1, True),
+        ("seed", 1, True),
+    ],
+)
+def test_units_are_ranked_again_only_for_what_their_scores_depend_on(
+    sure, make, path, value, ranked_again
+):
+    before, after = stages(make(sure)), stages(make(changed(sure, path, value)))
+    fresh = {stage.name for key, stage in after.items() if key not in before}
+    assert "unlearn" in fresh
+    assert ("saliency" in fresh) == ranked_again
+
+
+def test_only_sure_has_a_saliency_stage_and_it_wants_a_forget_term(config, sure, make):
+    assert "saliency" not in names(make(config))
+    assert make(sure).unlearn.inputs["saliency"].inputs["target"].name == "target"
+    with pytest.raises(ValueError, match=r"optimizer: SURE needs .* method\.forget"):
+        make(sure | {"method": {"learn": {}}})

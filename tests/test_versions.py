@@ -55,6 +55,15 @@ SOURCES = {
             "unlearn/stop.py",
             "evaluate/stop.py",
         ),
+        *("unlearn/update.py", "unlearn/selected.py", "unlearn/rounding.py", "unlearn/units.py"),
+        *("unlearn/sure.py", "unlearn/released.py", "unlearn/saliency.py", "unlearn/mask.py"),
+        "models/trained.py",
+    ],
+    "saliency": [
+        *("unlearn/saliency_stage.py", "unlearn/saliency.py", "unlearn/units.py"),
+        *("unlearn/objective.py", "unlearn/likelihood.py", "unlearn/forward.py"),
+        *("unlearn/ga.py", "unlearn/npo.py", "models/causal_lm.py", "models/trained.py"),
+        *("data/batch.py", "data/tokenise.py"),
     ],
     "evaluate": [
         *("evaluate/stage.py", "evaluate/answer.py", "evaluate/verbmem.py", "evaluate/knowmem.py"),
@@ -68,6 +77,12 @@ SOURCES = {
         ),
     ],
     "codes": [
+        "evaluate/codes_stage.py",
+        "evaluate/codes.py",
+        "quantize/grid.py",
+        "quantize/rtn.py",
+    ],
+    "widths": [
         "evaluate/codes_stage.py",
         "evaluate/codes.py",
         "quantize/grid.py",

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_origin, get_type_hints
 
 from beartype.door import is_bearable
 from hydra.utils import instantiate
@@ -49,7 +49,7 @@ def _make(node: Node, path: str) -> object:
     try:
         return _target(node)(**arguments)
     except ValueError as error:
-        raise Refused(_placed(error, path)) from error
+        raise Refused(placed(error, path)) from error
 
 
 def _target(node: Node) -> Callable[..., Any]:
@@ -60,16 +60,25 @@ def _arguments(node: Node, path: str) -> dict[str, object]:
     """The node's values, inner nodes built first so that a message names the innermost place."""
     hints = _fields(locate(str(node["_target_"]), path))
     return {
-        name: _make(value, f"{path}.{name}")
-        if isinstance(value, Mapping) and "_target_" in value
-        else _as_wanted(value, hints[name])
+        name: _argument(value, hints[name], f"{path}.{name}")
         for name, value in node.items()
         if name != "_target_"
     }
 
 
-def check(node: object, path: str, *, given: tuple[str, ...] = ()) -> None:
-    """Compares a node, and every node inside it, with the signatures of their targets."""
+def _argument(value: object, field: "_Field", path: str) -> object:
+    if not isinstance(value, Mapping) or "_target_" not in value:
+        return _as_wanted(value, field)
+    if field.wants_callable:
+        return partial(_target(value), **_arguments(value, path))
+    return _make(value, path)
+
+
+def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> None:
+    """Compares a node, and every node inside it, with the signatures of their targets.
+
+    Arguments in `given` may be missing: the caller adds them (None: any may).
+    """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise Refused(f"{path}={node!r}: must be a mapping with a _target_")
     target = locate(str(node["_target_"]), path)
@@ -85,7 +94,7 @@ def check(node: object, path: str, *, given: tuple[str, ...] = ()) -> None:
     missing = [
         name
         for name, hint in allowed.items()
-        if name not in node and name not in given and hint.required
+        if name not in node and given is not None and name not in given and hint.required
     ]
     if missing:
         raise Refused(f"{path}.{missing[0]}: missing; {target.__name__} needs {', '.join(missing)}")
@@ -120,6 +129,11 @@ class _Field:
     hint: Any
     required: bool
 
+    @property
+    def wants_callable(self) -> bool:
+        """Whether the field takes a callable: its node is one that still wants arguments."""
+        return get_origin(self.hint) is Callable
+
 
 def _fields(target: Callable[..., Any]) -> dict[str, _Field]:
     parameters = inspect.signature(target).parameters.values()
@@ -134,7 +148,7 @@ def _fields(target: Callable[..., Any]) -> dict[str, _Field]:
 def _check_value(value: object, field: _Field, path: str) -> None:
     if isinstance(value, Mapping):
         if "_target_" in value:
-            check(value, path)
+            check(value, path, given=None if field.wants_callable else ())
             return
         for name, inner in value.items():
             if isinstance(inner, Mapping) and "_target_" in inner:
@@ -175,7 +189,7 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
     )
 
 
-def _placed(error: ValueError, path: str) -> str:
+def placed(error: ValueError, path: str) -> str:
     """The error in one line; a message that begins with `field=` gets the path before it."""
     reason = " ".join(str(error).split())
-    return f"{path}.{reason}" if re.match(r"\w+=", reason) else f"{path}: {reason}"
+    return f"{path}.{reason}" if re.match(r"[\w.]+=", reason) else f"{path}: {reason}"

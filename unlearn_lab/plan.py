@@ -14,16 +14,19 @@ VERSIONS = {
     "base": 1,
     "target": 1,
     "retrain": 1,
-    "unlearn": 1,
+    "saliency": 1,
+    "unlearn": 2,
     "evaluate": 1,
-    "codes": 1,
-    "record": 1,
+    "codes": 2,
+    "widths": 1,
+    "record": 2,
 }
 """Raised whenever a stage's builder changes its meaning: no old artifact is taken for a new one."""
 
 NO_QUANTIZER = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
 _FIXED_EPOCHS = "unlearn_lab.unlearn.stop.FixedEpochs"
 _HUB_MODEL = "unlearn_lab.models.hub.HubModel"
+_SURE = "unlearn_lab.unlearn.sure.SURE"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,10 @@ class Plan:
 def plan(config: Config, content: ContentKey) -> Plan:
     """The graph of one job.
 
-    Its stages: corpus, base, target, retrain, unlearn, six evaluations (three without a quantizer),
-    codes, record. `config` holds plain values. Raises `ValueError` when a model outside the cache
-    cannot be found.
+    Its stages: corpus, base, target, retrain, saliency (where the optimizer masks by it), unlearn,
+    six evaluations (three without a quantizer), codes, widths, record. `config` holds plain values.
+    Raises `ValueError` when a model outside the cache cannot be found, or the optimizer wants a
+    forget term that the method does not have.
     """
     corpus = _stage("corpus", "unlearn_lab.data.stage:build", {"dataset": config["dataset"]})
     model, pins = _pinned(config["model"], content)
@@ -63,6 +67,7 @@ def plan(config: Config, content: ContentKey) -> Plan:
         "retrain": retrain,
         "unlearn": unlearn,
         "codes": _codes(config, target, unlearn),
+        "widths": _widths(config, target, unlearn),
     }
     for precision, quantizer in (("full", NO_QUANTIZER), ("quantized", config["quant"])):
         if precision == "full" or quantizer != NO_QUANTIZER:
@@ -118,6 +123,8 @@ def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage
     inputs = {"target": target, "corpus": corpus}
     if trainer["stop"]["_target_"] != _FIXED_EPOCHS:
         inputs["retrain_scores"] = retrain_scores
+    if config["optimizer"]["_target_"] == _SURE:
+        inputs["saliency"] = _saliency(config, target, corpus)
     params = {
         "method": config["method"],
         "optimizer": config["optimizer"],
@@ -125,6 +132,26 @@ def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage
         "seed": config["seed"],
     }
     return _stage("unlearn", "unlearn_lab.unlearn.train:build_unlearned", params, inputs)
+
+
+def _saliency(config: Config, target: Stage, corpus: Stage) -> Stage:
+    """What a mask is chosen from; the percentile that chooses is left to the training."""
+    if "forget" not in config["method"]:
+        raise ValueError("optimizer: SURE needs a method with a forget term, method.forget")
+    trainer, optimizer = config["trainer"], config["optimizer"]
+    params = {
+        "forget": config["method"]["forget"],
+        "weights": _held(trainer["weights"]),
+        **{name: trainer[name] for name in ("batch_size", "max_length", "trainable")},
+        **{name: optimizer[name] for name in ("granularity", "modules", "batches")},
+        "seed": config["seed"],
+    }
+    return _stage(
+        "saliency",
+        "unlearn_lab.unlearn.saliency_stage:build",
+        params,
+        {"target": target, "corpus": corpus},
+    )
 
 
 def _evaluate(model: Stage, corpus: Stage, config: Config, quantizer: Config) -> Stage:
@@ -141,12 +168,27 @@ def _evaluate(model: Stage, corpus: Stage, config: Config, quantizer: Config) ->
 def _codes(config: Config, target: Stage, unlearn: Stage) -> Stage:
     params = {
         "quant": config["quant"],
-        "weights": _held(config["trainer"]["weights"]),
+        "weights": config["trainer"]["weights"],
         "lr": config["optimizer"]["lr"],
     }
     return _stage(
         "codes",
         "unlearn_lab.evaluate.codes_stage:build",
+        params,
+        {"target": target, "unlearned": unlearn},
+    )
+
+
+def _widths(config: Config, target: Stage, unlearn: Stage) -> Stage:
+    """The codes at several bit widths, whatever quantizer the leaf has."""
+    params = {
+        "bits": config["eval"]["bits"],
+        "weights": config["trainer"]["weights"],
+        "lr": config["optimizer"]["lr"],
+    }
+    return _stage(
+        "widths",
+        "unlearn_lab.evaluate.codes_stage:build_widths",
         params,
         {"target": target, "unlearned": unlearn},
     )

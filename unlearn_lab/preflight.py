@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.build import Refused, build, build_partial
+from unlearn_lab.build import Refused, build, placed
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.data.stage import read as read_corpus
@@ -17,13 +17,17 @@ from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.graph.cache import Cache
 from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
 from unlearn_lab.models.stage import BaseModel
+from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.plan import Plan
 from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.quantize.rtn import BIT_WIDTHS
 from unlearn_lab.report.verdict import Thresholds
 from unlearn_lab.report.wandb_sink import check_settings
 from unlearn_lab.settings import Report, Runtime
 from unlearn_lab.unlearn.objective import Objective
 from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
+from unlearn_lab.unlearn.update import Request as UpdateRequest
+from unlearn_lab.unlearn.update import UpdateRule, update_rule
 
 Config = Mapping[str, Any]
 
@@ -33,6 +37,7 @@ class Parts:
     """The objects that a configuration describes."""
 
     objective: Objective
+    update: UpdateRule
     trainer: UnlearningTraining
     finetune: FineTuning
     quantizer: Quantizer
@@ -43,21 +48,18 @@ def build_parts(config: Config) -> Parts:
     """Builds every node once; raises `Refused` with one line: path, value, what is allowed."""
     build(config["dataset"], CorpusSource, "dataset")
     build(config["model"], BaseModel, "model")
-    make_optimizer = build_partial(config["optimizer"], "optimizer", given=("params",))
-    try:
-        optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))])
-    except ValueError as error:
-        raise Refused(f"optimizer: {error}") from error
-    if not optimizer.defaults["lr"] > 0:
-        raise Refused(f"optimizer.lr={optimizer.defaults['lr']}: must be above 0")
     trainer = dict(config["trainer"])
     finetune = build(trainer.pop("finetune", None) or {}, FineTuning, "trainer.finetune")
     smallest = config["eval"]["recovery"]["smallest_denominator"]
     if not isinstance(smallest, int | float) or not smallest > 0:
         raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")
+    bits = config["eval"]["bits"]
+    if not isinstance(bits, list) or any(width not in BIT_WIDTHS for width in bits):
+        raise Refused(f"eval.bits={bits}: must be a list of whole numbers from 2 to 8")
     nodes = config["eval"]["metrics"]
     return Parts(
         objective=build(config["method"], Objective, "method"),
+        update=update_rule(config["optimizer"]),
         trainer=build(trainer, UnlearningTraining, "trainer"),
         finetune=finetune,
         quantizer=build(config["quant"], Quantizer, "quant"),
@@ -81,8 +83,19 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     try:
         parts.quantizer.require_fit(skeleton)
     except ValueError as error:
-        raise Refused(f"quant.{error}") from error
+        raise Refused(placed(error, "quant")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer)
+    choose_trainable(skeleton, parts.trainer.trainable)
+    asked = UpdateRequest(
+        model=skeleton,
+        parameters=trained_parameters(skeleton),
+        num_batches=-(-len(corpus.forget) // parts.trainer.batch_size),
+        weights=parts.trainer.weights,
+    )
+    try:
+        parts.update.require_fit(asked)
+    except ValueError as error:
+        raise Refused(placed(error, "optimizer")) from error
 
 
 def require_possible(runtime: Runtime, report: Report) -> None:

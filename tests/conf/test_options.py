@@ -5,13 +5,14 @@ from pathlib import Path
 import pytest
 import yaml
 
-from unlearn_lab.build import build, build_partial, check
+from unlearn_lab.build import build, check
 from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.paths import data_dir
 from unlearn_lab.quantize.quantizer import Quantizer
 from unlearn_lab.unlearn.objective import Objective
 from unlearn_lab.unlearn.stop import StopRule
 from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
+from unlearn_lab.unlearn.update import UpdateRule, update_rule
 
 CONF = data_dir("conf")
 SWEEPS = data_dir("sweeps")
@@ -27,7 +28,8 @@ def test_the_promised_options_exist():
     assert {"tiny", "hf"} <= set(options("model"))
     assert {"tiny", "hf", "smoke"} <= set(options("trainer"))
     assert "gazette" in options("dataset")
-    assert "adamw" in options("optimizer")
+    assert {"adamw", "sure", "sure_released"} <= set(options("optimizer"))
+    assert {"npo_muse", "npo_muse_gdr", "npo_muse_klr"} <= set(options("method"))
 
 
 @pytest.mark.parametrize("name", options("method"))
@@ -65,7 +67,9 @@ def test_datasets(plain, name):
 
 @pytest.mark.parametrize("name", options("optimizer"))
 def test_optimizers(plain, name):
-    build_partial(plain(f"optimizer={name}")["optimizer"], "optimizer", given=("params",))
+    rule = update_rule(plain(f"optimizer={name}")["optimizer"])
+    assert isinstance(rule, UpdateRule)
+    assert rule.lr > 0
 
 
 @pytest.mark.parametrize("name", options("eval"))

@@ -19,6 +19,7 @@ def test_the_headline_command_trains_each_method_once_and_again_builds_nothing(l
         "retrain": 1,
         "unlearn": 2,
         "codes": 4,
+        "widths": 2,
         "evaluate": 12,
         "record": 4,
     }
@@ -89,8 +90,8 @@ def test_side_files_are_where_the_record_says(lab):
 def test_progress_tells_the_stage_of_how_many_and_verbose_tells_more(lab):
     arguments = ("method=ga", "quant=none")
     plain = lab(*arguments)
-    assert re.search(r"^\[5/10\] unlearn [0-9a-f]{8} \.\.\.$", plain.err, re.MULTILINE)
-    assert re.search(r"^\[5/10\] unlearn [0-9a-f]{8}: \d", plain.err, re.MULTILINE)
+    assert re.search(r"^\[5/11\] unlearn [0-9a-f]{8} \.\.\.$", plain.err, re.MULTILINE)
+    assert re.search(r"^\[5/11\] unlearn [0-9a-f]{8}: \d", plain.err, re.MULTILINE)
     assert len(plain.err.splitlines()) < 30
     again = lab(*arguments, "trainer.epochs=1", "hydra.verbose=true")
     assert re.search(r"target [0-9a-f]{8} reused", again.err)

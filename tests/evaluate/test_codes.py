@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlearn_lab.evaluate.codes import cannot_move, compare_codes
+from unlearn_lab.evaluate.codes import cannot_move, compare_codes, compare_moves
 from unlearn_lab.quantize.none import NoQuantizer
 from unlearn_lab.quantize.rtn import RTN
 
@@ -158,3 +158,24 @@ def test_refuses_other_layers_and_shapes() -> None:
         compare_codes({}, {}, RTN3, learning_rate=1e-3)
     with pytest.raises(ValueError, match=r"layer b: target has shape \(1, 2\) and .*\(1, 4\)"):
         compare_codes(TARGET, {**UNLEARNED, "b": torch.ones(1, 4)}, RTN3, learning_rate=1e-3)
+
+
+def test_stochastic_rounding_bars_no_weight() -> None:
+    weights = {"a": torch.tensor([[1.0, 1e-4, 100.0]]).bfloat16()}
+    barred = compare_codes(weights, weights, RTN3, learning_rate=1e-5)
+    free = compare_codes(weights, weights, RTN3, learning_rate=1e-5, stochastic=True)
+    assert barred.overall.cannot_move == pytest.approx(2 / 3)
+    assert free.overall.cannot_move == 0
+
+
+def test_moves_are_counted_over_parameters_of_any_shape() -> None:
+    """Of two weights in a vector one moved, of four in a matrix none: 1 of 6."""
+    before = {"v": torch.tensor([1.0, 2.0]), "m": torch.ones(2, 2)}
+    after = {**before, "v": torch.tensor([1.0, 2.5])}
+    moves = compare_moves(before, after, learning_rate=1e-5, stochastic=False)
+    assert moves.moved == pytest.approx(1 / 6)
+    assert moves.cannot_move is None
+    halves = {name: weight.bfloat16() for name, weight in before.items()}
+    stuck = compare_moves(halves, halves, learning_rate=1e-5, stochastic=False)
+    assert (stuck.moved, stuck.cannot_move) == (0, 1)
+    assert compare_moves(halves, halves, learning_rate=1e-5, stochastic=True).cannot_move == 0

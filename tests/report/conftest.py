@@ -114,7 +114,10 @@ def with_side_files(home: Path, flat: dict[str, object], answer: str) -> dict[st
         for metric in ("verbmem", "knowmem") for who in ("unlearned", "target")
         for precision in ("full", "quantized")
     ]  # fmt: skip
-    (folder / f"{stem}.layers.json").write_text(json.dumps({"layers": layers}))
+    widths = {bits: layers for bits in ("2", "4")}
+    mask = {f"{name}.weight": 0.25 for name in names}
+    body = {"layers": layers, "widths": widths, "mask": mask}
+    (folder / f"{stem}.layers.json").write_text(json.dumps(body))
     (folder / f"{stem}.samples.json").write_text(json.dumps(samples))
     flat["layers"] = f"results/leaves/{stem}.layers.json"
     flat["samples"] = f"results/leaves/{stem}.samples.json"

@@ -57,7 +57,7 @@ def full_page(tmp_path_factory, thresholds, make_side_files, make_sweep):
 
 def test_headlines_table_plots_and_leaves_are_there(full_page):
     assert "Under rtn4 the memory came back in 1 of the 2 models" in full_page
-    assert full_page.count("<svg") == 3
+    assert full_page.count("<svg") == 5
     assert full_page.count("<details>") == 12
     assert full_page.count('class="word comes-back"') == 1
     assert "\u2007\u20074.1 → \u200771.3" in full_page
@@ -119,7 +119,7 @@ def test_a_missing_or_broken_side_file_costs_its_part_only(page, make_record, tm
     record = make_record(layers="broken.json", samples="missing.json")
     text = page([record])
     assert "Sample answers" not in text
-    assert text.count("<svg") == 2
+    assert text.count("<svg") == 3
     assert "broken.json" in caplog.text
     assert "missing.json" in caplog.text
 

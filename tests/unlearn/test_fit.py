@@ -41,7 +41,8 @@ def train(model, sequences, work, *, objective=None, epochs=3, runtime=RUNTIME, 
         "work": work,
         "runtime": runtime,
     }
-    module = UnlearnModule(model, objective, None, adamw, changed.pop("schedule", None))
+    make = changed.pop("make", lambda: adamw(model.parameters()))
+    module = UnlearnModule(model, objective, None, make, changed.pop("schedule", None))
     return fit(module, {role: sequences for role in objective.roles}, **settings | changed)
 
 

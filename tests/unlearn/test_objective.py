@@ -5,17 +5,27 @@ from unlearn_lab.data.batch import pad
 from unlearn_lab.models import causal_lm
 from unlearn_lab.unlearn.forward import ModelForward, remember_reference
 from unlearn_lab.unlearn.ga import GradientAscent
-from unlearn_lab.unlearn.npo import NPO
+from unlearn_lab.unlearn.likelihood import token_kl
+from unlearn_lab.unlearn.npo import NPO, NPOLogits
 from unlearn_lab.unlearn.objective import Learning, Unlearning
 from unlearn_lab.unlearn.retain import RetainKL, RetainNLL
 
 OBJECTIVES = {
     "ga": Unlearning(forget=GradientAscent(), retain=None),
     "ga_gdr": Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=2.0)),
-    "ga_klr": Unlearning(forget=GradientAscent(), retain=RetainKL(weight=2.0)),
+    "ga_klr": Unlearning(
+        forget=GradientAscent(), retain=RetainKL(weight=2.0, variant="divergence")
+    ),
     "npo": Unlearning(forget=NPO(beta=0.1), retain=None),
     "npo_gdr": Unlearning(forget=NPO(beta=0.1), retain=RetainNLL(weight=2.0)),
-    "npo_klr": Unlearning(forget=NPO(beta=0.1), retain=RetainKL(weight=2.0)),
+    "npo_klr": Unlearning(forget=NPO(beta=0.1), retain=RetainKL(weight=2.0, variant="divergence")),
+    "npo_muse": Unlearning(forget=NPOLogits(beta=0.1), retain=None),
+    "npo_muse_klr": Unlearning(
+        forget=NPOLogits(beta=0.1), retain=RetainKL(weight=2.0, variant="raw_logits")
+    ),
+    "ga_klr_sum": Unlearning(
+        forget=GradientAscent(), retain=RetainKL(weight=2.0, variant="token_sum")
+    ),
 }
 
 
@@ -28,7 +38,7 @@ def nll_by_hand(model, sequences):
     return losses
 
 
-def evaluate(objective, target, policy, sequences, *, head_is_trained=True):
+def evaluate(objective, target, policy, sequences):
     splits = {role: sequences for role in objective.roles}
     reference = remember_reference(
         target,
@@ -37,10 +47,20 @@ def evaluate(objective, target, policy, sequences, *, head_is_trained=True):
         likelihood_of=objective.likelihood_of,
         distribution_of=objective.distribution_of,
         batch_size=3,
-        head_is_trained=head_is_trained,
     )
     forward = ModelForward(policy, reference)
     return objective(forward, {role: pad(sequences, range(len(sequences)), 0) for role in splits})
+
+
+def as_published(target, policy, sequences):
+    """MUSE's two losses by its formulas, over the positions that predict something."""
+    elements, sums = [], []
+    for sequence in sequences:
+        before = target(input_ids=sequence[None]).logits[0, :-1]
+        now = policy(input_ids=sequence[None]).logits[0, :-1]
+        elements.append(-torch.sigmoid(0.1 * (before - now)).log() * 2 / 0.1)
+        sums.append(torch.nn.functional.kl_div(now, before, reduction="sum", log_target=True))
+    return torch.cat(elements).mean(), torch.stack(sums).mean()
 
 
 @pytest.fixture
@@ -48,7 +68,7 @@ def policy(make_llama):
     return make_llama(5)
 
 
-def test_the_terms_of_all_six_methods_equal_one_item_at_a_time(model, policy, sequences):
+def test_the_terms_of_all_methods_equal_one_item_at_a_time(model, policy, sequences):
     """Token means run over all tokens of the batch, NPO over sequence sums."""
     now, before = nll_by_hand(policy, sequences), nll_by_hand(model, sequences)
     nll = torch.cat(now).mean()
@@ -60,7 +80,11 @@ def test_the_terms_of_all_six_methods_equal_one_item_at_a_time(model, policy, se
         q = policy(input_ids=sequence[None]).logits[0, :-1].log_softmax(-1)
         kls.append((p.exp() * (p - q)).sum(-1))
     kl = torch.cat(kls).mean()
+    npo_muse, raw_kl = as_published(model, policy, sequences)
     wanted = {
+        "npo_muse": npo_muse,
+        "npo_muse_klr": npo_muse + 2 * raw_kl,
+        "ga_klr_sum": -nll + 2 * torch.cat(kls).sum() / len(sequences),
         "ga": -nll,
         "npo": npo,
         "ga_gdr": -nll + 2 * nll,
@@ -118,7 +142,6 @@ def test_the_reference_stays_what_the_target_was_when_the_model_is_trained(
         likelihood_of=objective.likelihood_of,
         distribution_of=objective.distribution_of,
         batch_size=2,
-        head_is_trained=True,
     )
     with torch.no_grad():
         for parameter in model.parameters():
@@ -139,7 +162,6 @@ def test_references_follow_the_index_of_a_text(model, policy, sequences):
         likelihood_of=("forget",),
         distribution_of=("retain",),
         batch_size=4,
-        head_is_trained=False,
     )
     pick = [3, 1]
     tokens = pad([sequences[i] for i in pick], pick, 0)
@@ -182,15 +204,18 @@ def test_a_missing_reference_is_an_error(model, tokens):
     with pytest.raises(ValueError, match="likelihood_of"):
         forward.reference_log_likelihood(tokens)
     with pytest.raises(ValueError, match="distribution_of"):
-        _ = forward.policy(tokens).token_kl_from_reference()
+        forward.policy(tokens).against_reference(token_kl, "retain")
+    with pytest.raises(ValueError, match="no loss was computed yet"):
+        _ = forward.policy(tokens).accuracy
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: NPO(beta=0.0), r"beta=0\.0: must be above 0"),
+        (lambda: NPOLogits(beta=-1.0), r"beta=-1\.0: must be above 0"),
         (lambda: RetainNLL(weight=-1.0), r"weight=-1\.0: must be 0 or more"),
-        (lambda: RetainKL(weight=-0.5), r"weight=-0\.5: must be 0 or more"),
+        (lambda: RetainKL(weight=-0.5, variant="divergence"), r"weight=-0\.5: must be 0 or more"),
     ],
 )
 def test_impossible_values_are_refused(make, message):

@@ -22,7 +22,7 @@ class CodeFigures:
       its own grid.
     - `moved`: share of weights with d != 0.
     - `cannot_move`: share of w that an AdamW step of the learning rate cannot change; None unless w
-      is bfloat16.
+      is bfloat16, 0 where updates are rounded stochastically.
     - `zero_bin`: share of w with code 0.
     - `relative_step`: mean |d| over half a quantization step of w, over the weights whose step is
       not zero.
@@ -48,25 +48,58 @@ class CodeReport:
     overall: CodeFigures
 
 
+@dataclass(frozen=True, kw_only=True)
+class Moves:
+    """`moved` and `cannot_move` of `CodeFigures`, over all weights of a model."""
+
+    moved: float
+    cannot_move: float | None
+
+
 def compare_codes(
-    target: Weights, unlearned: Weights, quantizer: Quantizer, *, learning_rate: float
+    target: Weights,
+    unlearned: Weights,
+    quantizer: Quantizer,
+    *,
+    learning_rate: float,
+    stochastic: bool = False,
 ) -> CodeReport:
     """Compares the weights of two models' block linears, by layer name, under a quantizer.
 
     The target is cast to the dtype (and device) of the unlearned weight first. Q is taken before
-    the cast back to the weight's dtype. Raises `ValueError` when the two hold other layers or
-    shapes, no layer at all, or when `learning_rate` is not positive.
+    the cast back to the weight's dtype. `stochastic` says that updates were rounded stochastically.
+    Raises `ValueError` when the two hold other layers or shapes, no layer at all, or when
+    `learning_rate` is not positive.
     """
     if not learning_rate > 0:
         raise ValueError(f"learning_rate={learning_rate}: must be above 0")
     _check_alike(target, unlearned)
+    smallest = math.inf if stochastic else learning_rate
     sums = {
-        name: _sums(target[name].detach().to(weight), weight.detach(), quantizer, learning_rate)
+        name: _sums(target[name].detach().to(weight), weight.detach(), quantizer, smallest)
         for name, weight in unlearned.items()
     }
     return CodeReport(
         layers={name: _figures(layer) for name, layer in sums.items()},
         overall=_figures(_total(list(sums.values()))),
+    )
+
+
+def compare_moves(
+    target: Weights, unlearned: Weights, *, learning_rate: float, stochastic: bool
+) -> Moves:
+    """The figures without a grid, of all weights together, of any shapes; else `compare_codes`."""
+    _check_alike(target, unlearned)
+    smallest = math.inf if stochastic else learning_rate
+    total = _total(
+        [
+            _moves(target[name].detach().to(weight), weight.detach(), smallest)
+            for name, weight in unlearned.items()
+        ]
+    )
+    return Moves(
+        moved=total["moved"] / total["num_weights"],
+        cannot_move=_ratio(total, "cannot_move", "num_bfloat16"),
     )
 
 
@@ -92,14 +125,24 @@ def _sums(
     learning_rate: float,
 ) -> Sums:
     """Numerators and denominators of one layer's figures, so that layers add up."""
-    sums = {"num_weights": before.numel(), "moved": int((before != after).sum())}
-    if before.dtype == torch.bfloat16:
-        sums["num_bfloat16"] = before.numel()
-        sums["cannot_move"] = int(cannot_move(before, learning_rate).sum())
+    sums = _moves(before, after, learning_rate)
     old, new = quantizer.codes(before), quantizer.codes(after)
     if old is None or new is None:
         return sums
     return {**sums, **_grid_sums(after.float() - before.float(), old, new)}
+
+
+def _moves(
+    before: Float[Tensor, "*shape"], after: Float[Tensor, "*shape"], learning_rate: float
+) -> dict[str, int | float]:
+    sums: dict[str, int | float] = {
+        "num_weights": before.numel(),
+        "moved": int((before != after).sum()),
+    }
+    if before.dtype == torch.bfloat16:
+        sums["num_bfloat16"] = before.numel()
+        sums["cannot_move"] = int(cannot_move(before, learning_rate).sum())
+    return sums
 
 
 def _grid_sums(update: Float[Tensor, "out in"], old: Codes, new: Codes) -> Sums:

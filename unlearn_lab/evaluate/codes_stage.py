@@ -1,4 +1,4 @@
-"""The codes stage: what unlearning did to the weights, and which of it the quantizer can see."""
+"""The codes stages: what unlearning did to the weights, and which of it a quantizer can see."""
 
 import dataclasses
 import json
@@ -6,38 +6,80 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+from transformers import PreTrainedModel
+
 from unlearn_lab.build import build as make
-from unlearn_lab.evaluate.codes import compare_codes
+from unlearn_lab.evaluate.codes import compare_codes, compare_moves
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
 from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.quantize.rtn import RTN
 from unlearn_lab.settings import Runtime
 
-FILE = "codes.json"
+FILE, WIDTHS = "codes.json", "widths.json"
+BY_WIDTH = ("flip_rate", "relative_step", "update_kept", "zero_bin")
 
 
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `codes.json` with the figures overall and by layer."""
-    models = {
-        who: load_model(inputs[who].path, params["weights"]) for who in ("target", "unlearned")
-    }
-    weights = {
-        who: {name: linear.weight for name, linear in block_linears(model).items()}
-        for who, model in models.items()
-    }
-    report = compare_codes(
-        weights["target"],
-        weights["unlearned"],
-        make(params["quant"], Quantizer, "quant"),
-        learning_rate=params["lr"],
-    )
-    (work / FILE).write_text(json.dumps(dataclasses.asdict(report)), encoding="utf-8")
+    """Builds the artifact: `codes.json` with the figures overall and by layer.
+
+    `parameters` in it holds `moved` and `cannot_move` over all parameters of the model.
+    """
+    before, after = _models(params, inputs)
+    rate = {"learning_rate": params["lr"], "stochastic": params["weights"] == "bf16_sr"}
+    quantizer = make(params["quant"], Quantizer, "quant")
+    report = compare_codes(_linears(before), _linears(after), quantizer, **rate)
+    moves = compare_moves(dict(before.named_parameters()), dict(after.named_parameters()), **rate)
+    found = dataclasses.asdict(report) | {"parameters": dataclasses.asdict(moves)}
+    (work / FILE).write_text(json.dumps(found), encoding="utf-8")
     return {"layers": len(report.layers)}
 
 
+def build_widths(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the artifact: `widths.json`, the figures `BY_WIDTH` by bits and layer.
+
+    At each of the widths `bits` the quantizer is `rtn`: one step a row, symmetric, absmax.
+    """
+    before, after = (_linears(model) for model in _models(params, inputs))
+    found: dict[str, dict[str, dict[str, float | None]]] = {}
+    for bits in params["bits"]:
+        quantizer = RTN(
+            bits=bits, symmetric=True, granularity="row", group_size=None, convention="absmax"
+        )
+        layers = compare_codes(before, after, quantizer, learning_rate=params["lr"]).layers
+        found[str(bits)] = {
+            name: {figure: getattr(figures, figure) for figure in BY_WIDTH}
+            for name, figures in layers.items()
+        }
+    (work / WIDTHS).write_text(json.dumps(found), encoding="utf-8")
+    return {"bits": list(params["bits"])}
+
+
 def read(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    """`overall` figures, and those of `layers` by name."""
+    """`overall` figures, those of `layers` by name, and of all `parameters` together."""
     return json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
+
+
+def read_widths(artifact: Artifact) -> dict[str, dict[str, dict[str, float | None]]]:
+    """The figures `BY_WIDTH` by bits and layer."""
+    return json.loads((artifact.path / WIDTHS).read_text(encoding="utf-8"))
+
+
+def _models(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact]
+) -> tuple[PreTrainedModel, PreTrainedModel]:
+    """Target and unlearned model, as they are held in training."""
+    target, unlearned = (
+        load_model(inputs[who].path, params["weights"]) for who in ("target", "unlearned")
+    )
+    return target, unlearned
+
+
+def _linears(model: PreTrainedModel) -> dict[str, Tensor]:
+    return {name: linear.weight for name, linear in block_linears(model).items()}

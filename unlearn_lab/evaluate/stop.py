@@ -1,6 +1,6 @@
-"""A stop rule: unlearning ends when it has cost too much utility."""
+"""Stop rules that look at scores: unlearning has cost too much utility, or has reached its aim."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +15,7 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.stop import ShouldStop
 
-METRIC = "utility"
+Values = Mapping[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,13 +29,12 @@ class UtilityFloor:
 
     share: float
     every_epochs: int
-    needs_metrics: ClassVar[tuple[str, ...]] = (METRIC,)
+    needs_metrics: ClassVar[tuple[str, ...]] = ("utility",)
 
     def __post_init__(self) -> None:
         if not self.share > 0:
             raise ValueError(f"share={self.share}: must be above 0")
-        if self.every_epochs < 1:
-            raise ValueError(f"every_epochs={self.every_epochs}: must be at least 1")
+        _require_epochs(self.every_epochs)
 
     def watch(
         self,
@@ -45,24 +44,13 @@ class UtilityFloor:
         runtime: Runtime,
     ) -> ShouldStop:
         """Raises `ValueError` when the retrain control was not scored for utility."""
-        control = inputs["retrain_scores"]
-        metrics = control.stage.params["metrics"]
-        if not isinstance(metrics, Mapping) or METRIC not in metrics:
-            raise ValueError(
-                f"trainer.stop: needs eval.metrics.{METRIC}, which this evaluation does not have"
-            )
-        metric = make(metrics[METRIC], Metric, f"eval.metrics.{METRIC}")
-        corpus, floor = (
-            read_corpus(inputs["corpus"]),
-            self.share * read_scores(control)[METRIC].value,
-        )
+        score, control = _scorer(model, tokenizer, inputs, runtime, self.needs_metrics)
+        floor = self.share * control["utility"]
 
         def should_stop(epoch: int) -> str | None:
             if epoch % self.every_epochs:
                 return None
-            utility = score_all(model, tokenizer, corpus, {METRIC: metric}, runtime.batch_tokens)[
-                METRIC
-            ].value
+            utility = score()["utility"]
             return (
                 f"utility {utility:.1f} fell below {floor:.1f} in epoch {epoch}"
                 if utility < floor
@@ -70,3 +58,81 @@ class UtilityFloor:
             )
 
         return should_stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forgotten:
+    """Ends after the first epoch in which the model has forgotten and is of use.
+
+    Forgotten: VerbMem and KnowMem on the forget set at most `margin` points above the retrain
+    control's. Of use: utility at least `utility_share` times the control's. Methods, learning rates
+    and dtypes that stop here can be compared at equal forgetting in full precision, by what
+    quantization brings back. A training that never gets there ends with its epochs, and its record
+    says so. Scores are taken every `every_epochs` epochs.
+    """
+
+    margin: float
+    utility_share: float
+    every_epochs: int
+    needs_metrics: ClassVar[tuple[str, ...]] = ("verbmem", "knowmem", "utility")
+
+    def __post_init__(self) -> None:
+        if self.margin < 0:
+            raise ValueError(f"margin={self.margin}: must be 0 points or more")
+        if self.utility_share < 0:
+            raise ValueError(f"utility_share={self.utility_share}: must be 0 or more")
+        _require_epochs(self.every_epochs)
+
+    def watch(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        inputs: Mapping[str, Artifact],
+        runtime: Runtime,
+    ) -> ShouldStop:
+        """Raises `ValueError` when the retrain control was not scored for all three."""
+        score, control = _scorer(model, tokenizer, inputs, runtime, self.needs_metrics)
+
+        def should_stop(epoch: int) -> str | None:
+            if epoch % self.every_epochs:
+                return None
+            values = score()
+            memories = {name: values[name] for name in ("verbmem", "knowmem")}
+            if any(value > control[name] + self.margin for name, value in memories.items()):
+                return None
+            if values["utility"] < self.utility_share * control["utility"]:
+                return None
+            reached = ", ".join(f"{name} {value:.1f}" for name, value in values.items())
+            return f"forgotten in epoch {epoch}: {reached}"
+
+        return should_stop
+
+
+def _scorer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    inputs: Mapping[str, Artifact],
+    runtime: Runtime,
+    names: Sequence[str],
+) -> tuple[Callable[[], Values], Values]:
+    """A function that scores the model as the control was scored, and the control's scores."""
+    control = inputs["retrain_scores"]
+    known = control.stage.params["metrics"]
+    for name in names:
+        if not isinstance(known, Mapping) or name not in known:
+            raise ValueError(
+                f"trainer.stop: needs eval.metrics.{name}, which this evaluation does not have"
+            )
+    metrics = {name: make(known[name], Metric, f"eval.metrics.{name}") for name in names}
+    corpus, scores = read_corpus(inputs["corpus"]), read_scores(control)
+
+    def score() -> Values:
+        found = score_all(model, tokenizer, corpus, metrics, runtime.batch_tokens)
+        return {name: found[name].value for name in names}
+
+    return score, {name: scores[name].value for name in names}
+
+
+def _require_epochs(every_epochs: int) -> None:
+    if every_epochs < 1:
+        raise ValueError(f"every_epochs={every_epochs}: must be at least 1")

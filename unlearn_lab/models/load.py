@@ -15,14 +15,15 @@ from transformers import (
 
 POINTER = "pointer.json"
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16_sr": torch.bfloat16}
+"""The dtype in which weights are held under each name of `trainer.weights`."""
 
 
 def load_model(folder: Path, weights: str) -> PreTrainedModel:
     """The model in `folder` (a checkpoint, or a pointer to one).
 
-    Its weights are cast to `weights` (fp32 or bf16). Raises `ValueError` when the checkpoint cannot
-    be found or holds no safetensors.
+    Its weights are cast to the dtype that `weights` stands for. Raises `ValueError` when the
+    checkpoint cannot be found or holds no safetensors.
     """
     path, options = _resolve(folder)
     try:

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from itertools import groupby
-from pathlib import Path
 
 from unlearn_lab.report.leaf import (
     METRICS,
@@ -14,7 +13,7 @@ from unlearn_lab.report.leaf import (
     score,
     text,
 )
-from unlearn_lab.report.side_files import Sample, read_samples
+from unlearn_lab.report.side_files import Sample
 from unlearn_lab.report.swept import Names
 
 _WHO = ("unlearned", "target", "retrain")
@@ -25,20 +24,26 @@ _CODES = ("flip_rate", "moved", "cannot_move", "zero_bin", "relative_step", "upd
 _ONCE = ("stopped_epoch", "peak_gb", "version", "git", "time", "sweep", "run_id")
 
 
-def leaf_details(home: Path, leaf: Record, names: Names, num_samples: int) -> dict[str, object]:
+def leaf_details(
+    leaf: Record, names: Names, samples: Sequence[Sample], num_samples: int
+) -> dict[str, object]:
     """Everything that the template's part on one leaf shows, as text."""
     return {
         "name": names.leaf(leaf),
         "scores": _score_lines(leaf),
         "recovery": [(TITLES[metric], *_recovery_cells(leaf, metric)) for metric in RECOVERED],
-        "codes": [(share, _fine_share(number(leaf, f"codes.{share}"))) for share in _CODES],
+        "codes": [(share, _fine_share(number(leaf, f"codes.{share}"))) for share in _CODES]
+        + [
+            (f"mask: {share}", _fine_share(number(leaf, f"mask.{share}")))
+            for share in _masked(leaf)
+        ],
         "ran": [*_below(leaf, "effective."), *_below(leaf, "items.", title="items {}")]
         + [(key, text(leaf, key)) for key in _ONCE],
         "settings": _below(leaf, "config."),
         "stages": [
             (stage, key, text(leaf, f"seconds.{stage}")) for stage, key in _below(leaf, "stages.")
         ],
-        "samples": pick(read_samples(home, leaf), num_samples),
+        "samples": pick(samples, num_samples),
     }
 
 
@@ -52,6 +57,10 @@ def pick(samples: Sequence[Sample], num_samples: int) -> list[dict[str, str]]:
     return [
         {key: text(sample, key) for key in shown} | {"score": _score(sample)} for sample in chosen
     ]
+
+
+def _masked(leaf: Record) -> list[str]:
+    return [share for share in ("kept", "kept_weights") if f"mask.{share}" in leaf]
 
 
 def _score(sample: Sample) -> str:

@@ -12,11 +12,12 @@ from markupsafe import Markup
 from unlearn_lab.report.arrows import arrow_plot
 from unlearn_lab.report.blocks import format_delta, format_pair, format_share
 from unlearn_lab.report.details import leaf_details
+from unlearn_lab.report.explanation import flip_map, layer_lines
 from unlearn_lab.report.leaf import METRICS, RECOVERED, TITLES, Record, number
 from unlearn_lab.report.plots import layer_map, recovery_map
 from unlearn_lab.report.rows import Row, build_rows, key_headings
 from unlearn_lab.report.sentences import headlines
-from unlearn_lab.report.side_files import read_layers
+from unlearn_lab.report.side_files import SideFiles, read_sides
 from unlearn_lab.report.swept import Names
 from unlearn_lab.report.table import legend, title
 from unlearn_lab.report.verdict import Thresholds
@@ -64,6 +65,7 @@ def render(
     rows = build_rows(records, thresholds)
     leaves = [row.record for row in rows if row.who == "unlearned"]
     names = Names.of(leaves)
+    sides = [read_sides(home, leaf) for leaf in leaves]
     return environment.get_template(_TEMPLATE).render(
         title=title(records),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
@@ -74,8 +76,12 @@ def render(
         metrics=[TITLES[metric] for metric in METRICS],
         recovered=[TITLES[metric] for metric in RECOVERED],
         rows=[_cells(row) for row in rows],
-        plots=_plots(home, leaves, thresholds),
-        leaves=[leaf_details(home, leaf, names, num_samples) for leaf in leaves],
+        plots=_plots(leaves, sides, thresholds),
+        models=_models(leaves, sides, names),
+        leaves=[
+            leaf_details(leaf, names, side.samples, num_samples)
+            for leaf, side in zip(leaves, sides, strict=True)
+        ],
     )
 
 
@@ -97,26 +103,45 @@ def _aligned(row: Row, metric: str) -> str:
 
 
 def _plots(
-    home: Path, leaves: Sequence[Record], thresholds: Thresholds
+    leaves: Sequence[Record], sides: Sequence[SideFiles], thresholds: Thresholds
 ) -> dict[str, Markup | None]:
     """The drawings by name; they are our own markup, so the template does not escape them."""
     if not leaves:
-        return {"arrows": None, "recovery": None, "layers": None}
+        return {"arrows": None, "recovery": None, "flips": None, "layers": None}
     drawings = {
         "arrows": arrow_plot(leaves, thresholds),
         "recovery": recovery_map(leaves),
-        "layers": layer_map(_flip_rates(home, leaves)),
+        "flips": flip_map(leaves),
+        "layers": layer_map(_flip_rates(leaves, sides)),
     }
     return {key: Markup(drawing) if drawing else None for key, drawing in drawings.items()}
 
 
-def _flip_rates(home: Path, leaves: Sequence[Record]) -> dict[str, dict[str, float]]:
+def _models(
+    leaves: Sequence[Record], sides: Sequence[SideFiles], names: Names
+) -> list[dict[str, object]]:
+    """Each unlearned model once, whatever it was quantized with, and the drawing of its layers."""
+    found: dict[str, SideFiles] = {}
+    for leaf, side in zip(leaves, sides, strict=True):
+        if side.widths:
+            found.setdefault(names.model(leaf), side)
+    drawings = {
+        name: layer_lines(side.widths, side.mask, f"model{place}")
+        for place, (name, side) in enumerate(found.items())
+    }
+    return [
+        {"name": name, "drawing": Markup(drawing)} for name, drawing in drawings.items() if drawing
+    ]
+
+
+def _flip_rates(
+    leaves: Sequence[Record], sides: Sequence[SideFiles]
+) -> dict[str, dict[str, float]]:
     """Code-flip rate by layer for every leaf that has figures per layer."""
     rates: dict[str, dict[str, float]] = {}
     names = Names.of(leaves)
-    for leaf in leaves:
-        layers = read_layers(home, leaf)
-        found = {layer: number(figures, "flip_rate") for layer, figures in layers.items()}
+    for leaf, side in zip(leaves, sides, strict=True):
+        found = {layer: number(figures, "flip_rate") for layer, figures in side.layers.items()}
         known = {layer: rate for layer, rate in found.items() if rate is not None}
         if known:
             rates[names.leaf(leaf)] = known

@@ -74,7 +74,7 @@ def layer_map(layers: Mapping[str, Mapping[str, float]]) -> str | None:
     axes = figure.subplots()
     plain_axes(axes)
     image = axes.imshow(values, aspect="auto", cmap=_COLOURS, vmin=0, interpolation="nearest")
-    places, labels = _layer_ticks(names)
+    places, labels = layer_ticks(names)
     axes.set_xticks(places, labels, rotation=60, ha="right", rotation_mode="anchor", fontsize=8)
     axes.set_yticks(range(len(layers)), [plain_text(leaf) for leaf in layers])
     bar = figure.colorbar(image, ax=axes, pad=0.01, format=lambda share, _: f"{100 * share:.3g} %")
@@ -101,7 +101,7 @@ def _draw_cell(axes: Axes, column: int, row: int, shares: Sequence[float | None]
     axes.text(column + 0.5, row + 0.5, written, ha="center", va="center", color=ink)
 
 
-def _layer_ticks(names: Sequence[str]) -> tuple[list[int], list[str]]:
+def layer_ticks(names: Sequence[str]) -> tuple[list[int], list[str]]:
     """Every layer's name while there is room, else as many as fit."""
     every = -(-len(names) // 48)
     places = list(range(0, len(names), every))

@@ -17,6 +17,7 @@ from unlearn_lab.evaluate.privleak import privleak
 from unlearn_lab.evaluate.recovery import Estimate, Precisions, recovery
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn.mask import read_mask
 
 FILE, SAMPLES, LAYERS = "record.json", "samples.json", "layers.json"
 WHO = ("unlearned", "target", "retrain")
@@ -33,6 +34,7 @@ def build(
     """Builds the artifact: `record.json`, with sample answers and layers' figures in side files."""
     scores = {name: evaluations.read(artifact) for name, artifact in inputs.items() if "." in name}
     figures = codes_stage.read(inputs["codes"])
+    mask = read_mask(inputs["unlearn"].path)
     row: Row = {}
     row |= {
         f"scores.{name}.{key}": value
@@ -50,9 +52,16 @@ def build(
         for name, value in figures["overall"].items()
         if name != "num_weights"
     }
+    row |= {f"effective.{name}": value for name, value in figures["parameters"].items()}
+    row |= {f"mask.{name}": value for name, value in _mask_summary(inputs["unlearn"])}
     row |= _what_ran(inputs)
     (work / FILE).write_text(json.dumps(row), encoding="utf-8")
-    (work / LAYERS).write_text(json.dumps({"layers": figures["layers"]}), encoding="utf-8")
+    layers = {
+        "layers": figures["layers"],
+        "widths": codes_stage.read_widths(inputs["widths"]),
+        "mask": {name: kept.float().mean().item() for name, kept in mask.items()},
+    }
+    (work / LAYERS).write_text(json.dumps(layers), encoding="utf-8")
     (work / SAMPLES).write_text(
         json.dumps(list(_samples(scores)), ensure_ascii=False), encoding="utf-8"
     )
@@ -137,6 +146,13 @@ def _recoveries(scores: Mapping[str, Mapping[str, Score]], smallest: float) -> R
                     f"{path}.high": _finite(estimate.high),
                 }
     return row
+
+
+def _mask_summary(unlearn: Artifact) -> Iterator[tuple[str, object]]:
+    """Units, shares and threshold of the mask; nothing for an optimizer without one."""
+    found = unlearn.facts.get("mask")
+    if isinstance(found, Mapping):
+        yield from found.items()
 
 
 def _what_ran(inputs: Mapping[str, Artifact]) -> Row:

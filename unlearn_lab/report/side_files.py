@@ -3,9 +3,10 @@
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_lab.report.leaf import Record
+from unlearn_lab.report.leaf import Record, number
 
 _log = logging.getLogger(__name__)
 
@@ -13,19 +14,48 @@ Layers = dict[str, dict[str, object]]
 Sample = dict[str, object]
 
 
-def read_layers(home: Path, record: Record) -> Layers:
-    """Figures by layer name; empty, with a warning for a broken file, when there are none."""
-    body = _read(home, record, "layers")
-    layers = body.get("layers") if isinstance(body, Mapping) else None
-    if not isinstance(layers, Mapping):
-        return {}
+@dataclass(frozen=True, kw_only=True)
+class SideFiles:
+    """All that stands beside a record; a part that is not there is empty.
+
+    `layers` holds figures by layer under the leaf's quantizer, `widths` by bit width and layer,
+    `mask` the share of each parameter's units that may move, `samples` what was asked, answered and
+    true.
+    """
+
+    layers: Layers
+    widths: dict[str, Layers]
+    mask: dict[str, float]
+    samples: list[Sample]
+
+
+def read_sides(home: Path, record: Record) -> SideFiles:
+    """Everything that the record names; a file that cannot be read is left out with a warning."""
+    found = _read(home, record, "layers")
+    body = found if isinstance(found, Mapping) else {}
+    samples = _read(home, record, "samples")
+    return SideFiles(
+        layers=_by_layer(body.get("layers")),
+        widths={bits: _by_layer(layers) for bits, layers in _mapping(body.get("widths")).items()},
+        mask=_shares(_mapping(body.get("mask"))),
+        samples=[sample for sample in samples if isinstance(sample, dict)]
+        if isinstance(samples, list)
+        else [],
+    )
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _by_layer(value: object) -> Layers:
+    layers = _mapping(value)
     return {name: dict(figures) for name, figures in layers.items() if isinstance(figures, Mapping)}
 
 
-def read_samples(home: Path, record: Record) -> list[Sample]:
-    """What was asked, answered and true; empty when there is nothing to read."""
-    body = _read(home, record, "samples")
-    return [sample for sample in body if isinstance(sample, dict)] if isinstance(body, list) else []
+def _shares(mask: Mapping[str, object]) -> dict[str, float]:
+    shares = {name: number(mask, name) for name in mask}
+    return {name: share for name, share in shares.items() if share is not None}
 
 
 def _read(home: Path, record: Record, key: str) -> object:

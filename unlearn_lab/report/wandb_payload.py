@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from unlearn_lab.report.leaf import CHOICES, Record, nested, number, text
+from unlearn_lab.report.side_files import SideFiles
 
 Table = tuple[list[str | int], list[Any]]
 
 _SECRETS = frozenset({"api_key", "token", "hf_token", "password", "secret"})
-_SUMMARISED = ("scores", "recovery", "codes", "items", "seconds")
+_SUMMARISED = ("scores", "recovery", "codes", "mask", "items", "seconds")
 _LAYER_FIGURES = ("flip_rate", "moved", "zero_bin", "relative_step", "update_kept")
 _SAMPLE_TEXTS = ("metric", "who", "precision", "asked", "answer", "true")
 
@@ -22,13 +23,14 @@ class Content:
     summary: dict[str, Any]
     points: list[tuple[int, dict[str, float]]]
     layers: Table
+    flips: Table
+    mask: Table
     samples: Table
 
 
 def content_of(
     record: Record,
-    layers: Mapping[str, Mapping[str, object]],
-    samples: Sequence[Mapping[str, object]],
+    sides: SideFiles,
     curves: Sequence[Mapping[str, object]],
 ) -> Content:
     """Shapes a record, its side files and its training curves."""
@@ -36,8 +38,10 @@ def content_of(
         config=config_of(record),
         summary=summary_of(record),
         points=curve_points(curves),
-        layers=layer_table(layers),
-        samples=sample_table(samples),
+        layers=layer_table(sides.layers),
+        flips=flip_table(sides.widths),
+        mask=(["parameter", "kept"], [[name, share] for name, share in sides.mask.items()]),
+        samples=sample_table(sides.samples),
     )
 
 
@@ -95,6 +99,17 @@ def layer_table(layers: Mapping[str, Mapping[str, object]]) -> Table:
         for layer, figures in layers.items()
     ]
     return ["layer", *_LAYER_FIGURES], rows
+
+
+def flip_table(widths: Mapping[str, Mapping[str, Mapping[str, object]]]) -> Table:
+    """Code-flip rates: a row a layer, a column a bit width."""
+    bits = sorted(widths, key=int)
+    layers = list(dict.fromkeys(layer for found in widths.values() for layer in found))
+    rows = [
+        [layer, *(number(widths[width].get(layer, {}), "flip_rate") for width in bits)]
+        for layer in layers
+    ]
+    return ["layer", *(f"{width} bits" for width in bits)], rows
 
 
 def sample_table(samples: Sequence[Mapping[str, object]]) -> Table:

@@ -128,6 +128,26 @@ def _fill(run: wandb.Run, content: Content) -> None:
         table = wandb.Table(columns=columns, data=rows)
         bars = wandb.plot.bar(table, "layer", "flip_rate", title="code-flip rate by layer")
         run.log({"layers": table, "code_flips": bars})
+    columns, rows = content.flips
+    if rows:
+        rates = [[row[column] for row in rows] for column in range(1, len(columns))]
+        lines = wandb.plot.line_series(
+            xs=list(range(len(rows))),
+            ys=rates,
+            keys=[str(column) for column in columns[1:]],
+            title="code-flip rate by layer and bit width",
+            xname="layer",
+        )
+        run.log({"flips": wandb.Table(columns=columns, data=rows), "flips_by_width": lines})
+    columns, rows = content.mask
+    if rows:
+        table = wandb.Table(columns=columns, data=rows)
+        run.log(
+            {
+                "mask_shares": table,
+                "mask_by_layer": wandb.plot.bar(table, "parameter", "kept", title="units kept"),
+            }
+        )
     columns, rows = content.samples
     if rows:
         run.log({"samples": wandb.Table(columns=columns, data=rows)})

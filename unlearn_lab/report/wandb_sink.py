@@ -10,7 +10,7 @@ from typing import Literal
 import wandb
 
 from unlearn_lab.report.leaf import Record, text
-from unlearn_lab.report.side_files import read_layers, read_samples
+from unlearn_lab.report.side_files import read_sides
 from unlearn_lab.report.wandb_payload import Content, content_of
 from unlearn_lab.report.wandb_run import (
     ID_LENGTH,
@@ -63,7 +63,7 @@ def send(
     check_settings(settings)
     if settings.mode == "disabled":
         return SinkResult(status="disabled", line="", path=None)
-    content = content_of(record, read_layers(home, record), read_samples(home, record), curves)
+    content = content_of(record, read_sides(home, record), curves)
     destination = Destination(
         home=home, project=settings.project, entity=settings.entity, timeout=settings.timeout
     )

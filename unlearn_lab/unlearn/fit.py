@@ -142,9 +142,18 @@ def fit(
         "steps": trainer.global_step,
         "stopped": end.reason or "end of the budget",
         "batch": batch_size,
-        "optimizer": type(trainer.optimizers[0]).__name__,
+        "optimizer": optimizer_name(trainer.optimizers[0]),
         "optimizer_state": _state_dtypes(trainer.optimizers[0]),
+        "trained_parameters": sum(
+            p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"]
+        ),
     }
+
+
+def optimizer_name(optimizer: torch.optim.Optimizer) -> str:
+    """The class that updates the weights, and what it was put behind."""
+    inner = getattr(optimizer, "inner_name", None)
+    return type(optimizer).__name__ if inner is None else inner
 
 
 def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import Sequences, Tokens, pad, to_device
 from unlearn_lab.models.causal_lm import Head, by_chunks, hidden_states, labels, predicted
-from unlearn_lab.unlearn.likelihood import sequence_sum, token_kl, token_log_likelihood
+from unlearn_lab.unlearn.likelihood import sequence_sum, token_log_likelihood
+from unlearn_lab.unlearn.objective import CompareLogits
 
 
 class Reference:
@@ -22,12 +23,12 @@ class Reference:
     target's head; the head is copied only where it will be trained.
     """
 
-    def __init__(self, model: PreTrainedModel, *, head_is_trained: bool) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         self._model = model
         self._likelihoods: dict[str, Tensor] = {}
         self._hidden: dict[str, list[Tensor]] = {}
         self.head = Head(model)
-        if head_is_trained:
+        if any(weight.requires_grad for weight in self.head.parameters()):
             self.head.linear = copy.deepcopy(self.head.linear).requires_grad_(False)
 
     @torch.no_grad()
@@ -71,6 +72,7 @@ class PolicyPrediction:
         self._tokens = tokens
         self._reference = reference
         self._head = Head(model)
+        self._right: Tensor | None = None
 
     @cached_property
     def hidden(self) -> Float[Tensor, "tokens hidden"]:
@@ -79,47 +81,52 @@ class PolicyPrediction:
 
     def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
         """Log p of every predicted token, in nats."""
-        return self._scored[0]
+        return self._scored
 
     def sequence_log_likelihood(self) -> Float[Tensor, " batch"]:
         """Each sequence's sum of token log-likelihoods, in nats."""
         return sequence_sum(self.token_log_likelihood(), predicted(self._tokens))
 
-    def token_kl_from_reference(self) -> Float[Tensor, " tokens"]:
-        """KL(reference || policy) of every predicted token of a retain batch, in nats."""
-        return self._compared[0]
+    def against_reference(self, compare: CompareLogits, role: str) -> Float[Tensor, " tokens"]:
+        """`compare` of every predicted token of a batch of the split `role`.
 
-    @property
-    def accuracy(self) -> float:
-        """Share of predicted tokens whose most likely token is the right one."""
-        known = self._compared if "_compared" in self.__dict__ else self._scored
-        return known[1].float().mean().item()
-
-    @cached_property
-    def _scored(self) -> tuple[Tensor, ...]:
-        def score(hidden: Tensor, label: Tensor) -> tuple[Tensor, ...]:
-            logits = self._head(hidden)
-            return token_log_likelihood(logits, label), logits.argmax(-1) == label
-
-        return by_chunks(score, [self.hidden, labels(self._tokens)], self._model.config.vocab_size)
-
-    @cached_property
-    def _compared(self) -> tuple[Tensor, ...]:
+        Raises `ValueError` when the reference has not remembered that split.
+        """
         reference = self._reference
         if reference is None:
             raise ValueError(
                 "no reference was remembered: the objective must name the split in distribution_of"
             )
 
-        def compare(hidden: Tensor, before: Tensor, label: Tensor) -> tuple[Tensor, ...]:
+        def both(hidden: Tensor, before: Tensor, label: Tensor) -> tuple[Tensor, ...]:
             logits = self._head(hidden)
-            return token_kl(frozen(before), logits), logits.argmax(-1) == label
+            return compare(frozen(before), logits), logits.argmax(-1) == label
 
-        before = reference.hidden("retain", self._tokens)
+        before = reference.hidden(role, self._tokens)
         frozen = reference.head.to(before.device)
-        return by_chunks(
-            compare, [self.hidden, before, labels(self._tokens)], self._model.config.vocab_size
+        values, self._right = by_chunks(
+            both, [self.hidden, before, labels(self._tokens)], self._model.config.vocab_size
         )
+        return values
+
+    @property
+    def accuracy(self) -> float:
+        """Share of predicted tokens whose most likely token is the right one."""
+        right = self._right
+        if right is None:
+            raise ValueError("no loss was computed yet, and the accuracy comes with it")
+        return right.float().mean().item()
+
+    @cached_property
+    def _scored(self) -> Float[Tensor, " tokens"]:
+        def score(hidden: Tensor, label: Tensor) -> tuple[Tensor, ...]:
+            logits = self._head(hidden)
+            return token_log_likelihood(logits, label), logits.argmax(-1) == label
+
+        values, self._right = by_chunks(
+            score, [self.hidden, labels(self._tokens)], self._model.config.vocab_size
+        )
+        return values
 
 
 class ModelForward:
@@ -162,12 +169,11 @@ def remember_reference(
     likelihood_of: Sequence[str],
     distribution_of: Sequence[str],
     batch_size: int,
-    head_is_trained: bool,
 ) -> Reference | None:
     """The target's answers on the splits that the objective compares with, or None without any."""
     if not likelihood_of and not distribution_of:
         return None
-    reference = Reference(model, head_is_trained=head_is_trained)
+    reference = Reference(model)
     for role in (*likelihood_of, *distribution_of):
         reference.remember(
             role, splits[role], pad_id, batch_size=batch_size, distribution=role in distribution_of

@@ -19,6 +19,7 @@ class GradientAscent:
     """
 
     needs_likelihood: ClassVar[bool] = False
+    needs_distribution: ClassVar[bool] = False
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """The mean log-likelihood, which descends."""

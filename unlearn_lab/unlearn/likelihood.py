@@ -17,11 +17,7 @@ def token_log_likelihood(
 def token_kl(
     reference: Float[Tensor, "tokens vocabulary"], policy: Float[Tensor, "tokens vocabulary"]
 ) -> Float[Tensor, " tokens"]:
-    """KL(reference || policy) of each token's distribution, in nats, from the logits of both.
-
-    MUSE's reference code feeds raw logits to `kl_div`, which is no divergence; SURE's sums over
-    tokens instead of averaging.
-    """
+    """KL(reference || policy) of each token's distribution, in nats, from the logits of both."""
     reference_log = torch.log_softmax(_wide(reference), dim=-1)
     policy_log = torch.log_softmax(_wide(policy), dim=-1)
     return (reference_log.exp() * (reference_log - policy_log)).sum(-1)
@@ -45,6 +41,30 @@ def npo_loss(
     reference code uses raw logits, element by element, instead.
     """
     return -(2.0 / beta) * logsigmoid(-beta * (policy - reference)).mean()
+
+
+def logit_npo(
+    reference: Float[Tensor, "tokens vocabulary"],
+    policy: Float[Tensor, "tokens vocabulary"],
+    beta: float,
+) -> Float[Tensor, " tokens"]:
+    """Each token's mean over the vocabulary of -(2/beta) log sigmoid(beta (reference - policy)).
+
+    On raw logits, as in MUSE's reference code: not the loss of the NPO paper.
+    """
+    return -(2.0 / beta) * logsigmoid(beta * (_wide(reference) - _wide(policy))).mean(-1)
+
+
+def raw_logit_kl(
+    reference: Float[Tensor, "tokens vocabulary"], policy: Float[Tensor, "tokens vocabulary"]
+) -> Float[Tensor, " tokens"]:
+    """Each token's sum over the vocabulary of exp(reference) (reference - policy), on raw logits.
+
+    What MUSE's reference code computes as KL: no divergence, not bounded below, and of the order
+    of the largest exp(logit).
+    """
+    reference, policy = _wide(reference), _wide(policy)
+    return (reference.exp() * (reference - policy)).sum(-1)
 
 
 def _wide(logits: Tensor) -> Tensor:

@@ -1,10 +1,10 @@
 """The one LightningModule: any objective, any torch optimizer, any schedule."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -13,9 +13,9 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.forward import ModelForward, Reference
-from unlearn_lab.unlearn.objective import Objective
+from unlearn_lab.unlearn.objective import LossTerms, Objective
+from unlearn_lab.unlearn.selected import SelectedOptimizer
 
-OptimizerFactory = Callable[[Iterable[torch.nn.Parameter]], Optimizer]
 Schedule = Callable[[int], float]
 
 
@@ -24,10 +24,10 @@ class Diverged(ValueError):
 
 
 class UnlearnModule(LightningModule):
-    """Minimises an objective over the parameters that require gradients.
+    """Minimises an objective with the optimizer that `optimizer` makes.
 
-    Logs, per step: every loss term, the total, the gradient norm before clipping and the token
-    accuracy of each role.
+    Logs, per step: every loss term, the total, the norm of the optimizer's gradients before
+    clipping and the token accuracy of each role. `terms` are those of the latest batch.
     """
 
     def __init__(
@@ -35,8 +35,9 @@ class UnlearnModule(LightningModule):
         model: PreTrainedModel,
         objective: Objective,
         reference: Reference | None,
-        optimizer: OptimizerFactory,
+        optimizer: Callable[[], Optimizer],
         schedule: Schedule | None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         super().__init__()
         self.model = model
@@ -44,12 +45,14 @@ class UnlearnModule(LightningModule):
         self._reference = reference
         self._optimizer = optimizer
         self._schedule = schedule
+        self._callbacks = callbacks
         self._last_good: dict[str, float] = {}
+        self.terms: LossTerms | None = None
 
     def training_step(self, batch: Mapping[str, Tokens], batch_index: int) -> Tensor:
         """The objective's total on one batch."""
         forward = ModelForward(self.model, self._reference)
-        terms = self._objective(forward, batch)
+        terms = self.terms = self._objective(forward, batch)
         values = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
             "loss": terms.total.item()
         }
@@ -60,15 +63,22 @@ class UnlearnModule(LightningModule):
         return terms.total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Measures the gradient before it is clipped."""
-        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        """Measures the gradient before it is clipped: that of the weights that will move."""
+        if isinstance(optimizer, SelectedOptimizer):
+            optimizer.gather()
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in held if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients).item()
         self._require_finite({"gradient_norm": norm})
         self._send({"gradient_norm": norm})
 
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """What the optimizer option wants done around a step."""
+        return self._callbacks
+
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
-        """The optimizer over the trainable parameters; the schedule scales its rate every step."""
-        optimizer = self._optimizer([p for p in self.model.parameters() if p.requires_grad])
+        """The optimizer; the schedule scales its rate every step."""
+        optimizer = self._optimizer()
         if self._schedule is None:
             return optimizer
         return {

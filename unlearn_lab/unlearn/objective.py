@@ -1,6 +1,6 @@
 """What an objective is: a function from the model's predictions on a batch to named loss terms."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -8,6 +8,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unlearn_lab.data.batch import Batch, Tokens
+
+CompareLogits = Callable[
+    [Float[Tensor, "tokens vocabulary"], Float[Tensor, "tokens vocabulary"]],
+    Float[Tensor, " tokens"],
+]
+"""A figure per token from the logits of the reference and of the policy, in this order."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +36,8 @@ class Policy(Protocol):
         """The sum of each sequence's token log-likelihoods."""
         ...
 
-    def token_kl_from_reference(self) -> Float[Tensor, " tokens"]:
-        """KL(reference || policy) of every predicted token."""
+    def against_reference(self, compare: CompareLogits, role: str) -> Float[Tensor, " tokens"]:
+        """`compare` of every predicted token of a batch of the split `role`."""
         ...
 
 
@@ -55,10 +61,12 @@ class Forward(Protocol):
 class ForgetTerm(Protocol):
     """A loss whose minimum is reached by forgetting the batch.
 
-    `needs_likelihood`: it compares with the reference's sequence log-likelihoods.
+    `needs_likelihood`: it compares with the reference's sequence log-likelihoods;
+    `needs_distribution`: with the reference's logits.
     """
 
     needs_likelihood: ClassVar[bool]
+    needs_distribution: ClassVar[bool]
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """The loss of a forget batch."""
@@ -127,8 +135,9 @@ class Unlearning:
 
     @property
     def distribution_of(self) -> tuple[str, ...]:
-        """The retain split for a KL term."""
-        return ("retain",) if self.retain is not None and self.retain.needs_distribution else ()
+        """The splits of the terms that compare logits."""
+        terms = {"forget": self.forget, "retain": self.retain}
+        return tuple(r for r, term in terms.items() if term is not None and term.needs_distribution)
 
     def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
         """Both terms, and their weighted sum."""

@@ -1,13 +1,16 @@
 """Retain terms: what keeps the rest of the model's knowledge while it forgets."""
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from jaxtyping import Float
 from torch import Tensor
 
 from unlearn_lab.data.batch import Tokens
+from unlearn_lab.unlearn.likelihood import raw_logit_kl, token_kl
 from unlearn_lab.unlearn.objective import Forward
+
+KLVariant = Literal["divergence", "token_sum", "raw_logits"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,13 +30,20 @@ class RetainNLL:
 
 @dataclass(frozen=True, kw_only=True)
 class RetainKL:
-    """KL on retain (KLR): KL(target || unlearned) in nats, mean over the tokens of a batch.
+    """KL on retain (KLR): KL(target || unlearned) in nats, by the form called `variant`.
 
-    MUSE's reference code computes `kl_div` of raw logits, which is no divergence; SURE's sums over
-    tokens.
+    - `divergence`: the mean over the tokens of a batch, the definition.
+    - `token_sum`: the sum over each sequence's tokens, averaged over sequences, as in the code
+      released with SURE: some hundred to two thousand times `divergence`, so another weight.
+    - `raw_logits`: MUSE's reference code, which takes logits for log-probabilities, summed as in
+      `token_sum`. No divergence: its minimum is not the target, and it falls without bound.
+
+    Both released codes also count the last position of each sequence, which predicts nothing; here
+    it is left out.
     """
 
     weight: float
+    variant: KLVariant
     needs_distribution: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -41,7 +51,11 @@ class RetainKL:
 
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
         """The unweighted loss; zero for the target itself."""
-        return forward.policy(retain).token_kl_from_reference().mean()
+        compare = raw_logit_kl if self.variant == "raw_logits" else token_kl
+        tokens = forward.policy(retain).against_reference(compare, "retain")
+        if self.variant == "divergence":
+            return tokens.mean()
+        return tokens.sum() / retain.ids.shape[0]
 
 
 def _require_weight(weight: float) -> None:

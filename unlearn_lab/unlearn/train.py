@@ -3,33 +3,34 @@
 import functools
 import resource
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.build import build as make
-from unlearn_lab.build import build_partial
 from unlearn_lab.data.batch import Sequences, pad, to_device
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.models.causal_lm import output_embedding, require_plain_head
-from unlearn_lab.models.linears import block_linears
+from unlearn_lab.models.causal_lm import require_plain_head
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
+from unlearn_lab.models.trained import Trainable, choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn import saliency_stage
 from unlearn_lab.unlearn.fit import Budget, fit
-from unlearn_lab.unlearn.forward import remember_reference
+from unlearn_lab.unlearn.forward import Reference, remember_reference
 from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
-from unlearn_lab.unlearn.objective import Learning, Objective
+from unlearn_lab.unlearn.objective import ForgetTerm, Learning, Objective
 from unlearn_lab.unlearn.stop import FixedEpochs, StopRule
+from unlearn_lab.unlearn.update import Prepared, Training, update_rule
 
-Weights = Literal["fp32", "bf16"]
-Trainable = Literal["all", "block_linears"]
+Weights = Literal["fp32", "bf16", "bf16_sr"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +41,7 @@ class FineTuning:
     tokens.
     """
 
-    weights: Weights
+    weights: Literal["fp32", "bf16"]
     steps: int
     batch_size: int
     max_length: int
@@ -59,9 +60,17 @@ class FineTuning:
 class UnlearningTraining:
     """How unlearning is trained: constant learning rate, one pass over the forget set an epoch.
 
-    `weights` is the dtype in which weights are held and updated: `bf16` is pure bfloat16 as in the
-    reference code, where most weights cannot move at small lr. `trainable` says which parameters
-    take part; `batch_size` counts forget texts, each paired with a retain text.
+    `weights` says how weights are held and updated:
+
+    - `fp32`: weights, gradients and optimizer state in float32.
+    - `bf16`: all three in bfloat16, as in the reference code. A step below half a weight's spacing
+      is lost, so at small lr most weights cannot move, and AdamW's second moment never decays
+      (0.999 v rounds back to v).
+    - `bf16_sr`: weights and gradients in bfloat16, optimizer state in float32, and the updated
+      weight rounded stochastically: a small step moves a weight seldom, but by its size on average.
+
+    `trainable` says which parameters take part; `batch_size` counts forget texts, each paired with
+    a retain text.
     """
 
     weights: Weights
@@ -92,7 +101,9 @@ def build_finetuned(
     with float32_arithmetic(model):
         _require_plain_head(model, sequences, pad_id(tokenizer))
         facts = fit(
-            UnlearnModule(model.train(), Learning(), None, optimizer, schedule),
+            UnlearnModule(
+                model.train(), Learning(), None, lambda: optimizer(model.parameters()), schedule
+            ),
             {"learn": sequences},
             pad_id=pad_id(tokenizer),
             batch_size=settings.batch_size,
@@ -112,7 +123,7 @@ def build_unlearned(
     settings = make(params["trainer"], UnlearningTraining, "trainer")
     objective = make(params["method"], Objective, "method")
     model, tokenizer = _start(inputs["target"].path, settings.weights, work)
-    head_is_trained = _choose_trainable(model, settings.trainable)
+    choose_trainable(model, settings.trainable)
     corpus = read_corpus(inputs["corpus"])
     splits = {
         role: encode(getattr(corpus, role), tokenizer, settings.max_length)
@@ -128,15 +139,13 @@ def build_unlearned(
             likelihood_of=objective.likelihood_of,
             distribution_of=objective.distribution_of,
             batch_size=settings.batch_size,
-            head_is_trained=head_is_trained,
+        )
+        prepared = _prepare(
+            params, inputs, model, splits["forget"], reference, pad_id(tokenizer), work
         )
         facts = fit(
             UnlearnModule(
-                model.train(),
-                objective,
-                reference,
-                build_partial(params["optimizer"], "optimizer", given=("params",)),
-                None,
+                model.train(), objective, reference, prepared.make, None, prepared.callbacks
             ),
             splits,
             pad_id=pad_id(tokenizer),
@@ -147,7 +156,40 @@ def build_unlearned(
             work=work,
             runtime=runtime,
         )
+    facts |= prepared.facts
     return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
+
+
+def _prepare(
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Artifact],
+    model: PreTrainedModel,
+    forget: Sequences,
+    reference: Reference | None,
+    padding: int,
+    work: Path,
+) -> Prepared:
+    """Sets up the optimizer option of an unlearning."""
+    rule = update_rule(params["optimizer"])
+    trainer = params["trainer"]
+
+    def losses() -> Iterator[Tensor]:
+        term = make(params["method"]["forget"], ForgetTerm, "method.forget")
+        batches = saliency_stage.first_epoch(
+            len(forget), trainer["batch_size"], params["seed"], params["optimizer"]["batches"]
+        )
+        return saliency_stage.forget_losses(model, term, forget, reference, padding, batches)
+
+    return rule.prepare(
+        Training(
+            model=model,
+            parameters=trained_parameters(model),
+            scores=saliency_stage.read(inputs["saliency"]) if "saliency" in inputs else None,
+            forget_losses=losses,
+            rounding_seed=params["seed"] if trainer["weights"] == "bf16_sr" else None,
+            work=work,
+        )
+    )
 
 
 def _start(
@@ -169,15 +211,6 @@ def _require_plain_head(model: PreTrainedModel, sequences: Sequences, padding: i
     )
 
 
-def _choose_trainable(model: PreTrainedModel, trainable: Trainable) -> bool:
-    """Freezes what does not take part; returns whether the head is trained."""
-    if trainable == "block_linears":
-        model.requires_grad_(False)
-        for linear in block_linears(model).values():
-            linear.weight.requires_grad_(True)
-    return any(weight.requires_grad for weight in output_embedding(model).parameters())
-
-
 def _finish(
     model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: Weights
 ) -> dict[str, object]:
@@ -188,12 +221,10 @@ def _finish(
                 f"{name} holds NaN or infinite weights after training; lower the learning rate"
             )
     model.save_pretrained(work)
-    parameters = list(model.parameters())
     return {
         **facts,
         "weights": weights,
-        "trained_parameters": sum(p.numel() for p in parameters if p.requires_grad),
-        "parameters": sum(p.numel() for p in parameters),
+        "parameters": sum(p.numel() for p in model.parameters()),
     }
 
 
@@ -204,7 +235,7 @@ def _machine(runtime: Runtime, weights: Weights) -> dict[str, object]:
     """
     if device_of(runtime.accelerator).type == "cuda":
         return {
-            "arithmetic": weights,
+            "arithmetic": weights.removesuffix("_sr"),
             "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 3),
         }
     kilobyte = 1 if sys.platform == "darwin" else 1024

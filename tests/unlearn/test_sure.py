@@ -1,0 +1,325 @@
+"""SURE as it runs: under Lightning, with clipping, accumulation, resume and two processes."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
+from transformers import GPT2Config, GPT2LMHeadModel
+
+from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts
+from unlearn_lab.models.trained import trained_parameters
+from unlearn_lab.models.upcast import float32_arithmetic
+from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn.fit import CHECKPOINT, Budget, fit
+from unlearn_lab.unlearn.ga import GradientAscent
+from unlearn_lab.unlearn.mask import read_mask
+from unlearn_lab.unlearn.module import UnlearnModule
+from unlearn_lab.unlearn.objective import Unlearning
+from unlearn_lab.unlearn.retain import RetainNLL
+from unlearn_lab.unlearn.saliency import mean_gradient, unit_scores
+from unlearn_lab.unlearn.saliency_stage import first_epoch, forget_losses
+from unlearn_lab.unlearn.sure import SURE, layouts_of
+from unlearn_lab.unlearn.update import Request, Training
+
+RUNTIME = Runtime("lab", "cpu", 1, None, 512, False, 1e9, 1.0, 1.0, 1.0)
+OBJECTIVE = Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=1.0))
+ADAMW = functools.partial(torch.optim.AdamW, weight_decay=0.2)
+
+
+def sure(**changed):
+    settings = {
+        "lr": 0.01,
+        "inner": ADAMW,
+        "percentile": 80.0,
+        "granularity": "row",
+        "modules": None,
+        "batches": None,
+        "refresh_steps": None,
+    }
+    return SURE(**settings | changed)
+
+
+def prepare(rule, model, sequences, work, *, rounding_seed=None):
+    work.mkdir(exist_ok=True)
+    parameters = trained_parameters(model)
+    layouts = layouts_of(model, parameters, rule.granularity, rule.modules)
+    batches = first_epoch(len(sequences), 2, 0, rule.batches)
+    losses = functools.partial(forget_losses, model, OBJECTIVE.forget, sequences, None, 0, batches)
+    gradient = mean_gradient({name: parameters[name] for name in layouts}, losses())
+    return rule.prepare(
+        Training(
+            model=model,
+            parameters=parameters,
+            scores=unit_scores(gradient, layouts),
+            forget_losses=losses,
+            rounding_seed=rounding_seed,
+            work=work,
+        )
+    )
+
+
+def train(rule, model, sequences, work, *, epochs=3, rounding_seed=None, **changed):
+    prepared = prepare(rule, model, sequences, work, rounding_seed=rounding_seed)
+    module = UnlearnModule(model, OBJECTIVE, None, prepared.make, None, prepared.callbacks)
+    settings = {
+        "pad_id": 0,
+        "batch_size": 2,
+        "seed": 0,
+        "budget": Budget(steps=None, epochs=epochs, clip_norm=1.0),
+        "should_stop": lambda epoch: None,
+        "work": work,
+        "runtime": RUNTIME,
+    }
+    return fit(module, dict.fromkeys(OBJECTIVE.roles, sequences), **settings | changed)
+
+
+def weights(model):
+    return {name: p.detach().clone() for name, p in model.named_parameters()}
+
+
+def moved_rows(before, after):
+    """Which entries along the first axis of each parameter changed at all."""
+    return {
+        name: (before[name] != value).reshape(len(value), -1).any(1)
+        for name, value in after.items()
+    }
+
+
+def assert_only_chosen_rows_moved(before, model, folder):
+    mask = read_mask(folder)
+    moved = moved_rows(before, weights(model))
+    assert mask.keys() == moved.keys()
+    for name, kept in mask.items():
+        assert not (moved[name] & ~kept).any(), name
+    chosen = torch.cat([moved[name][kept] for name, kept in mask.items()])
+    assert chosen.float().mean() > 0.8
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("rounding_seed", [None, 5])
+def test_only_the_chosen_rows_move(make_llama, sequences, tmp_path, dtype, rounding_seed):
+    """AdamW with weight decay, clipping, bfloat16 held as in training on a CPU."""
+    model = make_llama().to(dtype)
+    before = weights(model)
+    rounding = rounding_seed if dtype == torch.bfloat16 else None
+    with float32_arithmetic(model):
+        facts = train(sure(), model, sequences, tmp_path / "w", rounding_seed=rounding)
+    assert_only_chosen_rows_moved(before, model, tmp_path / "w")
+    mask = read_mask(tmp_path / "w")
+    units = sum(kept.numel() for kept in mask.values())
+    assert sum(int(kept.sum()) for kept in mask.values()) == units - -(-8 * (units - 1) // 10)
+    assert facts["optimizer"] == "AdamW"
+    state = {None: str(dtype).removeprefix("torch."), 5: "float32"}[rounding]
+    assert facts["optimizer_state"] == state
+
+
+def test_the_facts_tell_the_share_that_is_kept(model, sequences, tmp_path):
+    prepared = prepare(sure(), model, sequences, tmp_path / "w")
+    found, mask = prepared.facts["mask"], read_mask(tmp_path / "w")
+    sizes = {name: p[0].numel() for name, p in model.named_parameters()}
+    assert found["units"] == sum(kept.numel() for kept in mask.values())
+    assert found["kept"] == pytest.approx(0.2, abs=2 / found["units"])
+    kept = sum(sizes[name] * int(part.sum()) for name, part in mask.items())
+    total = sum(p.numel() for p in model.parameters())
+    assert found["kept_weights"] == pytest.approx(kept / total)
+    assert found["threshold"] > 0
+    optimizer = prepared.make()
+    assert sum(p.numel() for g in optimizer.param_groups for p in g["params"]) == kept
+
+
+def test_percentile_0_is_the_inner_optimizer_itself(make_llama, sequences, tmp_path):
+    plain, masked = make_llama(), make_llama()
+    module = UnlearnModule(plain, OBJECTIVE, None, lambda: ADAMW(plain.parameters(), lr=0.01), None)
+    settings = {
+        "pad_id": 0,
+        "batch_size": 2,
+        "seed": 0,
+        "budget": Budget(steps=None, epochs=2, clip_norm=1.0),
+        "should_stop": lambda epoch: None,
+        "runtime": RUNTIME,
+    }
+    (tmp_path / "plain").mkdir()
+    fit(
+        module,
+        dict.fromkeys(OBJECTIVE.roles, sequences),
+        work=tmp_path / "plain",
+        **settings,
+    )
+    train(sure(percentile=0.0), masked, sequences, tmp_path / "masked", epochs=2)
+    wanted = weights(plain)
+    assert all(torch.equal(wanted[name], value) for name, value in weights(masked).items())
+
+
+class Interrupt(Exception):
+    pass
+
+
+@pytest.mark.parametrize("refresh_steps", [None, 3])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_resumed_training_ends_with_the_same_bits(
+    make_llama, sequences, tmp_path, dtype, refresh_steps
+):
+    rule = sure(refresh_steps=refresh_steps)
+    whole, cut, fresh = (make_llama().to(dtype) for _ in range(3))
+    before = weights(whole)
+    train(rule, whole, sequences, tmp_path / "whole", epochs=6)
+    saving = Runtime(**{**vars(RUNTIME), "checkpoint_seconds": 0.0})
+
+    def interrupt(epoch):
+        if epoch == 5:
+            raise Interrupt
+
+    with pytest.raises(Interrupt):
+        train(
+            rule,
+            cut,
+            sequences,
+            tmp_path / "cut",
+            epochs=6,
+            runtime=saving,
+            should_stop=interrupt,
+        )
+    assert (tmp_path / "cut" / CHECKPOINT).exists()
+    train(rule, fresh, sequences, tmp_path / "cut", epochs=6)
+    wanted = weights(whole)
+    assert all(torch.equal(wanted[name], value) for name, value in weights(fresh).items())
+    if refresh_steps is None:
+        assert_only_chosen_rows_moved(before, fresh, tmp_path / "cut")
+
+
+def test_a_renewed_mask_lets_further_rows_move(make_llama, sequences, tmp_path):
+    moved = {}
+    for refresh in (None, 2):
+        model = make_llama()
+        before = weights(model)
+        rule = sure(refresh_steps=refresh)
+        train(rule, model, sequences, tmp_path / f"{refresh}", epochs=5)
+        rows = moved_rows(before, weights(model))
+        moved[refresh] = sum(int(part.sum()) for part in rows.values())
+    assert moved[2] > 1.2 * moved[None]
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not have many workers")
+@pytest.mark.parametrize("accumulate", [1, 3])
+def test_under_accumulation_of_gradients(make_llama, sequences, tmp_path, accumulate):
+    """Gradients of three batches make one step of the chosen rows."""
+    model = make_llama()
+    before = weights(model)
+    prepared = prepare(sure(), model, sequences, tmp_path)
+    module = UnlearnModule(model, OBJECTIVE, None, prepared.make, None, prepared.callbacks)
+    texts = PairedTexts(dict.fromkeys(OBJECTIVE.roles, sequences))
+    loader = DataLoader(texts, batch_size=1, sampler=PairedOrder([4, 4], 0), collate_fn=Collate(0))
+    trainer = Trainer(
+        accelerator="cpu",
+        max_epochs=3,
+        accumulate_grad_batches=accumulate,
+        gradient_clip_val=1.0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=tmp_path,
+    )
+    trainer.fit(module, loader)
+    assert trainer.global_step == (12 if accumulate == 1 else 6)
+    assert_only_chosen_rows_moved(before, model, tmp_path)
+
+
+def test_two_processes_train_the_same_rows(tmp_path, repository):
+    """DDP over gloo: both ranks end with the same weights, and masked rows with their own bits."""
+    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
+    script = repository / "tests" / "unlearn" / "two_processes.py"
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    run = subprocess.run(
+        [*command, "--nproc-per-node=2", str(script), str(tmp_path)],
+        env=environment,
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr[-3000:]
+    found = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in (0, 1)]
+    assert found[0]["world"] == 2
+    assert found[0]["digest"] == found[1]["digest"]
+    assert [rank["masked_moved"] for rank in found] == [0, 0]
+    assert min(rank["chosen_moved"] for rank in found) > 0.8
+
+
+def test_modules_restrict_what_takes_part(make_llama, sequences, tmp_path):
+    model = make_llama()
+    before = weights(model)
+    train(sure(modules=r"mlp\.(up|down)"), model, sequences, tmp_path / "w")
+    mask = read_mask(tmp_path / "w")
+    assert len(mask) == 4
+    assert all(".mlp.up" in name or ".mlp.down" in name for name in mask)
+    rows = moved_rows(before, weights(model))
+    assert not any(part.any() for name, part in rows.items() if name not in mask)
+
+
+@pytest.mark.parametrize("granularity", ["matrix", "head", "weight"])
+def test_other_granularities_train(make_llama, sequences, tmp_path, granularity):
+    model = make_llama()
+    before = weights(model)
+    facts = train(sure(granularity=granularity), model, sequences, tmp_path / "w")
+    after = weights(model)
+    moved = sum(int((before[name] != value).sum()) for name, value in after.items())
+    assert 0 < moved <= facts["trained_parameters"]
+    if granularity == "weight":
+        mask = read_mask(tmp_path / "w")
+        for name, kept in mask.items():
+            assert not ((before[name] != after[name]).flatten() & ~kept).any()
+
+
+def test_a_few_batches_make_another_mask(model, sequences, tmp_path):
+    prepare(sure(), model, sequences, tmp_path / "all")
+    prepare(sure(batches=1), model, sequences, tmp_path / "one")
+    one, other = read_mask(tmp_path / "all"), read_mask(tmp_path / "one")
+    assert any(not torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"lr": 0.0}, r"^lr=0\.0: must be above 0"),
+        ({"percentile": 100.0}, r"^percentile=100\.0: must be at least 0 .* below 100"),
+        ({"percentile": -1.0}, r"^percentile=-1\.0"),
+        ({"batches": 0}, r"^batches=0: must be at least 1, or null"),
+        ({"refresh_steps": 0}, r"^refresh_steps=0: must be at least 1, or null"),
+        ({"modules": "("}, r"^modules=\(: is no regular expression"),
+        ({"inner": functools.partial(ADAMW, lr=1.0)}, r"^inner\.lr=1\.0: set optimizer\.lr"),
+        ({"inner": functools.partial(ADAMW, eps=-1.0)}, r"epsilon"),
+    ],
+)
+def test_impossible_settings_are_refused(changed, message):
+    with pytest.raises(ValueError, match=message):
+        sure(**changed)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"modules": "conv"}, r"^modules=conv: found in no name of a trained parameter \(model\."),
+        ({"batches": 9}, r"^batches=9: an epoch has 2 forget batches"),
+    ],
+)
+def test_what_the_model_or_the_corpus_lack_is_refused(model, changed, message):
+    request = Request(
+        model=model, parameters=trained_parameters(model), num_batches=2, weights="bf16"
+    )
+    with pytest.raises(ValueError, match=message):
+        sure(**changed).require_fit(request)
+
+
+def test_heads_are_refused_where_there_are_none(model):
+    gpt = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=9, n_positions=8))
+    with pytest.raises(ValueError, match="granularity=head: no attention projection"):
+        layouts_of(gpt, trained_parameters(gpt), "head", None)
+    assert layouts_of(gpt, trained_parameters(gpt), "row", None)
