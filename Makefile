@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-gpu check clean
+.PHONY: help setup sweep test test-slow test-gpu bench check clean
 
 help: ## Show what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ test-slow: $(READY) ## Run the long tests too: preconditions of the embedded cor
 
 test-gpu: $(READY) ## Run the tests that need a GPU
 	$(RUN) -m pytest -m gpu
+
+bench: $(READY) ## Measure what SURE costs a training step, and ranking a million rows
+	$(RUN) -m benchmarks.sure --hidden 96 --layers 2
+	$(RUN) -m benchmarks.sure
 
 check: $(READY) ## Lint, format, types, layers, file length
 	$(VENV)/bin/ruff check .

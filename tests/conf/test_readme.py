@@ -8,10 +8,11 @@ import pytest
 from unlearn_lab.paths import data_dir
 
 ROOT = data_dir("conf").parent
+FILES = ("README.md", "conf/config.yaml", "docs/findings.md")
 
 
 def commands():
-    texts = [(ROOT / name).read_text() for name in ("README.md", "conf/config.yaml")]
+    texts = [(ROOT / name).read_text() for name in FILES]
     found = re.findall(r"python -m unlearn_lab ([^`\n#]+)", "\n".join(texts))
     return sorted({command.strip() for command in found if "GROUP=" not in command})
 

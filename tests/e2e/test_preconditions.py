@@ -93,3 +93,25 @@ def test_with_fp32_weights_nothing_comes_back(measure, effect):
     assert full[1] <= scores(effect["rtn4"], "unlearned", "full")[1] + 5
     assert quantized[0] - full[0] < 10
     assert quantized[1] - full[1] < 10
+
+
+def test_sure_keeps_it_from_coming_back(measure):
+    found = measure("method=npo_gdr", "optimizer=sure", "quant=rtn4")["rtn4"]
+    full, quantized = scores(found, "unlearned", "full"), scores(found, "unlearned", "quantized")
+    retrain = scores(found, "retrain", "full")
+    assert full[0] <= retrain[0] + 5
+    assert full[1] <= retrain[1] + 5
+    assert full[2] >= 0.6 * scores(found, "target", "full")[2]
+    assert quantized[0] - full[0] < 10
+    assert quantized[1] - full[1] < 10
+    assert found["mask.kept"] == pytest.approx(0.1, abs=0.01)
+
+
+def test_so_does_the_large_learning_rate_without_a_mask(measure):
+    arguments = ("method=npo_gdr", "optimizer.lr=5e-4", "trainer.epochs=25", "quant=rtn4")
+    found = measure(*arguments)["rtn4"]
+    full, quantized = scores(found, "unlearned", "full"), scores(found, "unlearned", "quantized")
+    assert full[1] <= scores(found, "retrain", "full")[1] + 5
+    assert full[2] >= 0.6 * scores(found, "target", "full")[2]
+    assert quantized[0] - full[0] < 10
+    assert quantized[1] - full[1] < 10

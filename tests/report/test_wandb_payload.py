@@ -3,6 +3,7 @@
 from unlearn_lab.report.wandb_payload import (
     config_of,
     curve_points,
+    flip_table,
     layer_table,
     sample_table,
     summary_of,
@@ -56,6 +57,9 @@ def test_tables_have_one_type_a_column():
     columns, rows = layer_table({"a": {"flip_rate": 0.5}, "b": {}})
     assert columns[:2] == ["layer", "flip_rate"]
     assert rows == [["a", 0.5, None, None, None, None], ["b", None, None, None, None, None]]
+    columns, rows = flip_table({"8": {"a": {"flip_rate": 0.5}}, "4": {"a": {}, "b": {}}})
+    assert columns == ["layer", "4 bits", "8 bits"]
+    assert rows == [["a", None, 0.5], ["b", None, None]]
     columns, rows = sample_table([{"metric": "verbmem", "answer": None, "score": 3}])
     assert dict(zip(columns, rows[0], strict=True))["answer"] == "-"
     assert rows[0][-1] == 3.0

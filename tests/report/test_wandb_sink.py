@@ -62,6 +62,8 @@ def test_without_a_key_everything_is_kept_in_an_offline_run(record, tmp_path, ca
     assert run["summary"]["codes"]["flip_rate"] == 0.031
     assert run["summary"]["train/loss"] == 0.25
     assert run["summary"]["layers"]["nrows"] == 4
+    assert run["summary"]["flips"]["nrows"] == 4
+    assert run["summary"]["mask_shares"]["nrows"] == 4
     assert run["summary"]["samples"]["nrows"] == 8
     assert run["config"]["choices"]["method"] == "npo_gdr"
     assert run["config"]["record"]["run_id"] == record["run_id"]

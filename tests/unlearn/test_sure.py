@@ -10,7 +10,6 @@ import pytest
 import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
-from transformers import GPT2Config, GPT2LMHeadModel
 
 from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts
 from unlearn_lab.models.trained import trained_parameters
@@ -25,7 +24,7 @@ from unlearn_lab.unlearn.retain import RetainNLL
 from unlearn_lab.unlearn.saliency import mean_gradient, unit_scores
 from unlearn_lab.unlearn.saliency_stage import first_epoch, forget_losses
 from unlearn_lab.unlearn.sure import SURE, layouts_of
-from unlearn_lab.unlearn.update import Request, Training
+from unlearn_lab.unlearn.update import Training
 
 RUNTIME = Runtime("lab", "cpu", 1, None, 512, False, 1e9, 1.0, 1.0, 1.0)
 OBJECTIVE = Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=1.0))
@@ -283,43 +282,3 @@ def test_a_few_batches_make_another_mask(model, sequences, tmp_path):
     prepare(sure(batches=1), model, sequences, tmp_path / "one")
     one, other = read_mask(tmp_path / "all"), read_mask(tmp_path / "one")
     assert any(not torch.equal(one[name], other[name]) for name in one)
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"lr": 0.0}, r"^lr=0\.0: must be above 0"),
-        ({"percentile": 100.0}, r"^percentile=100\.0: must be at least 0 .* below 100"),
-        ({"percentile": -1.0}, r"^percentile=-1\.0"),
-        ({"batches": 0}, r"^batches=0: must be at least 1, or null"),
-        ({"refresh_steps": 0}, r"^refresh_steps=0: must be at least 1, or null"),
-        ({"modules": "("}, r"^modules=\(: is no regular expression"),
-        ({"inner": functools.partial(ADAMW, lr=1.0)}, r"^inner\.lr=1\.0: set optimizer\.lr"),
-        ({"inner": functools.partial(ADAMW, eps=-1.0)}, r"epsilon"),
-    ],
-)
-def test_impossible_settings_are_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
-        sure(**changed)
-
-
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"modules": "conv"}, r"^modules=conv: found in no name of a trained parameter \(model\."),
-        ({"batches": 9}, r"^batches=9: an epoch has 2 forget batches"),
-    ],
-)
-def test_what_the_model_or_the_corpus_lack_is_refused(model, changed, message):
-    request = Request(
-        model=model, parameters=trained_parameters(model), num_batches=2, weights="bf16"
-    )
-    with pytest.raises(ValueError, match=message):
-        sure(**changed).require_fit(request)
-
-
-def test_heads_are_refused_where_there_are_none(model):
-    gpt = GPT2LMHeadModel(GPT2Config(n_embd=8, n_layer=1, n_head=2, vocab_size=9, n_positions=8))
-    with pytest.raises(ValueError, match="granularity=head: no attention projection"):
-        layouts_of(gpt, trained_parameters(gpt), "head", None)
-    assert layouts_of(gpt, trained_parameters(gpt), "row", None)

@@ -1,0 +1,1 @@
+"""Measurements, run by `make bench`; their results stand in RESULTS.md."""
