@@ -9,6 +9,7 @@ import argparse
 import functools
 import statistics
 import time
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -94,7 +95,7 @@ def measure_steps(asked: argparse.Namespace) -> None:
 def step_seconds(
     optimizer: Optimizer,
     parameters: dict[str, Parameter],
-    loss: "functools.partial[Tensor]",
+    loss: Callable[[], Tensor],
     device: torch.device,
 ) -> float:
     """One whole training step."""

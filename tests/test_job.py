@@ -5,11 +5,14 @@ import json
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from unlearn_lab.build import Refused
+from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.stop import Forgotten, UtilityFloor
@@ -89,6 +92,32 @@ def test_the_mask_of_sure_holds_in_the_saved_model(ask, home):
     assert list(sides.widths) == ["2", "3", "4", "8"]
     flips = {name: figures["flip_rate"] for name, figures in sides.layers.items()}
     assert {name: f["flip_rate"] for name, f in sides.widths["4"].items()} == flips
+
+
+def test_the_saliency_stage_scores_rows_by_the_forget_gradient_at_the_target(ask, home):
+    """Against the loss written out: the mean over batches of the token-mean log-likelihood."""
+    asked = ask("method=ga_gdr", "optimizer=sure", "quant=none", "trainer.weights=fp32")
+    record = run(asked).record
+    assert record["seconds.saliency"] >= 0
+    folder = home / "cache" / "target" / record["stages.target"]
+    target, tokenizer = load_model(folder, "fp32"), load_tokenizer(folder)
+    place = home / "cache" / "corpus" / asked.plan.corpus.key
+    texts = json.loads((place / "corpus.json").read_text())["forget"]
+    size = asked.config["trainer"]["batch_size"]
+    order = [i for (i,) in PairedOrder([len(texts)], 0)]
+    for start in range(0, len(texts), size):
+        losses = []
+        for i in order[start : start + size]:
+            ids = encode([texts[i]], tokenizer, asked.config["trainer"]["max_length"])[0]
+            logs = target(input_ids=ids[None]).logits[0, :-1].log_softmax(-1)
+            losses.append(logs.gather(1, ids[1:, None]).squeeze(1))
+        (torch.cat(losses).mean() / -(-len(texts) // size)).backward()
+    stage = asked.plan.unlearn.inputs["saliency"]
+    scores = load_file(home / "cache" / "saliency" / stage.key / "saliency.safetensors")
+    assert len(scores) == 14
+    for name, found in scores.items():
+        wanted = target.get_parameter(name).grad.norm(dim=1)
+        torch.testing.assert_close(found, wanted, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize(

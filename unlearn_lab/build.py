@@ -70,7 +70,7 @@ def _argument(value: object, field: "_Field", path: str) -> object:
     if not isinstance(value, Mapping) or "_target_" not in value:
         return _as_wanted(value, field)
     if field.wants_callable:
-        return partial(_target(value), **_arguments(value, path))
+        return partial(locate(str(value["_target_"]), path), **_arguments(value, path))
     return _make(value, path)
 
 

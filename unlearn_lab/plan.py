@@ -69,6 +69,7 @@ def plan(config: Config, content: ContentKey) -> Plan:
         "codes": _codes(config, target, unlearn),
         "widths": _widths(config, target, unlearn),
     }
+    inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
     for precision, quantizer in (("full", NO_QUANTIZER), ("quantized", config["quant"])):
         if precision == "full" or quantizer != NO_QUANTIZER:
             for who, stage in models.items():

@@ -12,6 +12,7 @@ from unlearn_lab.build import Refused, build, placed
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.graph.cache import Cache
@@ -54,7 +55,9 @@ def build_parts(config: Config) -> Parts:
     if not isinstance(smallest, int | float) or not smallest > 0:
         raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")
     bits = config["eval"]["bits"]
-    if not isinstance(bits, list) or any(width not in BIT_WIDTHS for width in bits):
+    if not isinstance(bits, list) or any(
+        type(width) is not int or width not in BIT_WIDTHS for width in bits
+    ):
         raise Refused(f"eval.bits={bits}: must be a list of whole numbers from 2 to 8")
     nodes = config["eval"]["metrics"]
     return Parts(
@@ -86,10 +89,11 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         raise Refused(placed(error, "quant")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer)
     choose_trainable(skeleton, parts.trainer.trainable)
+    num_sequences = len(encode(corpus.forget, tokenizer, parts.trainer.max_length))
     asked = UpdateRequest(
         model=skeleton,
         parameters=trained_parameters(skeleton),
-        num_batches=-(-len(corpus.forget) // parts.trainer.batch_size),
+        num_batches=-(-num_sequences // parts.trainer.batch_size),
         weights=parts.trainer.weights,
     )
     try:

@@ -31,7 +31,7 @@ def train(rule, model, sequences, work, num_steps):
         model=model,
         parameters=trained_parameters(model),
         scores=None,
-        forget_losses=lambda: iter(()),
+        forget_losses=lambda num_batches: iter(()),
         rounding_seed=None,
         work=work,
     )

@@ -43,3 +43,14 @@ def test_noise_is_a_function_of_seed_and_step():
     assert torch.equal(one, stochastic_round(values, step_generator(1, 5, CPU)))
     assert not torch.equal(one, stochastic_round(values, step_generator(1, 6, CPU)))
     assert not torch.equal(one, stochastic_round(values, step_generator(2, 5, CPU)))
+
+
+def test_what_is_not_finite_stays_so():
+    """0x7fffffff is the NaN of a GPU's arithmetic; with noise added its bits are those of -0."""
+    bits = torch.tensor(
+        [0x7FFFFFFF, 0x7FC00000, -0x400000, 0x7F800000, -0x800000], dtype=torch.int32
+    )
+    values = bits.view(torch.float32).repeat(50)
+    rounded = stochastic_round(values, step_generator(0, 0, CPU)).float()
+    assert torch.equal(rounded.isnan(), values.isnan())
+    assert torch.equal(rounded[values.isinf()], values[values.isinf()])

@@ -3,6 +3,7 @@
 import functools
 
 import pytest
+import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from unlearn_lab.models.trained import trained_parameters
@@ -22,7 +23,9 @@ from .test_sure import ADAMW, sure
         ({"refresh_steps": 0}, r"^refresh_steps=0: must be at least 1, or null"),
         ({"modules": "("}, r"^modules=\(: is no regular expression"),
         ({"inner": functools.partial(ADAMW, lr=1.0)}, r"^inner\.lr=1\.0: set optimizer\.lr"),
-        ({"inner": functools.partial(ADAMW, eps=-1.0)}, r"epsilon"),
+        ({"inner": functools.partial(ADAMW, eps=-1.0)}, r"^inner: AdamW cannot be .*epsilon"),
+        ({"inner": torch.optim.LBFGS}, r"^inner: LBFGS cannot be used: .*closure"),
+        ({"inner": functools.partial(dict)}, r"^inner\._target_=.*dict.*must be an optimizer"),
     ],
 )
 def test_impossible_settings_are_refused(changed, message):

@@ -62,7 +62,7 @@ def compare_codes(
     quantizer: Quantizer,
     *,
     learning_rate: float,
-    stochastic: bool = False,
+    stochastic: bool,
 ) -> CodeReport:
     """Compares the weights of two models' block linears, by layer name, under a quantizer.
 

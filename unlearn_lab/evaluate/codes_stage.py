@@ -25,49 +25,48 @@ BY_WIDTH = ("flip_rate", "relative_step", "update_kept", "zero_bin")
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `codes.json` with the figures overall and by layer.
-
-    `parameters` in it holds `moved` and `cannot_move` over all parameters of the model.
-    """
-    before, after = _models(params, inputs)
-    rate = {"learning_rate": params["lr"], "stochastic": params["weights"] == "bf16_sr"}
+    """Builds the artifact: `codes.json` with the figures overall and by layer."""
+    before, after = (_linears(model) for model in _models(params, inputs))
     quantizer = make(params["quant"], Quantizer, "quant")
-    report = compare_codes(_linears(before), _linears(after), quantizer, **rate)
-    moves = compare_moves(dict(before.named_parameters()), dict(after.named_parameters()), **rate)
-    found = dataclasses.asdict(report) | {"parameters": dataclasses.asdict(moves)}
-    (work / FILE).write_text(json.dumps(found), encoding="utf-8")
+    report = compare_codes(before, after, quantizer, **_rate(params))
+    (work / FILE).write_text(json.dumps(dataclasses.asdict(report)), encoding="utf-8")
     return {"layers": len(report.layers)}
 
 
 def build_widths(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `widths.json`, the figures `BY_WIDTH` by bits and layer.
+    """Builds the artifact: `widths.json`, what can be said of a model before it is quantized.
 
-    At each of the widths `bits` the quantizer is `rtn`: one step a row, symmetric, absmax.
+    `widths`: the figures `BY_WIDTH` by bits and layer, where at each of the widths `bits` the
+    quantizer is `rtn` (one step a row, symmetric, absmax). `parameters`: `moved` and `cannot_move`
+    over all parameters of the model.
     """
-    before, after = (_linears(model) for model in _models(params, inputs))
+    models = _models(params, inputs)
+    moves = compare_moves(*(dict(model.named_parameters()) for model in models), **_rate(params))
+    before, after = (_linears(model) for model in models)
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for bits in params["bits"]:
         quantizer = RTN(
             bits=bits, symmetric=True, granularity="row", group_size=None, convention="absmax"
         )
-        layers = compare_codes(before, after, quantizer, learning_rate=params["lr"]).layers
+        layers = compare_codes(before, after, quantizer, **_rate(params)).layers
         found[str(bits)] = {
             name: {figure: getattr(figures, figure) for figure in BY_WIDTH}
             for name, figures in layers.items()
         }
-    (work / WIDTHS).write_text(json.dumps(found), encoding="utf-8")
+    body = {"widths": found, "parameters": dataclasses.asdict(moves)}
+    (work / WIDTHS).write_text(json.dumps(body), encoding="utf-8")
     return {"bits": list(params["bits"])}
 
 
 def read(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    """`overall` figures, those of `layers` by name, and of all `parameters` together."""
+    """`overall` figures, and those of `layers` by name."""
     return json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
 
 
-def read_widths(artifact: Artifact) -> dict[str, dict[str, dict[str, float | None]]]:
-    """The figures `BY_WIDTH` by bits and layer."""
+def read_widths(artifact: Artifact) -> dict[str, dict[str, Any]]:
+    """`widths`: the figures `BY_WIDTH` by bits and layer; `parameters`: of the whole model."""
     return json.loads((artifact.path / WIDTHS).read_text(encoding="utf-8"))
 
 
@@ -79,6 +78,10 @@ def _models(
         load_model(inputs[who].path, params["weights"]) for who in ("target", "unlearned")
     )
     return target, unlearned
+
+
+def _rate(params: Mapping[str, Any]) -> dict[str, Any]:
+    return {"learning_rate": params["lr"], "stochastic": params["weights"] == "bf16_sr"}
 
 
 def _linears(model: PreTrainedModel) -> dict[str, Tensor]:

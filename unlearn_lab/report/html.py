@@ -4,6 +4,7 @@ import os
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -24,6 +25,7 @@ from unlearn_lab.report.verdict import Thresholds
 
 _TEMPLATE = "page.html.j2"
 _FIGURE_SPACE = "\u2007"
+_MOST_DRAWN = 24
 
 
 def report_path(home: Path) -> Path:
@@ -120,14 +122,17 @@ def _plots(
 def _models(
     leaves: Sequence[Record], sides: Sequence[SideFiles], names: Names
 ) -> list[dict[str, object]]:
-    """Each unlearned model once, whatever it was quantized with, and the drawing of its layers."""
+    """Each unlearned model once, whatever it was quantized with, and the drawing of its layers.
+
+    The first `_MOST_DRAWN` of them: a drawing of a large model has hundreds of kilobytes.
+    """
     found: dict[str, SideFiles] = {}
     for leaf, side in zip(leaves, sides, strict=True):
         if side.widths:
             found.setdefault(names.model(leaf), side)
     drawings = {
         name: layer_lines(side.widths, side.mask, f"model{place}")
-        for place, (name, side) in enumerate(found.items())
+        for place, (name, side) in enumerate(islice(found.items(), _MOST_DRAWN))
     }
     return [
         {"name": name, "drawing": Markup(drawing)} for name, drawing in drawings.items() if drawing

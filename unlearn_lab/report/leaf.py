@@ -42,10 +42,15 @@ def is_quantized(record: Record) -> bool:
 
 
 def text(record: Record, key: str) -> str:
-    """A choice or setting as people write it: no decimals on whole numbers, "-" for nothing."""
+    """A choice or setting as people write it: no decimals on whole numbers, "-" for nothing.
+
+    Of a `_target_` it is the class's name.
+    """
     value = record.get(key)
     if value is None or value == "":
         return "-"
+    if key.endswith("._target_"):
+        return str(value).rsplit(".", 1)[-1]
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

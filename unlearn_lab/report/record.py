@@ -34,6 +34,7 @@ def build(
     """Builds the artifact: `record.json`, with sample answers and layers' figures in side files."""
     scores = {name: evaluations.read(artifact) for name, artifact in inputs.items() if "." in name}
     figures = codes_stage.read(inputs["codes"])
+    widths = codes_stage.read_widths(inputs["widths"])
     mask = read_mask(inputs["unlearn"].path)
     row: Row = {}
     row |= {
@@ -52,13 +53,13 @@ def build(
         for name, value in figures["overall"].items()
         if name != "num_weights"
     }
-    row |= {f"effective.{name}": value for name, value in figures["parameters"].items()}
+    row |= {f"effective.{name}": value for name, value in widths["parameters"].items()}
     row |= {f"mask.{name}": value for name, value in _mask_summary(inputs["unlearn"])}
     row |= _what_ran(inputs)
     (work / FILE).write_text(json.dumps(row), encoding="utf-8")
     layers = {
         "layers": figures["layers"],
-        "widths": codes_stage.read_widths(inputs["widths"]),
+        "widths": widths["widths"],
         "mask": {name: kept.float().mean().item() for name, kept in mask.items()},
     }
     (work / LAYERS).write_text(json.dumps(layers), encoding="utf-8")

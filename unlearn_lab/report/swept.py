@@ -33,6 +33,8 @@ def swept_keys(records: Sequence[Record]) -> tuple[str, ...]:
 
 def heading(key: str, keys: Sequence[str]) -> str:
     """The shortest tail of a setting's path that no other of `keys` ends with."""
+    if key.endswith("._target_"):
+        return heading(key.removesuffix("._target_"), keys)
     parts = key.split(".")
     for start in range(len(parts) - 1, 0, -1):
         tail = ".".join(parts[start:])

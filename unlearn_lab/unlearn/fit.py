@@ -151,7 +151,7 @@ def fit(
 
 
 def optimizer_name(optimizer: torch.optim.Optimizer) -> str:
-    """The class that updates the weights, and what it was put behind."""
+    """The class that does the work, without what stands in front of it."""
     inner = getattr(optimizer, "inner_name", None)
     return type(optimizer).__name__ if inner is None else inner
 

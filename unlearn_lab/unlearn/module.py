@@ -63,7 +63,7 @@ class UnlearnModule(LightningModule):
         return terms.total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Measures the gradient before it is clipped: that of the weights that will move."""
+        """Measures the gradient before it is clipped: that of the weights the optimizer holds."""
         if isinstance(optimizer, SelectedOptimizer):
             optimizer.gather()
         held = [p for group in optimizer.param_groups for p in group["params"]]

@@ -44,7 +44,7 @@ class SUREReleased:
         if not self.lr > 0:
             raise ValueError(f"lr={self.lr}: must be above 0")
         require_percentile(self.percentile)
-        inner_optimizer(self.inner, self.lr)([Parameter(torch.zeros(1))])
+        inner_optimizer(self.inner, self.lr)
 
     def require_fit(self, request: Request) -> None:
         """Raises `ValueError` for stochastic rounding, which the released code does not have."""

@@ -15,8 +15,9 @@ def stochastic_round(
     """Each value goes to one of its two bfloat16 neighbours, the nearer the likelier.
 
     The expected result is the value itself. A value that bfloat16 holds is kept, so a weight whose
-    update is zero keeps its bits. Works on the sixteen bits that bfloat16 drops from a float32:
-    a uniform number below 2**16 is added, and what carries over moves the value away from zero.
+    update is zero keeps its bits; NaN and infinity stay what they are. Works on the sixteen bits
+    that bfloat16 drops from a float32: a uniform number below 2**16 is added, and what carries over
+    moves the value away from zero.
     """
     noise = torch.randint(
         1 << _DROPPED_BITS,
@@ -25,8 +26,9 @@ def stochastic_round(
         device=values.device,
         generator=generator,
     )
-    kept = (values.contiguous().view(torch.int32) + noise) & ~((1 << _DROPPED_BITS) - 1)
-    return kept.view(torch.float32).to(torch.bfloat16)
+    rounded = (values.contiguous().view(torch.int32) + noise) & ~((1 << _DROPPED_BITS) - 1)
+    moved = rounded.view(torch.float32)
+    return torch.where(torch.isfinite(values), moved, values).to(torch.bfloat16)
 
 
 def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:

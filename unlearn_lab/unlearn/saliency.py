@@ -38,6 +38,8 @@ def mean_gradient(parameters: Parameters, losses: Iterable[Tensor]) -> dict[str,
         for name, parameter in parameters.items()
     ]
     count = 0
+    for parameter in parameters.values():
+        parameter.grad = None
     try:
         for loss in losses:
             torch.autograd.backward(loss, inputs=list(parameters.values()))
@@ -50,7 +52,10 @@ def mean_gradient(parameters: Parameters, losses: Iterable[Tensor]) -> dict[str,
     for name, total in sums.items():
         total.div_(count)
         if not torch.isfinite(total).all():
-            raise ValueError(f"the forget gradient of {name} is NaN or infinite at the target")
+            raise ValueError(
+                f"the forget gradient of {name} is NaN or infinite at these weights, so no "
+                "unit can be ranked; lower optimizer.lr if it was in training, or check the target"
+            )
     return sums
 
 

@@ -46,8 +46,8 @@ class SelectedOptimizer(Optimizer):
     itself, without a copy.
 
     With `rounding_seed` every copy is held in float32 (and with it the optimizer's state), and the
-    result is rounded to the parameter's bfloat16 stochastically; copies and their gradients then
-    cost 8 bytes a chosen weight during a step.
+    result is rounded to the parameter's bfloat16 stochastically. The copies cost 4 bytes a chosen
+    weight, and as many more for their gradients during a step.
     """
 
     def __init__(
@@ -133,20 +133,16 @@ class SelectedOptimizer(Optimizer):
         self._share_state()
 
     def choose(self, parts: Mapping[str, Part]) -> None:
-        """Goes on with other units; those that stay keep their state, new ones start without."""
-        before, old = self._parts, self._copies
-        states = {name: self._inner.state.get(copy, {}) for name, copy in old.items()}
-        groups = [{k: v for k, v in g.items() if k != "params"} for g in self._inner.param_groups]
+        """Goes on with other units; the inner optimizer starts anew, at the present settings.
+
+        A state that was kept would give units that are new to it a wrong bias correction: AdamW
+        counts steps by parameter, not by unit.
+        """
+        settings = {k: v for k, v in self._inner.param_groups[0].items() if k != "params"}
         self._parts = dict(parts)
         self._copies = self._copy_all()
         self._inner = self._make(list(self._copies.values()))
-        self._inner.param_groups[0].update(groups[0])
-        for name, copy in self._copies.items():
-            if states.get(name):
-                self._inner.state[copy] = {
-                    key: _moved(value, old[name], before[name], self._parts[name])
-                    for key, value in states[name].items()
-                }
+        self._inner.param_groups[0].update(settings)
         self._share_state()
 
     def _copy_all(self) -> dict[str, Parameter]:
@@ -170,12 +166,3 @@ class SelectedOptimizer(Optimizer):
         """What schedulers, clipping and checkpoints look at is the inner optimizer's own."""
         self.param_groups = self._inner.param_groups
         self.state = self._inner.state
-
-
-def _moved(value: Any, copy: Parameter, before: Part, after: Part) -> Any:
-    """A state tensor of the copy's shape, for the units chosen now; anything else as it is."""
-    if not isinstance(value, Tensor) or value.shape != copy.shape:
-        return value
-    full = torch.zeros_like(before.parameter, dtype=value.dtype)
-    before.put(full, value)
-    return after.take(full).clone()

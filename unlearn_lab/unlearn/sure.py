@@ -2,16 +2,17 @@
 
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from unlearn_lab.unlearn.mask import kept_units, summary, write_mask
+from unlearn_lab.unlearn.mask import kept_units, read_mask, summary, write_mask
 from unlearn_lab.unlearn.saliency import choose, mean_gradient, unit_scores
 from unlearn_lab.unlearn.selected import Part, SelectedOptimizer
 from unlearn_lab.unlearn.units import Granularity, Layout, is_attention, layout
@@ -31,8 +32,9 @@ class SURE:
     `granularity` says what a unit is (see `units.layout`). `modules` is a regular expression: of
     the trained parameters, only those whose name it is found in take part; null takes all.
     `batches` takes so many forget batches of the first epoch for the mask, null all of them.
-    `refresh_steps` makes a new mask at the present weights every so many steps: beyond the paper,
-    and a weight may then move once its unit is chosen.
+    `refresh_steps` makes a new mask at the present weights every so many steps, and starts the
+    inner optimizer anew: beyond the paper. A weight may then move once its unit is chosen, and the
+    mask that is kept is the union of all.
 
     The released code masks gradients, of every step anew, in a hook that its trainer never calls:
     see `released.SUREReleased`.
@@ -55,7 +57,7 @@ class SURE:
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1, or null")
         _compiled(self.modules)
-        inner_optimizer(self.inner, self.lr)([Parameter(Tensor([0.0]))])
+        inner_optimizer(self.inner, self.lr)
 
     def require_fit(self, request: Request) -> None:
         """Raises `ValueError` for modules, heads or batches that are not there."""
@@ -72,18 +74,21 @@ class SURE:
             raise ValueError("SURE needs the saliency stage, whose scores are not there")
         layouts = layouts_of(training.model, training.parameters, self.granularity, self.modules)
         mask, gamma = choose(training.scores, self.percentile)
-        write_mask(training.work, mask)
-        if self.refresh_steps is None:
-            _freeze(training.parameters, mask)
-        parts = functools.partial(
-            _parts, training.parameters, layouts, empty=self.refresh_steps is not None
-        )
         make = inner_optimizer(self.inner, self.lr)
-        renew = _Renewal(self, training, layouts, parts)
+        if self.refresh_steps is None:
+            write_mask(training.work, mask)
+            parts = _parts(training.parameters, layouts, mask)
+            _freeze_all_but(parts, training.parameters)
+            callbacks, facts = (), {"mask": summary(mask, layouts, gamma)}
+        else:
+            renewal = _Renewal(self, training, layouts, mask, gamma)
+            parts = _parts(training.parameters, layouts, mask, empty=True)
+            _freeze_all_but(layouts, training.parameters)
+            callbacks, facts = (renewal,), renewal.facts
         return Prepared(
-            make=lambda: SelectedOptimizer(parts(mask), make, rounding_seed=training.rounding_seed),
-            callbacks=() if self.refresh_steps is None else (renew,),
-            facts={"mask": summary(mask, layouts, gamma)},
+            make=lambda: SelectedOptimizer(parts, make, rounding_seed=training.rounding_seed),
+            callbacks=callbacks,
+            facts=facts,
         )
 
 
@@ -123,12 +128,21 @@ def layouts_of(
 def inner_optimizer(inner: Callable[..., Optimizer], lr: float) -> Callable[..., Optimizer]:
     """The inner optimizer at the rule's learning rate.
 
-    Raises `ValueError` when it was given another, or has none.
+    Raises `ValueError` when it was given another, or cannot take a plain step.
     """
-    given = getattr(inner, "keywords", {})
+    given, target = getattr(inner, "keywords", {}), getattr(inner, "func", inner)
+    if not (isinstance(target, type) and issubclass(target, Optimizer)):
+        raise ValueError(f"inner._target_={target}: must be an optimizer of torch.optim")  # noqa: TRY004 (user error)
     if "lr" in given:
         raise ValueError(f"inner.lr={given['lr']}: set optimizer.lr instead")
-    return functools.partial(inner, lr=lr)
+    made = functools.partial(inner, lr=lr)
+    probe = Parameter(torch.zeros(2, 2))
+    probe.grad = torch.ones(2, 2)
+    try:
+        made([probe]).step()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"inner: {target.__name__} cannot be used: {error}") from error
+    return made
 
 
 def require_percentile(percentile: float) -> None:
@@ -141,39 +155,50 @@ def require_percentile(percentile: float) -> None:
 
 
 class _Renewal(Callback):
-    """Makes a new mask every `refresh_steps` steps."""
+    """Makes a new mask every `refresh_steps` steps; what it keeps is the union of all masks."""
 
     def __init__(
         self,
         rule: SURE,
         training: Training,
         layouts: Mapping[str, Layout],
-        parts: Callable[[Mapping[str, Tensor]], dict[str, Part]],
+        first: Mapping[str, Tensor],
+        gamma: float,
     ) -> None:
         self._rule = rule
         self._training = training
         self._layouts = layouts
-        self._parts = parts
+        self._step = 0
+        self._union = read_mask(training.work) or dict(first)  # of a training that is resumed
+        self.facts: dict[str, object] = {}
+        self._tell(gamma)
 
-    def on_train_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: object,
-        batch: object,
-        batch_idx: int,
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Ranks the units again, at the present weights."""
-        every = self._rule.refresh_steps
-        if every is None or trainer.global_step % every:
+        """Ranks the units again, at the present weights, before the step that is due for it."""
+        every, step = self._rule.refresh_steps, trainer.global_step
+        if every is None or step == self._step or step % every:
             return
+        self._step = step
         optimizer = trainer.optimizers[0]
         if not isinstance(optimizer, SelectedOptimizer):
             raise TypeError(f"SURE's optimizer was replaced by {type(optimizer).__name__}")
+        mask, gamma = self._rank()
+        optimizer.choose(_parts(self._training.parameters, self._layouts, mask, empty=True))
+        self._union = {name: kept | mask[name] for name, kept in self._union.items()}
+        self._tell(gamma)
+
+    def _rank(self) -> tuple[Mapping[str, Tensor], float]:
         taking_part = {name: self._training.parameters[name] for name in self._layouts}
-        gradient = mean_gradient(taking_part, self._training.forget_losses())
-        mask, _ = choose(unit_scores(gradient, self._layouts), self._rule.percentile)
-        optimizer.choose(self._parts(mask))
+        self._training.model.eval()
+        gradient = mean_gradient(taking_part, self._training.forget_losses(self._rule.batches))
+        self._training.model.train()
+        return choose(unit_scores(gradient, self._layouts), self._rule.percentile)
+
+    def _tell(self, gamma: float) -> None:
+        write_mask(self._training.work, self._union)
+        self.facts["mask"] = summary(self._union, self._layouts, gamma)
 
 
 def _parts(
@@ -181,7 +206,7 @@ def _parts(
     layouts: Mapping[str, Layout],
     mask: Mapping[str, Tensor],
     *,
-    empty: bool,
+    empty: bool = False,
 ) -> dict[str, Part]:
     """The chosen units by parameter; parameters without any only where `empty` ones may come in."""
     return {
@@ -195,10 +220,10 @@ def _parts(
     }
 
 
-def _freeze(parameters: Mapping[str, Parameter], mask: Mapping[str, Tensor]) -> None:
-    """Spares the backward pass the gradients of parameters of which nothing was chosen."""
+def _freeze_all_but(trained: Container[str], parameters: Mapping[str, Parameter]) -> None:
+    """Spares the backward pass the gradients of parameters that will not move."""
     for name, parameter in parameters.items():
-        if name not in mask or not bool(mask[name].any()):
+        if name not in trained:
             parameter.requires_grad_(False)
 
 

@@ -22,15 +22,15 @@ class Training:
     """What a rule is set up for.
 
     `parameters` are those that are trained, by their names in the checkpoint; `scores` the units'
-    saliencies where the rule asks for them; `forget_losses` goes over the forget set once more, at
-    the present weights; `rounding_seed` is given where bfloat16 weights are rounded stochastically;
-    `work` is the artifact's folder.
+    saliencies where the plan has that stage; `forget_losses` goes over so many forget batches
+    (None: all) once more, at the present weights; `rounding_seed` is given where bfloat16 weights
+    are rounded stochastically; `work` is the artifact's folder.
     """
 
     model: PreTrainedModel
     parameters: Mapping[str, Parameter]
     scores: Mapping[str, Tensor] | None
-    forget_losses: Callable[[], Iterator[Tensor]]
+    forget_losses: Callable[[int | None], Iterator[Tensor]]
     rounding_seed: int | None
     work: Path
 
