@@ -6,8 +6,10 @@ import functools
 import numpy as np
 import pytest
 import torch
+from lightning.pytorch import Trainer
+from torch.utils.data import DataLoader
 
-from unlearn_lab.data.batch import pad
+from unlearn_lab.data.batch import Collate, PairedTexts, pad
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.unlearn.forward import ModelForward
 from unlearn_lab.unlearn.module import UnlearnModule
@@ -25,9 +27,8 @@ def released(**changed):
     )
 
 
-def train(rule, model, sequences, work, num_steps):
-    work.mkdir()
-    training = Training(
+def training_of(model, work):
+    return Training(
         model=model,
         parameters=trained_parameters(model),
         scores=None,
@@ -35,7 +36,11 @@ def train(rule, model, sequences, work, num_steps):
         rounding_seed=None,
         work=work,
     )
-    prepared = rule.prepare(training)
+
+
+def train(rule, model, sequences, work, num_steps):
+    work.mkdir()
+    prepared = rule.prepare(training_of(model, work))
     module = UnlearnModule(model, OBJECTIVE, None, prepared.make, None, prepared.callbacks)
     return fit(
         module,
@@ -80,6 +85,38 @@ def test_it_does_what_the_released_code_does(make_llama, sequences, tmp_path, ma
     for name, value in weights(model).items():
         torch.testing.assert_close(value, wanted[name], rtol=1e-5, atol=1e-6)
     assert facts["optimizer"] == "AdamW"
+
+
+@pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not have many workers")
+def test_of_accumulated_gradients_only_the_last_is_left(make_llama, sequences, tmp_path):
+    """Two batches a step: the second's forget gradient, and its objective's by Lightning's half."""
+    model, other = make_llama(), make_llama()
+    rule = released(masked=False)
+    prepared = rule.prepare(training_of(model, tmp_path))
+    module = UnlearnModule(model, OBJECTIVE, None, prepared.make, None, prepared.callbacks)
+    loader = DataLoader(
+        PairedTexts(dict.fromkeys(OBJECTIVE.roles, sequences)),
+        batch_size=2,
+        sampler=[(i, i) for i in range(4)],
+        collate_fn=Collate(0),
+    )
+    Trainer(
+        accelerator="cpu",
+        max_epochs=1,
+        accumulate_grad_batches=2,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    ).fit(module, loader)
+    optimizer = ADAMW(other.parameters(), lr=0.01)
+    batch = dict.fromkeys(OBJECTIVE.roles, pad(sequences[2:], [2, 3], 0))
+    OBJECTIVE.forget(ModelForward(other, None), batch["forget"]).backward()
+    (OBJECTIVE(ModelForward(other, None), batch).total / 2).backward()
+    optimizer.step()
+    wanted = weights(other)
+    for name, value in weights(model).items():
+        torch.testing.assert_close(value, wanted[name], rtol=1e-5, atol=1e-6)
 
 
 def test_its_mask_does_not_hold_masked_rows_still(make_llama, sequences, tmp_path):
