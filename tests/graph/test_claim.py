@@ -3,6 +3,8 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.graph.builders import QUICK
 from unlearn_lab.graph.claim import Claim, Watch, break_claim, read_owner
 
@@ -89,3 +91,22 @@ def test_a_claim_that_cannot_be_read_for_a_moment_is_kept(tmp_path):
         assert claim.try_acquire()
         (tmp_path / "claim" / "owner.json").write_text("{")
         assert claim.still_mine()
+
+
+def test_who_did_not_win_leaves_a_claim_alone_whose_owner_is_not_written_yet(tmp_path):
+    """The winner makes the folder first and its files after; the loser may pass in between."""
+    folder = tmp_path / "claim"
+    folder.mkdir()
+    with Claim(folder, QUICK) as loser:
+        assert not loser.try_acquire()
+    assert folder.exists()
+
+
+def test_a_claim_that_could_not_be_written_is_released(tmp_path, monkeypatch):
+    def full(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space left"), Claim(tmp_path / "claim", QUICK) as claim:
+        claim.try_acquire()
+    assert not (tmp_path / "claim").exists()

@@ -40,6 +40,7 @@ class Claim:
     def __init__(self, folder: Path, patience: Patience) -> None:
         self.folder = folder
         self.token = secrets.token_hex(8)
+        self._made = False
         self._patience = patience
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name=f"claim {folder.name}", daemon=True)
@@ -50,6 +51,7 @@ class Claim:
             self.folder.mkdir()
         except FileExistsError:
             return False
+        self._made = True
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": self.token}
         (self.folder / _BEAT).write_text("0")
         (self.folder / _OWNER).write_text(json.dumps(owner))
@@ -75,7 +77,8 @@ class Claim:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
-        if self.still_mine():
+        # A claim that was not won may be another's that has not written its owner yet.
+        if self._made and self.still_mine():
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _beat(self) -> None:
