@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 
 from unlearn_lab.build import build, check
@@ -70,6 +71,16 @@ def test_optimizers(plain, name):
     rule = update_rule(plain(f"optimizer={name}")["optimizer"])
     assert isinstance(rule, UpdateRule)
     assert rule.lr > 0
+
+
+@pytest.mark.parametrize("name", ["sure", "sure_released"])
+@pytest.mark.parametrize("inner", options("optimizer/inner"))
+def test_optimizers_behind_sure(plain, name, inner):
+    node = plain(f"optimizer={name}", f"optimizer/inner={inner}", "optimizer.lr=0.25")["optimizer"]
+    rule = update_rule(node)
+    made = rule.inner([torch.nn.Parameter(torch.zeros(2, 2))], lr=rule.lr)
+    assert type(made).__name__.lower() == inner
+    assert made.defaults["lr"] == 0.25
 
 
 @pytest.mark.parametrize("name", options("eval"))
