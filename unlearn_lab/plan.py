@@ -17,9 +17,9 @@ VERSIONS = {
     "saliency": 1,
     "unlearn": 2,
     "evaluate": 1,
-    "codes": 2,
-    "widths": 1,
-    "record": 2,
+    "codes": 3,
+    "widths": 2,
+    "record": 3,
 }
 """Raised whenever a stage's builder changes its meaning: no old artifact is taken for a new one."""
 
