@@ -8,29 +8,29 @@ from jaxtyping import install_import_hook
 
 install_import_hook("unlearn_lab", "beartype.beartype")
 
-from pathlib import Path  # noqa: E402
+from pathlib import Path
 
-import hypothesis  # noqa: E402
-import pytest  # noqa: E402
-import pytest_socket  # noqa: E402
-import torch  # noqa: E402
-from hydra import compose, initialize_config_dir  # noqa: E402
-from hydra.core.config_store import ConfigStore  # noqa: E402
-from hydra.core.global_hydra import GlobalHydra  # noqa: E402
-from omegaconf import OmegaConf  # noqa: E402
-from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: E402
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast  # noqa: E402
+import hypothesis
+import pytest
+import pytest_socket
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearn_lab.paths import data_dir, plugin_dir  # noqa: E402
-from unlearn_lab.settings import Settings  # noqa: E402
+from unlearn_lab.paths import data_dir, plugin_dir
+from unlearn_lab.settings import Settings
 
 hypothesis.settings.register_profile(
-    "shared machine",  # whose load must not decide whether a test passes
+    "repeatable",  # a busy machine must not decide whether a test passes
     deadline=None,
     derandomize=True,
     suppress_health_check=[hypothesis.HealthCheck.too_slow],
 )
-hypothesis.settings.load_profile("shared machine")
+hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_runtest_setup() -> None:

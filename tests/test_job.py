@@ -23,6 +23,7 @@ from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.report.side_files import read_sides
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.mask import read_mask
+from unlearn_lab.unlearn.stop import Watched
 
 CHOICES = {"model": "tiny", "dataset": "gazette", "method": "m", "optimizer": "adamw", "quant": "q"}
 
@@ -199,6 +200,11 @@ def test_a_stage_in_words(ask):
     assert "evaluate retrain (NoQuantizer)" in words
 
 
+def watched(folder, inputs, runtime):
+    model, tokenizer = load_model(folder, "fp32"), load_tokenizer(folder)
+    return Watched(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
+
+
 @pytest.fixture
 def control(tmp_path):
     """A retrain control whose scores are all 50."""
@@ -230,12 +236,12 @@ def test_the_stop_rule_asks_every_few_epochs_and_gives_its_reason(ask, composed,
     runtime = Runtime(**{**vars(asked.runtime)})
     rule = UtilityFloor(share=1.0, every_epochs=2)
     inputs = {"corpus": corpus, "retrain_scores": control}
-    ask_rule = rule.watch(load_model(folder, "fp32"), load_tokenizer(folder), inputs, runtime)
+    ask_rule = rule.watch(watched(folder, inputs, runtime))
     assert ask_rule(1) is None
     assert ask_rule(2) == "utility 0.0 fell below 50.0 in epoch 2"
     control.stage.params["metrics"].clear()
     with pytest.raises(ValueError, match=r"needs eval\.metrics\.utility"):
-        rule.watch(load_model(folder, "fp32"), load_tokenizer(folder), inputs, runtime)
+        rule.watch(watched(folder, inputs, runtime))
 
 
 @pytest.mark.parametrize(
@@ -255,7 +261,7 @@ def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
     corpus = dataclasses.replace(control, stage=asked.plan.corpus, path=place)
     inputs = {"corpus": corpus, "retrain_scores": control}
     rule = Forgotten(margin=margin, utility_share=utility_share, every_epochs=2)
-    asks = rule.watch(load_model(folder, "fp32"), load_tokenizer(folder), inputs, asked.runtime)
+    asks = rule.watch(watched(folder, inputs, asked.runtime))
     assert asks(1) is None
     assert asks(2) == reason
 
@@ -270,7 +276,7 @@ def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
     (control.path / evaluations.FILE).write_text(json.dumps(rows))
     inputs = {"corpus": corpus, "retrain_scores": control}
     rule = Forgotten(margin=0.0, utility_share=0.0, every_epochs=1)
-    asks = rule.watch(load_model(folder, "fp32"), load_tokenizer(folder), inputs, asked.runtime)
+    asks = rule.watch(watched(folder, inputs, asked.runtime))
     assert asks(1) is None
 
 

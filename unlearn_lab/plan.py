@@ -66,8 +66,10 @@ def plan(config: Config, content: ContentKey) -> Plan:
         "target": target,
         "retrain": retrain,
         "unlearn": unlearn,
-        "codes": _codes(config, target, unlearn),
-        "widths": _widths(config, target, unlearn),
+        "codes": _codes("codes", "build", config, models, {"quant": config["quant"]}),
+        "widths": _codes(
+            "widths", "build_widths", config, models, {"bits": config["eval"]["bits"]}
+        ),
     }
     inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
     for precision, quantizer in (("full", NO_QUANTIZER), ("quantized", config["quant"])):
@@ -166,33 +168,13 @@ def _evaluate(model: Stage, corpus: Stage, config: Config, quantizer: Config) ->
     )
 
 
-def _codes(config: Config, target: Stage, unlearn: Stage) -> Stage:
-    params = {
-        "quant": config["quant"],
-        "weights": config["trainer"]["weights"],
-        "lr": config["optimizer"]["lr"],
-    }
-    return _stage(
-        "codes",
-        "unlearn_lab.evaluate.codes_stage:build",
-        params,
-        {"target": target, "unlearned": unlearn},
-    )
-
-
-def _widths(config: Config, target: Stage, unlearn: Stage) -> Stage:
-    """The codes at several bit widths, whatever quantizer the leaf has."""
-    params = {
-        "bits": config["eval"]["bits"],
-        "weights": config["trainer"]["weights"],
-        "lr": config["optimizer"]["lr"],
-    }
-    return _stage(
-        "widths",
-        "unlearn_lab.evaluate.codes_stage:build_widths",
-        params,
-        {"target": target, "unlearned": unlearn},
-    )
+def _codes(
+    name: str, builder: str, config: Config, models: Mapping[str, Stage], further: Config
+) -> Stage:
+    """What unlearning did to the weights, seen through quantizers that `further` names."""
+    params = {"weights": config["trainer"]["weights"], "lr": config["optimizer"]["lr"], **further}
+    inputs = {who: models[who] for who in ("target", "unlearned")}
+    return _stage(name, f"unlearn_lab.evaluate.codes_stage:{builder}", params, inputs)
 
 
 def _held(weights: str) -> str:

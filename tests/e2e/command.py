@@ -9,12 +9,12 @@ from jaxtyping import install_import_hook
 install_import_hook("unlearn_lab", "beartype.beartype")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
-import pytest_socket  # noqa: E402
+import pytest_socket
 
-import unlearn_lab.evaluate.codes_stage  # noqa: E402
-import unlearn_lab.evaluate.stop  # noqa: E402
-import unlearn_lab.job  # noqa: E402, F401
-from unlearn_lab.cli import main  # noqa: E402
+import unlearn_lab.evaluate.codes_stage
+import unlearn_lab.evaluate.stop
+import unlearn_lab.job  # noqa: F401
+from unlearn_lab.cli import main
 
 
 def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:

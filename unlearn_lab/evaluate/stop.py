@@ -4,16 +4,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from unlearn_lab.build import build as make
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.evaluate.stage import read as read_scores
 from unlearn_lab.evaluate.stage import score_all
-from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.settings import Runtime
-from unlearn_lab.unlearn.stop import ShouldStop
+from unlearn_lab.unlearn.stop import ShouldStop, Watched
 
 Values = Mapping[str, float]
 
@@ -36,15 +32,9 @@ class UtilityFloor:
             raise ValueError(f"share={self.share}: must be above 0")
         _require_epochs(self.every_epochs)
 
-    def watch(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        inputs: Mapping[str, Artifact],
-        runtime: Runtime,
-    ) -> ShouldStop:
+    def watch(self, training: Watched) -> ShouldStop:
         """Raises `ValueError` when the retrain control was not scored for utility."""
-        score, control = _scorer(model, tokenizer, inputs, runtime, self.needs_metrics)
+        score, control = _scorer(training, self.needs_metrics)
         floor = self.share * control["utility"]
 
         def should_stop(epoch: int) -> str | None:
@@ -83,15 +73,9 @@ class Forgotten:
             raise ValueError(f"utility_share={self.utility_share}: must be 0 or more")
         _require_epochs(self.every_epochs)
 
-    def watch(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        inputs: Mapping[str, Artifact],
-        runtime: Runtime,
-    ) -> ShouldStop:
+    def watch(self, training: Watched) -> ShouldStop:
         """Raises `ValueError` when the retrain control was not scored for all three."""
-        score, control = _scorer(model, tokenizer, inputs, runtime, self.needs_metrics)
+        score, control = _scorer(training, self.needs_metrics)
 
         def should_stop(epoch: int) -> str | None:
             if epoch % self.every_epochs:
@@ -108,15 +92,9 @@ class Forgotten:
         return should_stop
 
 
-def _scorer(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    inputs: Mapping[str, Artifact],
-    runtime: Runtime,
-    names: Sequence[str],
-) -> tuple[Callable[[], Values], Values]:
+def _scorer(training: Watched, names: Sequence[str]) -> tuple[Callable[[], Values], Values]:
     """A function that scores the model as the control was scored, and the control's scores."""
-    control = inputs["retrain_scores"]
+    control = training.inputs["retrain_scores"]
     known = control.stage.params["metrics"]
     for name in names:
         if not isinstance(known, Mapping) or name not in known:
@@ -124,10 +102,12 @@ def _scorer(
                 f"trainer.stop: needs eval.metrics.{name}, which this evaluation does not have"
             )
     metrics = {name: make(known[name], Metric, f"eval.metrics.{name}") for name in names}
-    corpus, scores = read_corpus(inputs["corpus"]), read_scores(control)
+    corpus, scores = read_corpus(training.inputs["corpus"]), read_scores(control)
 
     def score() -> Values:
-        found = score_all(model, tokenizer, corpus, metrics, runtime.batch_tokens)
+        found = score_all(
+            training.model, training.tokenizer, corpus, metrics, training.runtime.batch_tokens
+        )
         return {name: found[name].value for name in names}
 
     return score, {name: scores[name].value for name in names}

@@ -18,6 +18,7 @@ from torch.utils.data import DataLoader
 from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, Sequences
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.stop import ShouldStop
+from unlearn_lab.unlearn.wrapped import WrappedOptimizer
 
 STEPS = "steps.jsonl"
 CHECKPOINT = "last.ckpt"
@@ -152,8 +153,8 @@ def fit(
 
 def optimizer_name(optimizer: torch.optim.Optimizer) -> str:
     """The class that does the work, without what stands in front of it."""
-    inner = getattr(optimizer, "inner_name", None)
-    return type(optimizer).__name__ if inner is None else inner
+    wrapped = isinstance(optimizer, WrappedOptimizer)
+    return optimizer.inner_name if wrapped else type(optimizer).__name__
 
 
 def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:

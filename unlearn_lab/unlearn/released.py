@@ -3,9 +3,7 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn import Parameter
@@ -16,6 +14,7 @@ from unlearn_lab.unlearn.saliency import percentile_of
 from unlearn_lab.unlearn.sure import inner_optimizer, require_percentile
 from unlearn_lab.unlearn.units import layout
 from unlearn_lab.unlearn.update import Prepared, Request, Training
+from unlearn_lab.unlearn.wrapped import WrappedOptimizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +102,7 @@ class _ForgetFirst(Callback):
         return kept.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1))
 
 
-class _GradientMasked(Optimizer):
+class _GradientMasked(WrappedOptimizer):
     """Multiplies gradients by a mask, after clipping and before the inner optimizer's step."""
 
     def __init__(
@@ -113,38 +112,12 @@ class _GradientMasked(Optimizer):
         mask: Callable[[int, Tensor], Tensor],
     ) -> None:
         self._parameters = parameters
-        self._inner = make(parameters)
         self._mask = mask
-        super().__init__(self._inner.param_groups, self._inner.defaults)
-        self._share_state()
+        super().__init__(make(parameters))
 
-    @property
-    def inner_name(self) -> str:
-        """The class of the optimizer that does the work."""
-        return type(self._inner).__name__
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step_inner(self, inner: Optimizer) -> None:
         """One step of the inner optimizer with masked gradients."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         for place, parameter in enumerate(self._parameters):
             if parameter.grad is not None:
                 parameter.grad.mul_(self._mask(place, parameter.grad))
-        self._inner.step()
-        return loss
-
-    def state_dict(self) -> dict[str, Any]:
-        """The inner optimizer's."""
-        return self._inner.state_dict()
-
-    def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """The inner optimizer's."""
-        self._inner.load_state_dict(dict(state_dict))
-        self._share_state()
-
-    def _share_state(self) -> None:
-        self.param_groups = self._inner.param_groups
-        self.state = self._inner.state
+        inner.step()

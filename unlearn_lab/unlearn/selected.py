@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from unlearn_lab.unlearn.rounding import step_generator, stochastic_round
 from unlearn_lab.unlearn.units import Layout
+from unlearn_lab.unlearn.wrapped import WrappedOptimizer
 
 OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 
@@ -36,7 +37,7 @@ class Part:
             self.layout.put(values, self.units, new)
 
 
-class SelectedOptimizer(Optimizer):
+class SelectedOptimizer(WrappedOptimizer):
     """Applies any torch optimizer to chosen units of the weights; all others keep their bits.
 
     The inner optimizer holds copies of the chosen units, so neither weight decay nor momentum nor
@@ -60,14 +61,7 @@ class SelectedOptimizer(Optimizer):
         self._rounding_seed = rounding_seed
         self._num_steps = 0
         self._copies = self._copy_all()
-        self._inner = make(list(self._copies.values()))
-        super().__init__(self._inner.param_groups, self._inner.defaults)
-        self._share_state()
-
-    @property
-    def inner_name(self) -> str:
-        """The class of the optimizer that does the work."""
-        return type(self._inner).__name__
+        super().__init__(make(list(self._copies.values())))
 
     @torch.no_grad()
     def gather(self) -> None:
@@ -78,36 +72,30 @@ class SelectedOptimizer(Optimizer):
                 copy.grad = part.take(part.parameter.grad).to(copy.dtype)
                 part.parameter.grad = None
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+    def step_inner(self, inner: Optimizer) -> None:
         """One step of the inner optimizer on the chosen units."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
         self.gather()
         copied = [(p, self._copies[n]) for n, p in self._parts.items()]
         copied = [(part, copy) for part, copy in copied if copy is not part.parameter]
         for part, copy in copied:
             copy.copy_(part.take(part.parameter))
-        self._inner.step()
+        inner.step()
         rounding = self._rounding(copied)
         for part, copy in copied:
             part.put(part.parameter, rounding(copy))
             copy.grad = None
         self._num_steps += 1
-        return loss
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forgets the gradients of the parameters and of the copies."""
-        self._inner.zero_grad(set_to_none)
+        super().zero_grad(set_to_none)
         for part in self._parts.values():
             part.parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
         """The inner optimizer's state, which units it belongs to, and the number of steps."""
         units = {name: part.units for name, part in self._parts.items()}
-        return {**self._inner.state_dict(), "units": units, "num_steps": self._num_steps}
+        return {**super().state_dict(), "units": units, "num_steps": self._num_steps}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Continues where `state_dict` was taken, with the units that were chosen then.
@@ -127,10 +115,8 @@ class SelectedOptimizer(Optimizer):
             )
             for name, part in self._parts.items()
         }
-        self._copies = self._copy_all()
-        self._inner = self._make(list(self._copies.values()))
-        self._inner.load_state_dict(state)
-        self._share_state()
+        self._make_inner()
+        super().load_state_dict(state)
 
     def choose(self, parts: Mapping[str, Part]) -> None:
         """Goes on with other units; the inner optimizer starts anew, at the present settings.
@@ -138,12 +124,14 @@ class SelectedOptimizer(Optimizer):
         A state that was kept would give units that are new to it a wrong bias correction: AdamW
         counts steps by parameter, not by unit.
         """
-        settings = {k: v for k, v in self._inner.param_groups[0].items() if k != "params"}
+        settings = {k: v for k, v in self.param_groups[0].items() if k != "params"}
         self._parts = dict(parts)
+        self._make_inner()
+        self.param_groups[0].update(settings)
+
+    def _make_inner(self) -> None:
         self._copies = self._copy_all()
-        self._inner = self._make(list(self._copies.values()))
-        self._inner.param_groups[0].update(settings)
-        self._share_state()
+        self.use(self._make(list(self._copies.values())))
 
     def _copy_all(self) -> dict[str, Parameter]:
         return {name: self._copy(part) for name, part in self._parts.items()}
@@ -161,8 +149,3 @@ class SelectedOptimizer(Optimizer):
         device = copied[0][1].device
         generator = step_generator(self._rounding_seed, self._num_steps, device)
         return lambda copy: stochastic_round(copy.detach(), generator)
-
-    def _share_state(self) -> None:
-        """What schedulers, clipping and checkpoints look at is the inner optimizer's own."""
-        self.param_groups = self._inner.param_groups
-        self.state = self._inner.state

@@ -13,20 +13,24 @@ ShouldStop = Callable[[int], str | None]
 """Asked after each epoch (counted from 1); a reason ends the training."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """The training that a rule watches; `inputs` holds the stages `corpus`, `retrain_scores`."""
+
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerBase
+    inputs: Mapping[str, Artifact]
+    runtime: Runtime
+
+
 @runtime_checkable
 class StopRule(Protocol):
     """Decides after each epoch whether training ends, perhaps by metrics of the evaluation."""
 
     needs_metrics: ClassVar[tuple[str, ...]]
 
-    def watch(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        inputs: Mapping[str, Artifact],
-        runtime: Runtime,
-    ) -> ShouldStop:
-        """The rule for one training; `inputs` holds the stages `corpus` and `retrain_scores`."""
+    def watch(self, training: Watched) -> ShouldStop:
+        """The rule for one training."""
         ...
 
 
@@ -36,12 +40,6 @@ class FixedEpochs:
 
     needs_metrics: ClassVar[tuple[str, ...]] = ()
 
-    def watch(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        inputs: Mapping[str, Artifact],
-        runtime: Runtime,
-    ) -> ShouldStop:
+    def watch(self, training: Watched) -> ShouldStop:
         """A rule that is always content."""
         return lambda epoch: None

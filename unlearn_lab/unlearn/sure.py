@@ -131,8 +131,9 @@ def inner_optimizer(inner: Callable[..., Optimizer], lr: float) -> Callable[...,
     Raises `ValueError` when it was given another, or cannot take a plain step.
     """
     given, target = getattr(inner, "keywords", {}), getattr(inner, "func", inner)
-    if not (isinstance(target, type) and issubclass(target, Optimizer)):
-        raise ValueError(f"inner._target_={target}: must be an optimizer of torch.optim")  # noqa: TRY004 (user error)
+    is_optimizer = isinstance(target, type) and issubclass(target, Optimizer)
+    if not is_optimizer:
+        raise ValueError(f"inner._target_={target}: must be an optimizer of torch.optim")
     if "lr" in given:
         raise ValueError(f"inner.lr={given['lr']}: set optimizer.lr instead")
     made = functools.partial(inner, lr=lr)

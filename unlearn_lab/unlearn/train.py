@@ -27,7 +27,7 @@ from unlearn_lab.unlearn.fit import Budget, fit
 from unlearn_lab.unlearn.forward import Reference, remember_reference
 from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
 from unlearn_lab.unlearn.objective import ForgetTerm, Learning, Objective
-from unlearn_lab.unlearn.stop import FixedEpochs, StopRule
+from unlearn_lab.unlearn.stop import StopRule, Watched
 from unlearn_lab.unlearn.update import Prepared, Training, update_rule
 
 Weights = Literal["fp32", "bf16", "bf16_sr"]
@@ -111,7 +111,7 @@ def build_finetuned(
             batch_size=settings.batch_size,
             seed=params["seed"],
             budget=Budget(steps=settings.steps, epochs=None, clip_norm=settings.clip_norm),
-            should_stop=FixedEpochs().watch(model, tokenizer, inputs, runtime),
+            should_stop=lambda epoch: None,
             work=work,
             runtime=runtime,
         )
@@ -132,6 +132,7 @@ def build_unlearned(
         for role in objective.roles
     }
     torch.nn.Module.to(model, device_of(runtime.accelerator))
+    watched = Watched(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
     with float32_arithmetic(model):
         _require_plain_head(model, splits["forget"], pad_id(tokenizer))
         reference = remember_reference(
@@ -154,7 +155,7 @@ def build_unlearned(
             batch_size=settings.batch_size,
             seed=params["seed"],
             budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
-            should_stop=settings.stop.watch(model, tokenizer, inputs, runtime),
+            should_stop=settings.stop.watch(watched),
             work=work,
             runtime=runtime,
         )
