@@ -167,6 +167,8 @@ def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str,
     """Keeps the record locally, then sends it; returns it with the sink's line."""
     home = Path(asked.runtime.home)
     record = labelled(read_record(leaf, home), asked.config, asked.choices)
+    if "export" in record:
+        _log.info("%s: exported to %s", asked.label, home / str(record["export"]))
     results.append(home, record)
     curves = read_steps(cache.folder(asked.plan.unlearn))
     return record, wandb_sink.send(record, home, asked.report.wandb, curves).line

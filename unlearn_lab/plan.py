@@ -6,24 +6,19 @@ from typing import Any
 
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
+from unlearn_lab.plan_quantize import (
+    NO_QUANTIZER,
+    PREQUANTIZED,
+    asked_export,
+    calibration_stage,
+    export_stages,
+    given_model,
+    library,
+    pin_texts,
+    quantized_model,
+)
+from unlearn_lab.stages import Config, held, stage
 
-Config = Mapping[str, Any]
-
-VERSIONS = {
-    "corpus": 1,
-    "base": 1,
-    "target": 1,
-    "retrain": 1,
-    "saliency": 1,
-    "unlearn": 2,
-    "evaluate": 1,
-    "codes": 3,
-    "widths": 2,
-    "record": 3,
-}
-"""Raised whenever a stage's builder changes its meaning: no old artifact is taken for a new one."""
-
-NO_QUANTIZER = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
 _FIXED_EPOCHS = "unlearn_lab.unlearn.stop.FixedEpochs"
 _HUB_MODEL = "unlearn_lab.models.hub.HubModel"
 _SURE = "unlearn_lab.unlearn.sure.SURE"
@@ -35,6 +30,7 @@ class Plan:
 
     corpus: Stage
     base: Stage
+    calibration: Stage | None
     unlearn: Stage
     record: Stage
 
@@ -43,46 +39,49 @@ def plan(config: Config, content: ContentKey) -> Plan:
     """The graph of one job.
 
     Its stages: corpus, base, target, retrain, saliency (where the optimizer masks by it), unlearn,
-    six evaluations (three without a quantizer), codes, widths, record. `config` holds plain values.
-    Raises `ValueError` when a model outside the cache cannot be found, or the optimizer wants a
-    forget term that the method does not have.
+    calibration and three quantized models (where the quantizer's result is kept), six evaluations
+    (three without a quantizer), codes, widths, export (where another format is asked for), record.
+    `config` holds plain values. Raises `ValueError` when a model or text outside the cache cannot
+    be found, or the optimizer wants a forget term that the method does not have.
     """
-    corpus = _stage("corpus", "unlearn_lab.data.stage:build", {"dataset": config["dataset"]})
-    model, pins = _pinned(config["model"], content)
-    base = _stage(
+    corpus = stage("corpus", "unlearn_lab.data.stage:build", {"dataset": config["dataset"]})
+    source, pins = _pinned(config["model"], content)
+    base = stage(
         "base",
         "unlearn_lab.models.stage:build_base",
-        {"model": model, "content": pins, "seed": config["seed"]},
+        {"model": source, "content": pins, "seed": config["seed"]},
         {"corpus": corpus},
     )
     target, retrain = (
-        _known(who, config, (model, pins), base, corpus) for who in ("target", "retrain")
+        _known(who, config, (source, pins), base, corpus) for who in ("target", "retrain")
     )
     retrain_scores = _evaluate(retrain, corpus, config, NO_QUANTIZER)
     unlearn = _unlearn(config, target, corpus, retrain_scores)
     models = {"unlearned": unlearn, "target": target, "retrain": retrain}
-    inputs = {
-        "corpus": corpus,
-        "target": target,
-        "retrain": retrain,
-        "unlearn": unlearn,
-        "codes": _codes("codes", "build", config, models, {"quant": config["quant"]}),
-        "widths": _codes(
-            "widths", "build_widths", config, models, {"bits": config["eval"]["bits"]}
-        ),
+    quant, digest = pin_texts(config["quant"], content)
+    export, weights = asked_export(quant.pop("export", False)), config["trainer"]["weights"]
+    calibration = calibration_stage(quant, digest, corpus, base)
+    kept = {
+        who: given_model(quant[who], weights, content)
+        if quant["_target_"] == PREQUANTIZED
+        else quantized_model(model, quant, weights, calibration, export=export is not False)
+        for who, model in models.items()
     }
+    inputs = {"corpus": corpus, "target": target, "retrain": retrain, "unlearn": unlearn}
     inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
-    for precision, quantizer in (("full", NO_QUANTIZER), ("quantized", config["quant"])):
-        if precision == "full" or quantizer != NO_QUANTIZER:
-            for who, stage in models.items():
-                inputs[f"{who}.{precision}"] = _evaluate(stage, corpus, config, quantizer)
-    record = _stage(
+    inputs |= _explanations(config, quant, models, kept)
+    inputs |= export_stages(quant, export, unlearn, kept["unlearned"])
+    for who, model in models.items():
+        inputs[f"{who}.full"] = _evaluate(model, corpus, config, NO_QUANTIZER)
+        if quant != NO_QUANTIZER and (quant["_target_"] != PREQUANTIZED or kept[who]):
+            inputs[f"{who}.quantized"] = _evaluate(model, corpus, config, quant, kept[who])
+    record = stage(
         "record",
         "unlearn_lab.report.record:build",
         {"recovery": config["eval"]["recovery"]},
         inputs,
     )
-    return Plan(corpus=corpus, base=base, unlearn=unlearn, record=record)
+    return Plan(corpus=corpus, base=base, calibration=calibration, unlearn=unlearn, record=record)
 
 
 def _pinned(model: Config, content: ContentKey) -> tuple[dict[str, Any], dict[str, str | None]]:
@@ -105,7 +104,7 @@ def _known(
     if model.get("finetune", True):
         learn = ["forget", "retain"] if who == "target" else ["retain"]
         params = {"finetune": config["trainer"]["finetune"], "learn": learn, "seed": config["seed"]}
-        return _stage(
+        return stage(
             who,
             "unlearn_lab.unlearn.train:build_finetuned",
             params,
@@ -118,7 +117,7 @@ def _known(
         "content": pins[path],
         "trust_remote_code": model["trust_remote_code"],
     }
-    return _stage(who, "unlearn_lab.models.stage:build_imported", params)
+    return stage(who, "unlearn_lab.models.stage:build_imported", params)
 
 
 def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage) -> Stage:
@@ -134,7 +133,7 @@ def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage
         "trainer": trainer,
         "seed": config["seed"],
     }
-    return _stage("unlearn", "unlearn_lab.unlearn.train:build_unlearned", params, inputs)
+    return stage("unlearn", "unlearn_lab.unlearn.train:build_unlearned", params, inputs)
 
 
 def _saliency(config: Config, target: Stage, corpus: Stage) -> Stage:
@@ -144,12 +143,12 @@ def _saliency(config: Config, target: Stage, corpus: Stage) -> Stage:
     trainer, optimizer = config["trainer"], config["optimizer"]
     params = {
         "forget": config["method"]["forget"],
-        "weights": _held(trainer["weights"]),
+        "weights": held(trainer["weights"]),
         **{name: trainer[name] for name in ("batch_size", "max_length", "trainable")},
         **{name: optimizer[name] for name in ("granularity", "modules", "batches")},
         "seed": config["seed"],
     }
-    return _stage(
+    return stage(
         "saliency",
         "unlearn_lab.unlearn.saliency_stage:build",
         params,
@@ -157,34 +156,55 @@ def _saliency(config: Config, target: Stage, corpus: Stage) -> Stage:
     )
 
 
-def _evaluate(model: Stage, corpus: Stage, config: Config, quantizer: Config) -> Stage:
+def _explanations(
+    config: Config,
+    quant: Config,
+    models: Mapping[str, Stage],
+    kept: Mapping[str, Stage | None],
+) -> dict[str, Stage]:
+    """What unlearning did to the weights: under the quantizer, and at several widths."""
+    stored = {
+        f"{who}.quantized": model
+        for who in ("target", "unlearned")
+        if "calibration" in quant and (model := kept[who])
+    }
+    seen = {"quant": quant, **library(quant)}
+    return {
+        "codes": _codes("codes", "build", config, models, seen, stored),
+        "widths": _codes(
+            "widths", "build_widths", config, models, {"bits": config["eval"]["bits"]}
+        ),
+    }
+
+
+def _evaluate(
+    model: Stage,
+    corpus: Stage,
+    config: Config,
+    quantizer: Config,
+    quantized: Stage | None = None,
+) -> Stage:
     params = {
         "metrics": config["eval"]["metrics"],
         "quant": quantizer,
-        "weights": _held(config["trainer"]["weights"]),
+        "weights": held(config["trainer"]["weights"]),
+        **library(quantizer),
     }
-    return _stage(
-        "evaluate", "unlearn_lab.evaluate.stage:build", params, {"model": model, "corpus": corpus}
-    )
+    inputs = {"model": model, "corpus": corpus}
+    if quantized is not None:
+        inputs["quantized"] = quantized
+    return stage("evaluate", "unlearn_lab.evaluate.stage:build", params, inputs)
 
 
 def _codes(
-    name: str, builder: str, config: Config, models: Mapping[str, Stage], further: Config
+    name: str,
+    builder: str,
+    config: Config,
+    models: Mapping[str, Stage],
+    further: Config,
+    stored: Mapping[str, Stage] | None = None,
 ) -> Stage:
     """What unlearning did to the weights, seen through quantizers that `further` names."""
     params = {"weights": config["trainer"]["weights"], "lr": config["optimizer"]["lr"], **further}
-    inputs = {who: models[who] for who in ("target", "unlearned")}
-    return _stage(name, f"unlearn_lab.evaluate.codes_stage:{builder}", params, inputs)
-
-
-def _held(weights: str) -> str:
-    """The dtype in which weights are held, whatever rule updates them."""
-    return weights.split("_")[0]
-
-
-def _stage(
-    name: str, builder: str, params: Config, inputs: Mapping[str, Stage] | None = None
-) -> Stage:
-    return Stage(
-        name=name, builder=builder, version=VERSIONS[name], params=params, inputs=inputs or {}
-    )
+    inputs = {who: models[who] for who in ("target", "unlearned")} | dict(stored or {})
+    return stage(name, f"unlearn_lab.evaluate.codes_stage:{builder}", params, inputs)

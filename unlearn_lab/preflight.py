@@ -17,10 +17,12 @@ from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.graph.cache import Cache
 from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
+from unlearn_lab.models.quantized import quant_method
 from unlearn_lab.models.stage import BaseModel
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.plan import Plan
-from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.quantize.export import require_exportable
+from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer
 from unlearn_lab.quantize.rtn import BIT_WIDTHS
 from unlearn_lab.report.verdict import Thresholds
 from unlearn_lab.report.wandb_sink import check_settings
@@ -41,7 +43,8 @@ class Parts:
     update: UpdateRule
     trainer: UnlearningTraining
     finetune: FineTuning
-    quantizer: Quantizer
+    quantizer: AnyQuantizer
+    export: bool | str
     metrics: Mapping[str, Metric]
 
 
@@ -60,12 +63,15 @@ def build_parts(config: Config) -> Parts:
     ):
         raise Refused(f"eval.bits={bits}: must be a list of whole numbers from 2 to 8")
     nodes = config["eval"]["metrics"]
+    quant = dict(config["quant"])
+    export = quant.pop("export", False)
     return Parts(
         objective=build(config["method"], Objective, "method"),
         update=update_rule(config["optimizer"]),
         trainer=build(trainer, UnlearningTraining, "trainer"),
         finetune=finetune,
-        quantizer=build(config["quant"], Quantizer, "quant"),
+        quantizer=build(quant, AnyQuantizer, "quant"),
+        export=export,
         metrics={name: build(node, Metric, f"eval.metrics.{name}") for name, node in nodes.items()},
     )
 
@@ -83,10 +89,14 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
             raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not there")
     base = cache.realise(plan.base).path
     skeleton, tokenizer = load_skeleton(base), load_tokenizer(base)
+    _require_plain(skeleton)
     try:
         parts.quantizer.require_fit(skeleton)
+        require_exportable(parts.quantizer, parts.export, skeleton, tokenizer)
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
+    if plan.calibration is not None:
+        cache.realise(plan.calibration)
     _compare_with_positions(corpus, parts, skeleton, tokenizer)
     choose_trainable(skeleton, parts.trainer.trainable)
     num_sequences = len(encode(corpus.forget, tokenizer, parts.trainer.max_length))
@@ -100,6 +110,15 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         parts.update.require_fit(asked)
     except ValueError as error:
         raise Refused(placed(error, "optimizer")) from error
+
+
+def _require_plain(skeleton: PreTrainedModel) -> None:
+    method = quant_method(skeleton.config)
+    if method is not None:
+        raise Refused(
+            f"model.path: this checkpoint is quantized ({method}), so it cannot be trained; give the "
+            "model in full precision (a quantized form of it goes with quant=prequantized)"
+        )
 
 
 def require_possible(runtime: Runtime, report: Report) -> None:
@@ -128,6 +147,11 @@ def _compare_with_positions(
     for path, length in (
         ("trainer.max_length", parts.trainer.max_length),
         ("trainer.finetune.max_length", parts.finetune.max_length),
+        *(
+            [("quant.calibration.length", parts.quantizer.calibration.length)]
+            if isinstance(parts.quantizer, CalibratedQuantizer)
+            else []
+        ),
     ):
         if positions is not None and length > positions:
             raise Refused(

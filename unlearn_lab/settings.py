@@ -61,6 +61,7 @@ class Settings:
 
     model: Any = MISSING
     dataset: Any = MISSING
+    generic_text: Any = None
     method: Any = MISSING
     optimizer: Any = MISSING
     trainer: Any = MISSING

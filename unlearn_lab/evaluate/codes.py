@@ -1,17 +1,19 @@
 """Explains recovery by weights: which moved, which could, which land on another integer code."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import BFloat16, Bool, Float
 from torch import Tensor
 
-from unlearn_lab.quantize.quantizer import Codes, Quantizer
+from unlearn_lab.quantize.quantizer import Codes
 
 Weights = Mapping[str, Tensor]
 Sums = Mapping[str, int | float]
+Coder = Callable[[str, Tensor], Codes | None]
+"""The codes of a layer, by its name and weight; None where there is no grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +30,8 @@ class CodeFigures:
       not zero.
     - `update_kept`: ||Q(w + d) - Q(w)|| / ||d|| in the Frobenius norm; None where nothing moved.
 
-    Figures that need a grid are None under a quantizer without one.
+    Figures that need a grid are None under a quantizer without one; the last two need a step too,
+    which a table of levels (nf4, fp4) and rescaled weights (AWQ) do not have.
     """
 
     num_weights: int
@@ -59,15 +62,16 @@ class Moves:
 def compare_codes(
     target: Weights,
     unlearned: Weights,
-    quantizer: Quantizer,
+    coders: tuple[Coder, Coder],
     *,
     learning_rate: float,
     stochastic: bool,
 ) -> CodeReport:
     """Compares the weights of two models' block linears, by layer name, under a quantizer.
 
-    The target is cast to the dtype (and device) of the unlearned weight first. Q is taken before
-    the cast back to the weight's dtype. `stochastic` says that updates were rounded stochastically.
+    `coders` give the codes of the target and of the unlearned model. The target is cast to the
+    dtype (and device) of the unlearned weight first. Q is taken before the cast back to the
+    weight's dtype. `stochastic` says that updates were rounded stochastically.
     Raises `ValueError` when the two hold other layers or shapes, no layer at all, or when
     `learning_rate` is not positive.
     """
@@ -76,7 +80,7 @@ def compare_codes(
     _check_alike(target, unlearned)
     smallest = math.inf if stochastic else learning_rate
     sums = {
-        name: _sums(target[name].detach().to(weight), weight.detach(), quantizer, smallest)
+        name: _sums(name, target[name].detach().to(weight), weight.detach(), coders, smallest)
         for name, weight in unlearned.items()
     }
     return CodeReport(
@@ -119,14 +123,15 @@ def cannot_move(weight: BFloat16[Tensor, "..."], learning_rate: float) -> Bool[T
 
 
 def _sums(
+    name: str,
     before: Float[Tensor, "out in"],
     after: Float[Tensor, "out in"],
-    quantizer: Quantizer,
+    coders: tuple[Coder, Coder],
     learning_rate: float,
 ) -> Sums:
     """Numerators and denominators of one layer's figures, so that layers add up."""
     sums = _moves(before, after, learning_rate)
-    old, new = quantizer.codes(before), quantizer.codes(after)
+    old, new = coders[0](name, before), coders[1](name, after)
     if old is None or new is None:
         return sums
     return {**sums, **_grid_sums(after.float() - before.float(), old, new)}
@@ -146,12 +151,17 @@ def _moves(
 
 
 def _grid_sums(update: Float[Tensor, "out in"], old: Codes, new: Codes) -> Sums:
-    stepped = old.steps > 0
-    kept = new.integers * new.steps - old.integers * old.steps
-    return {
+    counts = {
         "num_coded": update.numel(),
         "flipped": int((old.integers != new.integers).sum()),
         "zero": int((old.integers == 0).sum()),
+    }
+    if old.steps is None or new.steps is None:
+        return counts
+    stepped = old.steps > 0
+    kept = new.integers * new.steps - old.integers * old.steps
+    return {
+        **counts,
         "num_stepped": int(stepped.sum()),
         "relative_steps": _exact_sum(2 * update.abs()[stepped] / old.steps[stepped]),
         "kept_squares": _exact_sum(kept.square()),

@@ -4,17 +4,18 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from unlearn_lab.build import build as make
-from unlearn_lab.evaluate.codes import compare_codes, compare_moves
+from unlearn_lab.evaluate.codes import Coder, compare_codes, compare_moves
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
-from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.quantize.packed import read_codes
+from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer, Quantizer
 from unlearn_lab.quantize.rtn import RTN
 from unlearn_lab.settings import Runtime
 
@@ -27,8 +28,8 @@ def build(
 ) -> dict[str, object]:
     """Builds the artifact: `codes.json` with the figures overall and by layer."""
     before, after = (_linears(model) for model in _models(params, inputs))
-    quantizer = make(params["quant"], Quantizer, "quant")
-    report = compare_codes(before, after, quantizer, **_rate(params))
+    coders = _coders(make(params["quant"], AnyQuantizer, "quant"), inputs)
+    report = compare_codes(before, after, coders, **_rate(params))
     (work / FILE).write_text(json.dumps(dataclasses.asdict(report)), encoding="utf-8")
     return {"layers": len(report.layers)}
 
@@ -50,7 +51,8 @@ def build_widths(
         quantizer = RTN(
             bits=bits, symmetric=True, granularity="row", group_size=None, convention="absmax"
         )
-        layers = compare_codes(before, after, quantizer, **_rate(params)).layers
+        coder = _rounding(quantizer)
+        layers = compare_codes(before, after, (coder, coder), **_rate(params)).layers
         found[str(bits)] = {
             name: {figure: getattr(figures, figure) for figure in BY_WIDTH}
             for name, figures in layers.items()
@@ -78,6 +80,34 @@ def _models(
         load_model(inputs[who].path, params["weights"]) for who in ("target", "unlearned")
     )
     return target, unlearned
+
+
+def _coders(quantizer: AnyQuantizer, inputs: Mapping[str, Artifact]) -> tuple[Coder, Coder]:
+    """The codes of target and unlearned model: as rounding gives them, or as checkpoints hold them.
+
+    None of them where the one or the other is not known.
+    """
+    if isinstance(quantizer, CalibratedQuantizer):
+        old, new = (
+            _stored(inputs[f"{who}.quantized"].path, quantizer) for who in ("target", "unlearned")
+        )
+        return old, new
+    if not isinstance(quantizer, Quantizer):
+        return _without_grid, _without_grid
+    return _rounding(quantizer), _rounding(quantizer)
+
+
+def _rounding(quantizer: Quantizer) -> Coder:
+    return lambda _, weight: quantizer.codes(weight)
+
+
+def _stored(folder: Path, quantizer: CalibratedQuantizer) -> Coder:
+    bits = cast("int", quantizer.bits)
+    return lambda name, weight: read_codes(folder, name, bits=bits, rescaled=quantizer.rescales)
+
+
+def _without_grid(name: str, weight: Tensor) -> None:
+    return None
 
 
 def _rate(params: Mapping[str, Any]) -> dict[str, Any]:

@@ -20,10 +20,10 @@ Means = Float[np.ndarray, " resamples"]
 
 @dataclass(frozen=True, kw_only=True)
 class Precisions:
-    """One model's scores on one metric, in full precision and under the quantizer."""
+    """One model's scores on one metric, in full precision and, where known, quantized."""
 
     full: Score
-    quantized: Score
+    quantized: Score | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +43,7 @@ class Recovery:
     retained_full: Estimate | None
     retained_quantized: Estimate | None
     recovered_share: Estimate | None
-    excess: Estimate
+    excess: Estimate | None
 
 
 def recovery(
@@ -61,40 +61,50 @@ def recovery(
       never knew
 
     A share is None when its denominator is below `smallest_denominator` points. Resamples whose
-    denominator is below half of that are left out of its interval. Raises `ValueError` when
-    `smallest_denominator` is not positive or when the six scores are not over the same number of
-    items.
+    denominator is below half of that are left out of its interval. What needs the quantized score
+    of a control is None without one. Raises `ValueError` when `smallest_denominator` is not
+    positive, when the unlearned model has no quantized score, or when the scores are not over the
+    same number of items.
     """
     if not smallest_denominator > 0:
         raise ValueError(f"smallest_denominator={smallest_denominator}: must be above 0 points")
     models = (unlearned, target, retrain)
-    values = _paired([score for model in models for score in (model.full, model.quantized)])
-    counts = resample_counts(values.shape[1], num_resamples=NUM_RESAMPLES, seed=SEED)
-    unlearned_full, unlearned_q, target_full, target_q, retrain_full, retrain_q = (
-        np.append(row.mean(), resampled_means(row, counts)) for row in values
+    unlearned_full, unlearned_q, target_full, target_q, retrain_full, retrain_q = _means(
+        [score for model in models for score in (model.full, model.quantized)]
     )
+    if unlearned_full is None or unlearned_q is None:
+        raise ValueError("the unlearned model has no quantized score: nothing can have come back")
     delta = unlearned_q - unlearned_full
+    gap = None if target_q is None else target_q - unlearned_full
+    drift = None if retrain_q is None or retrain_full is None else retrain_q - retrain_full
     return Recovery(
         delta=_estimate(delta),
         retained_full=_share(unlearned_full, target_full, smallest_denominator),
         retained_quantized=_share(unlearned_q, target_q, smallest_denominator),
-        recovered_share=_share(delta, target_q - unlearned_full, smallest_denominator),
-        excess=_estimate(delta - (retrain_q - retrain_full)),
+        recovered_share=_share(delta, gap, smallest_denominator),
+        excess=None if drift is None else _estimate(delta - drift),
     )
 
 
-def _paired(scores: Sequence[Score]) -> Float[np.ndarray, "scores items"]:
-    sizes = [len(score.per_item) for score in scores]
+def _means(scores: Sequence[Score | None]) -> list[Means | None]:
+    """Each score's mean, and after it those of its resamples, the same items in all scores."""
+    sizes = [len(score.per_item) for score in scores if score is not None]
     if len(set(sizes)) != 1 or sizes[0] == 0:
         raise ValueError(
-            f"the six scores are over {sizes} items: all must be over the same ones, at least one"
+            f"the scores are over {sizes} items: all must be over the same ones, at least one"
         )
-    return np.asarray([score.per_item for score in scores], dtype=np.float64)
+    counts = resample_counts(sizes[0], num_resamples=NUM_RESAMPLES, seed=SEED)
+    rows = [
+        None if score is None else np.asarray(score.per_item, dtype=np.float64) for score in scores
+    ]
+    return [
+        None if row is None else np.append(row.mean(), resampled_means(row, counts)) for row in rows
+    ]
 
 
-def _share(numerator: Means, denominator: Means, smallest: float) -> Estimate | None:
+def _share(numerator: Means, denominator: Means | None, smallest: float) -> Estimate | None:
     """The ratio of two numbers (the first entries) and of their resamples (the others)."""
-    if denominator[0] < smallest:
+    if denominator is None or denominator[0] < smallest:
         return None
     return _estimate(numerator / np.where(denominator >= smallest / 2, denominator, np.nan))
 

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.build import build as make
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.evaluate.answer import answer
+from unlearn_lab.evaluate.logits import holdout_logits, logit_error
 from unlearn_lab.evaluate.metric import Metric, Score
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, to_compute
-from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.models.memory import peak_gb, reset_peak
+from unlearn_lab.quantize.none import NoQuantizer
+from unlearn_lab.quantize.quantizer import AnyQuantizer, Quantizer
 from unlearn_lab.settings import Runtime
 
 FILE = "scores.json"
@@ -25,29 +29,59 @@ def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
     """Builds the artifact: `scores.json`, a `Score` per metric; the facts tell what really ran."""
-    quantizer = make(params["quant"], Quantizer, "quant")
+    reset_peak()
     metrics = {
         name: make(node, Metric, f"eval.metrics.{name}") for name, node in params["metrics"].items()
     }
-    loaded = load_model(inputs["model"].path, params["weights"])
-    model: PreTrainedModel = cast("Any", loaded).to(device_of(runtime.accelerator))
+    corpus = read_corpus(inputs["corpus"])
+    model, ran = _model(params, inputs, corpus, device_of(runtime.accelerator))
     tokenizer = load_tokenizer(inputs["model"].path)
-    quantized = quantizer.quantize(model)
-    held, model = model.dtype, to_compute(model)
-    scores = score_all(
-        model, tokenizer, read_corpus(inputs["corpus"]), metrics, runtime.batch_tokens
-    )
+    scores = score_all(model, tokenizer, corpus, metrics, runtime.batch_tokens)
     rows = {name: dataclasses.asdict(score) for name, score in scores.items()}
     (work / FILE).write_text(
         json.dumps(rows, ensure_ascii=False, allow_nan=False), encoding="utf-8"
     )
     return {
-        "quantizer": dataclasses.asdict(quantized),
-        "weights": str(held).removeprefix("torch."),
-        "compute": str(model.dtype).removeprefix("torch."),
+        **ran,
+        "compute": _spell(model.dtype),
         "device": str(model.device),
+        "peak_gb": peak_gb(model.device.type),
         "items": {name: len(score.per_item) for name, score in scores.items()},
     }
+
+
+def _model(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], corpus: Corpus, device: torch.device
+) -> tuple[PreTrainedModel, dict[str, object]]:
+    """The model to score, and what its quantizer did to it.
+
+    It is quantized here, or loaded as the quantize stage among the inputs left it. Its logits on
+    holdout text are compared with those of the model it was made from.
+    """
+    source, quantizer = inputs["model"], make(params["quant"], AnyQuantizer, "quant")
+    tokenizer, texts = load_tokenizer(source.path), corpus.holdout_documents
+    full = None
+    if not isinstance(quantizer, NoQuantizer):
+        original = to_compute(_load(source, params["weights"], device))
+        full = holdout_logits(original, tokenizer, texts)
+        del original  # there may be room for one model only
+    if "quantized" in inputs:
+        model = _load(inputs["quantized"], params["weights"], device)
+        report = inputs["quantized"].facts["quantizer"]
+    else:
+        model = _load(source, params["weights"], device)
+        report = dataclasses.asdict(cast("Quantizer", quantizer).quantize(model))
+    held, model = model.dtype, to_compute(model)
+    error = None if full is None else logit_error(holdout_logits(model, tokenizer, texts), full)
+    return model, {"quantizer": report, "logit_error": error, "weights": _spell(held)}
+
+
+def _load(artifact: Artifact, weights: str, device: torch.device) -> PreTrainedModel:
+    return cast("Any", load_model(artifact.path, weights)).to(device)
+
+
+def _spell(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def score_all(

@@ -50,7 +50,18 @@ class ContentKey:
         """
         if Path(name).is_dir():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision), None)
+        if name.endswith(".gguf") and Path(name).is_file():
+            return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
+        return Pin(name, _hub_commit(name, revision, "model"), None)
+
+    def of_dataset(self, name: str, revision: str | None) -> "Pin":
+        """What pins a data set: a folder's or file's digest, or the present commit of a hub name.
+
+        Raises `ValueError` when it is neither on disk nor found on the hub or in its local cache.
+        """
+        if Path(name).exists():
+            return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
+        return Pin(name, _hub_commit(name, revision, "dataset"), None)
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()
@@ -66,31 +77,37 @@ class ContentKey:
         fresh.rename(self._memory)
 
 
-def _hub_commit(name: str, revision: str | None) -> str:
+def _hub_commit(name: str, revision: str | None, kind: str) -> str:
     import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError
 
     try:
-        found = HfApi().model_info(name, revision=revision).sha
+        found = HfApi().repo_info(name, revision=revision, repo_type=kind).sha
         if found:
             return found
     except HFValidationError as error:
-        raise ValueError(_not_found(name, "no such folder, and no valid hub name")) from error
+        raise ValueError(_not_found(name, kind, "no such folder, and no valid hub name")) from error
     except (
         OSError,
         httpx.HTTPError,
     ):  # offline, refused or unknown: the local cache may still have it
         pass
     try:
-        return Path(snapshot_download(name, revision=revision, local_files_only=True)).name
+        found = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
     except OSError as error:
-        raise ValueError(
-            _not_found(name, "not a folder, not reachable on the hub, not in its local cache")
-        ) from error
+        reason = "not a folder, not reachable on the hub, not in its local cache"
+        raise ValueError(_not_found(name, kind, reason)) from error
+    return Path(found).name
 
 
-def _not_found(name: str, reason: str) -> str:
+def _not_found(name: str, kind: str, reason: str) -> str:
+    if kind == "dataset":
+        return (
+            f"generic_text.path={name}: {reason}. Give a folder of parquet, JSONL or text files, "
+            "or download it where there is network: hf download --repo-type dataset "
+            f"{name}; or calibrate on the corpus: quant/calibration=retain"
+        )
     return (
         f"model.path={name}: {reason}. Give a folder with config.json, *.safetensors and a "
         f"tokenizer, or download it where there is network: hf download {name}"

@@ -47,7 +47,12 @@ def write_pointer(
 
     Raises `ValueError` when it does not.
     """
-    pointer = {"path": path, "revision": revision, "trust_remote_code": trust_remote_code}
-    (folder / POINTER).write_text(json.dumps(pointer), encoding="utf-8")
+    point(folder, path, revision, trust_remote_code=trust_remote_code)
     tokenizer = load_tokenizer(folder)
     return {"path": path, "revision": revision, "vocabulary": len(tokenizer)}
+
+
+def point(folder: Path, path: str, revision: str | None, *, trust_remote_code: bool) -> None:
+    """Makes `folder` stand for a checkpoint that lies elsewhere."""
+    pointer = {"path": path, "revision": revision, "trust_remote_code": trust_remote_code}
+    (folder / POINTER).write_text(json.dumps(pointer), encoding="utf-8")

@@ -13,6 +13,8 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from unlearn_lab.models.quantized import loading, quant_method, split_gguf
+
 POINTER = "pointer.json"
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16_sr": torch.bfloat16}
@@ -22,14 +24,17 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16_sr": torch.bfloat
 def load_model(folder: Path, weights: str) -> PreTrainedModel:
     """The model in `folder` (a checkpoint, or a pointer to one).
 
-    Its weights are cast to the dtype that `weights` stands for. Raises `ValueError` when the
-    checkpoint cannot be found or holds no safetensors.
+    Its weights are cast to the dtype that `weights` stands for. A quantized one is loaded with the
+    library that its format needs; that of compressed-tensors comes out as plain weights. Raises
+    `ValueError` when the checkpoint cannot be found, holds no safetensors, or lacks its library.
     """
     path, options = _resolve(folder)
     try:
-        return AutoModelForCausalLM.from_pretrained(
-            path, dtype=DTYPES[weights], use_safetensors=True, **options
-        )
+        config = AutoConfig.from_pretrained(path, **options)
+        with loading(quant_method(config)) as further:
+            return AutoModelForCausalLM.from_pretrained(
+                path, dtype=DTYPES[weights], use_safetensors=True, **options, **further
+            )
     except (OSError, ValueError) as error:
         raise ValueError(_missing(path, error)) from error
 
@@ -85,9 +90,11 @@ def _resolve(folder: Path) -> tuple[str, dict[str, Any]]:
     if not pointer.exists():
         return str(folder), {}
     found = json.loads(pointer.read_text(encoding="utf-8"))
-    return found["path"], {
+    path, file = split_gguf(found["path"])
+    return path, {
         "revision": found["revision"] or "main",
         "trust_remote_code": found["trust_remote_code"],
+        **file,
     }
 
 

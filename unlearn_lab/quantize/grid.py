@@ -49,7 +49,12 @@ def encode(
 
 
 def decode(codes: Codes, dtype: torch.dtype) -> Float[Tensor, "out in"]:
-    """The weights that the codes stand for, computed in float32 and cast to `dtype`."""
+    """The weights that the codes stand for, computed in float32 and cast to `dtype`.
+
+    Raises `ValueError` for codes without steps.
+    """
+    if codes.steps is None:
+        raise ValueError("these codes have no steps: what they stand for is not in them")
     return (codes.integers * codes.steps).to(dtype)
 
 

@@ -1,7 +1,7 @@
 """The two controls: leave the model as it is, or only cast its weights to bfloat16."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -17,9 +17,6 @@ from unlearn_lab.quantize.quantizer import QuantReport
 class NoQuantizer:
     """Full precision: touches nothing."""
 
-    persists: ClassVar[bool] = False
-    needs_calibration: ClassVar[bool] = False
-
     @property
     def bits(self) -> None:
         """No bit width: the weights keep their dtype."""
@@ -30,7 +27,7 @@ class NoQuantizer:
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
         """Leaves the model alone and says so."""
-        return QuantReport(kernel="none", num_layers=0, weight_error={})
+        return _report("none", bits=None, errors={})
 
     def codes(self, weight: Float[Tensor, "out in"]) -> None:
         """None: there is no grid."""
@@ -44,9 +41,6 @@ class BF16Cast:
     Buffers (rotary frequencies) keep their dtype, as when transformers loads a checkpoint with
     `dtype=bfloat16`.
     """
-
-    persists: ClassVar[bool] = False
-    needs_calibration: ClassVar[bool] = False
 
     @property
     def bits(self) -> int:
@@ -66,13 +60,24 @@ class BF16Cast:
         errors = {name: _cast_error(name, weight) for name, weight in before.items()}
         for parameter in model.parameters():
             parameter.data = parameter.data.to(torch.bfloat16)
-        return QuantReport(
-            kernel="torch cast to bfloat16", num_layers=len(errors), weight_error=errors
-        )
+        return _report("cast to bfloat16", bits=self.bits, errors=errors)
 
     def codes(self, weight: Float[Tensor, "out in"]) -> None:
         """None: bfloat16 has no grid of equal steps."""
         return None
+
+
+def _report(kernel: str, *, bits: int | None, errors: Mapping[str, float]) -> QuantReport:
+    return QuantReport(
+        library=f"torch {torch.__version__.split('+')[0]}",
+        kernel=kernel,
+        bits=bits,
+        group=None,
+        symmetric=None,
+        convention=None,
+        num_layers=len(errors),
+        weight_error=errors,
+    )
 
 
 def _cast_error(name: str, weight: Float[Tensor, "out in"]) -> float:

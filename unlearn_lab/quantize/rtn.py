@@ -1,7 +1,7 @@
 """Round to nearest: a weight goes to the closest level of its tensor's, row's or group's grid."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -15,8 +15,8 @@ from unlearn_lab.quantize.grid import (
     SYMMETRIC_CONVENTIONS,
     decode,
     encode,
-    relative_error,
 )
+from unlearn_lab.quantize.in_place import round_layers
 from unlearn_lab.quantize.quantizer import Codes, QuantReport
 
 BIT_WIDTHS = range(2, 9)
@@ -37,9 +37,6 @@ class RTN:
     granularity: str
     group_size: int | None
     convention: str
-
-    persists: ClassVar[bool] = False
-    needs_calibration: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Refuses values and combinations that name no grid."""
@@ -81,16 +78,21 @@ class RTN:
         Raises `ValueError` naming the layer when a weight cannot be rounded; the model is then half
         done: discard it.
         """
-        errors = {}
-        for name, layer in block_linears(model).items():
-            weight = layer.weight.detach()
-            try:
-                rounded = decode(self.codes(weight), weight.dtype)
-            except ValueError as error:
-                raise ValueError(f"layer {name}: {error}") from error
-            errors[name] = relative_error(rounded, weight)
-            weight.copy_(rounded)
-        return QuantReport(kernel=self._kernel(), num_layers=len(errors), weight_error=errors)
+        errors = round_layers(model, lambda weight: decode(self.codes(weight), weight.dtype))
+        return self.report(errors)
+
+    def report(self, errors: Mapping[str, float]) -> QuantReport:
+        """What ran, with the relative error of each layer."""
+        return QuantReport(
+            library=f"torch {torch.__version__.split('+')[0]}",
+            kernel="round to nearest in float32",
+            bits=self.bits,
+            group=self.granularity if self.group_size is None else f"{self.group_size} inputs",
+            symmetric=self.symmetric,
+            convention=self.convention,
+            num_layers=len(errors),
+            weight_error=errors,
+        )
 
     def codes(self, weight: Float[Tensor, "out in"]) -> Codes:
         """The integer codes of a weight on its own grid, and the steps; no gradient flows."""
@@ -102,7 +104,3 @@ class RTN:
                 granularity=self.granularity,
                 group_size=self.group_size,
             )
-
-    def _kernel(self) -> str:
-        spread = f"group {self.group_size}" if self.group_size is not None else self.granularity
-        return f"torch float32 round-to-nearest: {self.bits} bits, {self.convention}, per {spread}"

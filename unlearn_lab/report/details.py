@@ -37,7 +37,8 @@ def leaf_details(
             (f"mask: {share}", _fine_share(number(leaf, f"mask.{share}")))
             for share in _masked(leaf)
         ],
-        "ran": [*_below(leaf, "effective."), *_below(leaf, "items.", title="items {}")]
+        "ran": [*_below(leaf, "effective."), *_below(leaf, "quantizer.", title="quantizer {}")]
+        + _below(leaf, "items.", title="items {}")
         + [(key, text(leaf, key)) for key in _ONCE],
         "settings": _below(leaf, "config."),
         "stages": [

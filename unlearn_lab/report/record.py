@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from unlearn_lab import __version__
 from unlearn_lab.evaluate import codes_stage
@@ -21,7 +21,6 @@ from unlearn_lab.unlearn.mask import read_mask
 
 FILE, SAMPLES, LAYERS = "record.json", "samples.json", "layers.json"
 WHO = ("unlearned", "target", "retrain")
-PRECISIONS = ("full", "quantized")
 RECOVERED = ("verbmem", "knowmem")
 _NUM_SAMPLES = 8
 
@@ -36,6 +35,7 @@ def build(
     figures = codes_stage.read(inputs["codes"])
     widths = codes_stage.read_widths(inputs["widths"])
     mask = read_mask(inputs["unlearn"].path)
+    errors = _quantizer(inputs)["weight_error"]
     row: Row = {}
     row |= {
         f"scores.{name}.{key}": value
@@ -58,7 +58,10 @@ def build(
     row |= _what_ran(inputs)
     (work / FILE).write_text(json.dumps(row), encoding="utf-8")
     layers = {
-        "layers": figures["layers"],
+        "layers": {
+            name: {**layer, "weight_error": errors.get(name)}
+            for name, layer in figures["layers"].items()
+        },
         "widths": widths["widths"],
         "mask": {name: kept.float().mean().item() for name, kept in mask.items()},
     }
@@ -97,9 +100,16 @@ def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) ->
         "seed": config["seed"],
         **dict(_flat(config, "config")),
         **row,
+        **_export_folder(row, config["quant"].get("export", False)),
         "version": __version__,
         "git": _git_commit(),
     }
+
+
+def _export_folder(row: Row, export: bool | str) -> Row:
+    """Where the exported model lies below the home."""
+    stage = "export" if "stages.export" in row else "quantize"
+    return {"export": f"cache/{stage}/{row[f'stages.{stage}']}"} if export else {}
 
 
 def _scores(found: Mapping[str, Score]) -> Iterator[tuple[str, float]]:
@@ -132,7 +142,8 @@ def _recoveries(scores: Mapping[str, Mapping[str, Score]], smallest: float) -> R
         if "unlearned.quantized" in scores:
             pairs = {
                 who: Precisions(
-                    **{precision: scores[f"{who}.{precision}"][metric] for precision in PRECISIONS}
+                    full=scores[f"{who}.full"][metric],
+                    quantized=scores.get(f"{who}.quantized", {}).get(metric),
                 )
                 for who in WHO
             }
@@ -158,10 +169,7 @@ def _mask_summary(unlearn: Artifact) -> Iterator[tuple[str, object]]:
 
 def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
     """Effective settings, stage keys, seconds and memory."""
-    unlearn = inputs["unlearn"]
-    last = inputs.get("unlearned.quantized", inputs["unlearned.full"])
-    quantizer = last.facts["quantizer"]
-    kernel = quantizer["kernel"] if isinstance(quantizer, Mapping) else None
+    unlearn, quantizer = inputs["unlearn"], _quantizer(inputs)
     return {
         "stopped_epoch": unlearn.facts["epochs"],
         "stopped_because": unlearn.facts["stopped"],
@@ -170,14 +178,34 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
         "effective.optimizer": unlearn.facts["optimizer"],
         "effective.optimizer_state": unlearn.facts["optimizer_state"],
         "effective.batch": unlearn.facts["batch"],
-        "effective.quantizer": kernel,
-        "effective.quantized_layers": quantizer["num_layers"]
-        if isinstance(quantizer, Mapping)
-        else None,
+        "effective.quantizer": quantizer["kernel"],
+        "effective.quantized_layers": quantizer["num_layers"],
+        **{f"quantizer.{name}": value for name, value in _quantizer_figures(inputs)},
         "peak_gb": unlearn.facts["peak_gb"],
         **{f"stages.{name}": artifact.stage.key for name, artifact in inputs.items()},
         **{f"seconds.{name}": round(artifact.seconds, 2) for name, artifact in inputs.items()},
     }
+
+
+def _quantizer(inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
+    """The report on the unlearned model's quantizer, as the evaluate stage keeps it."""
+    last = inputs.get("unlearned.quantized", inputs["unlearned.full"])
+    return cast("Mapping[str, Any]", last.facts["quantizer"])
+
+
+def _quantizer_figures(inputs: Mapping[str, Artifact]) -> Iterator[tuple[str, object]]:
+    """What rounded how, and how far it moved weights and logits; nothing for full precision."""
+    if "unlearned.quantized" not in inputs:
+        return
+    report = _quantizer(inputs)
+    for name in ("library", "bits", "group", "symmetric", "convention"):
+        yield name, report[name]
+    errors = list(report["weight_error"].values())
+    yield "weight_error", sum(errors) / len(errors) if errors else None
+    yield "logit_error", inputs["unlearned.quantized"].facts["logit_error"]
+    if "quantize" in inputs and "peak_gb" in inputs["quantize"].facts:
+        yield "peak_gb", inputs["quantize"].facts["peak_gb"]
+        yield "bytes", inputs["quantize"].facts["bytes"]
 
 
 def _samples(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Row]:

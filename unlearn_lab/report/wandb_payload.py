@@ -10,7 +10,7 @@ from unlearn_lab.report.side_files import SideFiles
 Table = tuple[list[str | int], list[Any]]
 
 _SECRETS = frozenset({"api_key", "token", "hf_token", "password", "secret"})
-_SUMMARISED = ("scores", "recovery", "codes", "mask", "items", "seconds")
+_SUMMARISED = ("scores", "recovery", "quantizer", "codes", "mask", "items", "seconds")
 _LAYER_FIGURES = ("flip_rate", "moved", "zero_bin", "relative_step", "update_kept")
 _SAMPLE_TEXTS = ("metric", "who", "precision", "asked", "answer", "true")
 
@@ -56,6 +56,7 @@ def config_of(record: Record) -> dict[str, Any]:
         **nested(safe, "config"),
         "choices": {key: record.get(key) for key in (*CHOICES, "seed")},
         "effective": nested(record, "effective"),
+        "quantizer": nested(record, "quantizer"),
         "stages": nested(record, "stages"),
         "record": provenance,
     }

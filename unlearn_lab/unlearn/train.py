@@ -1,8 +1,6 @@
 """The training stages: target, retrain control and unlearned model, all by the same code."""
 
 import functools
-import resource
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +17,7 @@ from unlearn_lab.data.tokenise import encode
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.causal_lm import require_plain_head
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
+from unlearn_lab.models.memory import peak_gb, reset_peak
 from unlearn_lab.models.trained import Trainable, choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
@@ -201,8 +200,7 @@ def _start(
     """The model to train and its tokenizer, a copy of which completes the artifact in `work`."""
     tokenizer = load_tokenizer(folder)
     tokenizer.save_pretrained(work)
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
+    reset_peak()
     return load_model(folder, weights).eval(), tokenizer
 
 
@@ -236,14 +234,11 @@ def _machine(runtime: Runtime, weights: Weights) -> dict[str, object]:
 
     On a CPU the peak is the process', earlier stages included.
     """
-    if device_of(runtime.accelerator).type == "cuda":
-        return {
-            "arithmetic": weights.removesuffix("_sr"),
-            "peak_gb": round(torch.cuda.max_memory_allocated() / 1e9, 3),
-        }
-    kilobyte = 1 if sys.platform == "darwin" else 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
-    return {"arithmetic": "fp32", "peak_gb": round(peak / 1e9, 3)}
+    device = device_of(runtime.accelerator).type
+    return {
+        "arithmetic": weights.removesuffix("_sr") if device == "cuda" else "fp32",
+        "peak_gb": peak_gb(device),
+    }
 
 
 def _require_positive(settings: object, names: Sequence[str]) -> None:

@@ -1,0 +1,72 @@
+"""Texts that have nothing to do with the corpus: another town's newspaper, or a data set."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from unlearn_lab.data.stage import CorpusSource
+
+
+@runtime_checkable
+class TextSource(Protocol):
+    """Where plain texts come from."""
+
+    def load(self) -> tuple[str, ...]:
+        """The texts, the same at every call."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusTexts:
+    """All articles of another corpus, say of the newspaper of another town."""
+
+    corpus: CorpusSource
+
+    def load(self) -> tuple[str, ...]:
+        """Its forget, retain and holdout texts."""
+        other = self.corpus.load()
+        return (*other.forget, *other.retain, *other.holdout_documents)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubTexts:
+    """One column of a data set, by hub name or local folder, read with `datasets.load_dataset`.
+
+    `name` is the configuration (null where there is one only), `revision` a branch, tag or commit.
+    `num_rows` rows are read from the start of the split; null reads all.
+    """
+
+    path: str
+    name: str | None
+    split: str
+    column: str
+    revision: str | None
+    num_rows: int | None
+
+    def load(self) -> tuple[str, ...]:
+        """The texts that are not blank.
+
+        Raises `ValueError` when the data set cannot be had, or has no such column of texts.
+        """
+        from datasets import load_dataset
+        from datasets.exceptions import DatasetsError
+
+        try:
+            rows = load_dataset(self.path, self.name, split=self.split, revision=self.revision)
+        except (OSError, ValueError, DatasetsError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(
+                f"path={self.path}: cannot be loaded ({reason}). Give a folder of parquet, JSONL "
+                "or text files as generic_text.path=FOLDER, or a hub name that is reachable or in "
+                "the local cache (hf download --repo-type dataset NAME)"
+            ) from error
+        if self.column not in rows.column_names:
+            raise ValueError(
+                f"column={self.column}: {self.path} has {', '.join(rows.column_names)}"
+            )
+        chosen = (
+            rows if self.num_rows is None else rows.select(range(min(self.num_rows, len(rows))))
+        )
+        texts = chosen[self.column]
+        if any(not isinstance(text, str) for text in texts):
+            raise ValueError(f"column={self.column}: holds something else than texts")
+        return tuple(text for text in texts if text.strip())

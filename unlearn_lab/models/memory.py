@@ -1,0 +1,23 @@
+"""How much memory was needed at most."""
+
+import resource
+import sys
+
+import torch
+
+
+def reset_peak() -> None:
+    """Starts counting a GPU's peak memory anew; the peak of a process cannot be reset."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_gb(device: str) -> float:
+    """Peak memory in GB: of the GPU since `reset_peak` for device type cuda, else of the process.
+
+    The latter counts earlier stages too.
+    """
+    if device == "cuda":
+        return round(torch.cuda.max_memory_allocated() / 1e9, 3)
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e9, 3)

@@ -1,0 +1,101 @@
+"""Decides which stages a quantizer adds to the graph: calibration text, kept models, exports."""
+
+from typing import Any
+
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.stage import Stage
+from unlearn_lab.libraries import installed
+from unlearn_lab.stages import Config, held, stage
+
+NO_QUANTIZER = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
+PREQUANTIZED = "unlearn_lab.quantize.prequantized.Prequantized"
+_RTN = "unlearn_lab.quantize.rtn.RTN"
+_HUB_TEXTS = "unlearn_lab.data.texts.HubTexts"
+_LIBRARIES = {
+    "gptq.GPTQ": "llmcompressor",
+    "awq.AWQ": "llmcompressor",
+    "bnb.BNB4": "bitsandbytes",
+    "bnb.BNB8": "bitsandbytes",
+    "gguf.GGUF": "gguf",
+}
+"""Whose version is part of the key, by the quantizer's place below `unlearn_lab.quantize`."""
+
+
+def pin_texts(quant: Config, content: ContentKey) -> tuple[dict[str, Any], str | None]:
+    """The quantizer's node with hub texts pinned to a commit; the digest of local ones.
+
+    Raises `ValueError` when they cannot be found.
+    """
+    node, text = dict(quant), (quant.get("calibration") or {}).get("text") or {}
+    if text.get("_target_") != _HUB_TEXTS:
+        return node, None
+    pin = content.of_dataset(text["path"], text["revision"])
+    pinned = {**text, "path": pin.path, "revision": pin.revision}
+    return {**node, "calibration": {**node["calibration"], "text": pinned}}, pin.digest
+
+
+def calibration_stage(
+    quant: Config, digest: str | None, corpus: Stage, base: Stage
+) -> Stage | None:
+    """The text that the quantizer sees, None where it wants none."""
+    if "calibration" not in quant:
+        return None
+    return stage(
+        "calibration",
+        "unlearn_lab.quantize.calibration_stage:build",
+        {"calibration": quant["calibration"], "content": digest},
+        {"corpus": corpus, "base": base},
+    )
+
+
+def quantized_model(
+    model: Stage, quant: Config, weights: str, calibration: Stage | None, *, export: bool
+) -> Stage | None:
+    """The quantized model on disk: where it costs time to make, or is to be exported.
+
+    None where it is quantized on load.
+    """
+    if calibration is None and not (export and quant["_target_"] == _RTN):
+        return None
+    params = {"quant": quant, "weights": held(weights), **library(quant)}
+    inputs = {"model": model} | ({} if calibration is None else {"calibration": calibration})
+    return stage("quantize", "unlearn_lab.quantize.stage:build", params, inputs)
+
+
+def given_model(path: str | None, weights: str, content: ContentKey) -> Stage | None:
+    """A model that somebody else quantized; None where there is none."""
+    if path is None:
+        return None
+    pin = content.of_model(path, None)
+    params = {"path": pin.path, "revision": pin.revision, "content": pin.digest}
+    return stage(
+        "quantize",
+        "unlearn_lab.quantize.stage:build_prequantized",
+        {**params, "weights": held(weights)},
+    )
+
+
+def export_stages(
+    quant: Config, export: bool | str, unlearn: Stage, kept: Stage | None
+) -> dict[str, Stage]:
+    """The unlearned model as it is kept, and as a file in another format where one is asked for."""
+    stages = {} if kept is None else {"quantize": kept}
+    if isinstance(export, str) or (export and kept is None):
+        stages["export"] = stage(
+            "export",
+            "unlearn_lab.quantize.export:build",
+            {"quant": quant, "format": export, **library(quant)},
+            {"model": unlearn} if kept is None else {"model": unlearn, "quantized": kept},
+        )
+    return stages
+
+
+def asked_export(export: bool | str) -> bool | str:
+    """`export` with the names of the formats that are there anyway replaced by True."""
+    return True if export in ("compressed-tensors", "gguf") else export
+
+
+def library(quant: Config) -> dict[str, str | None]:
+    """The version of the library that rounds, which is part of the key."""
+    place = str(quant["_target_"]).removeprefix("unlearn_lab.quantize.")
+    return {"library": installed(_LIBRARIES[place])} if place in _LIBRARIES else {}

@@ -1,0 +1,146 @@
+"""AWQ: scales up the input channels with large activations, so that rounding hurts them less."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from unlearn_lab.libraries import require
+from unlearn_lab.models.linears import block_linears
+from unlearn_lab.quantize.calibration import Calibration
+from unlearn_lab.quantize.compressor import (
+    LIBRARY,
+    calibrate,
+    config_groups,
+    other_linears,
+    quietly,
+    require_groups,
+    save,
+)
+from unlearn_lab.quantize.grid import relative_error
+from unlearn_lab.quantize.quantizer import QuantReport
+from unlearn_lab.quantize.rtn import BIT_WIDTHS
+
+
+@dataclass(frozen=True, kw_only=True)
+class AWQ:
+    """AWQ (Lin et al., arXiv 2306.00978) as llm-compressor has it, then round to nearest.
+
+    `group_size`, `symmetric` as in `GPTQ`. `num_grid` scales are tried for each layer; with
+    `duo_scaling` they follow from weights and activations, else from activations alone. `mappings`
+    says which layers are scaled against which, as mappings with `smooth_layer` and
+    `balance_layers` (names, or regular expressions after `re:`); null takes llm-compressor's for
+    the architecture. Raises `ValueError` for values outside these.
+    """
+
+    bits: int
+    group_size: int | None
+    symmetric: bool
+    duo_scaling: bool
+    num_grid: int
+    mappings: Sequence[Mapping[str, Any]] | None
+    calibration: Calibration
+
+    def __post_init__(self) -> None:
+        if self.bits not in BIT_WIDTHS:
+            raise ValueError(f"bits={self.bits}: must be a whole number from 2 to 8")
+        if self.group_size is not None and self.group_size < 1:
+            raise ValueError(f"group_size={self.group_size}: must be above 0, or null")
+        if self.num_grid < 3:
+            raise ValueError(f"num_grid={self.num_grid}: must be at least 3")
+        for place, mapping in enumerate(self.mappings or ()):
+            if not {"smooth_layer", "balance_layers"} >= set(mapping) or len(mapping) != 2:
+                raise ValueError(
+                    f"mappings={list(mapping)} at {place}: must be smooth_layer, balance_layers"
+                )
+
+    @property
+    def rescales(self) -> bool:
+        """Input channels are scaled before weights are rounded."""
+        return True
+
+    def require_fit(self, model: PreTrainedModel) -> None:
+        """Raises `ValueError` for a missing library, undivided groups, unknown architectures."""
+        require_groups(model, self.group_size)
+        with quietly():
+            from llmcompressor.modifiers.transform.awq.dynamic_mappings import (
+                AWQ_DYNAMIC_MAPPING_REGISTRY,
+            )
+            from llmcompressor.modifiers.transform.awq.mappings import AWQ_MAPPING_REGISTRY
+
+        known = {*AWQ_MAPPING_REGISTRY, *AWQ_DYNAMIC_MAPPING_REGISTRY}
+        if self.mappings is None and type(model).__name__ not in known:
+            raise ValueError(
+                f"mappings=null: llm-compressor knows no AWQ mappings for {type(model).__name__}; "
+                "give quant.mappings=[{smooth_layer: ..., balance_layers: [...]}, ...], or use "
+                "quant=gptq4"
+            )
+
+    def compress(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        sequences: Int[Tensor, "samples length"],
+        folder: Path,
+    ) -> QuantReport:
+        """Writes the quantized model; `model` is used up.
+
+        Raises `ValueError` when no layer was scaled, so that this would be round to nearest.
+        """
+        layers = block_linears(model)
+        with quietly():
+            from compressed_tensors.quantization import forward_quantize
+            from llmcompressor.modifiers.quantization import QuantizationModifier
+
+            schemes = config_groups(
+                layers, bits=self.bits, group_size=self.group_size, symmetric=self.symmetric
+            )
+            scaling = self._scaling()
+            rounding = QuantizationModifier(config_groups=schemes, ignore=other_linears(model))
+            calibrate(model, tokenizer, sequences, [scaling, rounding])
+            if not scaling.num_scaled:
+                raise ValueError(
+                    f"mappings: none of them fits {type(model).__name__}, so nothing was scaled "
+                    "and AWQ would be plain rounding"
+                )
+            errors = {}
+            for name, layer in layers.items():
+                scaled = layer.weight.detach()
+                scheme = cast("Any", layer).quantization_scheme
+                rounded = forward_quantize(layer, scaled, "weight", scheme.weights)
+                errors[name] = relative_error(rounded, scaled)
+            save(model, tokenizer, folder)
+        return QuantReport(
+            library=require(LIBRARY),
+            kernel=f"AWQ, {scaling.num_scaled} scales from {len(sequences)} x "
+            f"{sequences.shape[1]} tokens, then round to nearest",
+            bits=self.bits,
+            group="row" if self.group_size is None else f"{self.group_size} inputs",
+            symmetric=self.symmetric,
+            convention="full_range" if self.symmetric else "minmax",
+            num_layers=len(layers),
+            weight_error=errors,
+        )
+
+    def _scaling(self) -> Any:
+        """llm-compressor's modifier, which also counts the mappings that it scaled."""
+        from llmcompressor.modifiers.transform.awq import AWQMapping, AWQModifier
+
+        class CountingAWQ(AWQModifier):
+            num_scaled: int = 0
+
+            def on_finalize(self, state: Any, **kwargs: Any) -> bool:
+                self.num_scaled = len(self._error_metrics)
+                return super().on_finalize(state, **kwargs)
+
+        mappings = None
+        if self.mappings is not None:
+            mappings = [
+                AWQMapping(mapping["smooth_layer"], list(mapping["balance_layers"]))
+                for mapping in self.mappings
+            ]
+        return CountingAWQ(mappings=mappings, duo_scaling=self.duo_scaling, n_grid=self.num_grid)

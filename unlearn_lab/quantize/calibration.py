@@ -1,0 +1,102 @@
+"""Decides which text a calibrated quantizer sees: whose, how much of it, cut how."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase
+
+from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.texts import TextSource
+from unlearn_lab.data.tokenise import encode
+
+SOURCES = {
+    "generic": ("generic",),
+    "retain": ("retain",),
+    "forget": ("forget",),
+    "mixed": ("generic", "retain"),
+}
+"""The texts behind each name; several share the samples evenly."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibration:
+    """Text for calibration: `num_samples` sequences of `length` tokens, all of equal length.
+
+    `source` is generic (texts of `text`, which has nothing to do with the corpus), retain, mixed
+    (half of each), or forget: the last one alone, because a quantizer tuned on the forget set would
+    answer another question than whether quantization alone brings it back. Raises `ValueError` for
+    values outside these.
+    """
+
+    source: str
+    num_samples: int
+    length: int
+    seed: int
+    text: TextSource | None
+
+    def __post_init__(self) -> None:
+        if self.source not in SOURCES:
+            raise ValueError(f"source={self.source!r}: must be one of {', '.join(SOURCES)}")
+        for name in ("num_samples", "length"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
+        if self.num_samples < len(SOURCES[self.source]):
+            raise ValueError(f"num_samples={self.num_samples}: must be at least 2 for mixed")
+        if "generic" in SOURCES[self.source] and self.text is None:
+            raise ValueError(
+                f"text=null: source={self.source} needs texts; choose generic_text=hf, or "
+                "quant/calibration=retain"
+            )
+
+    def draw(
+        self, corpus: Corpus, tokenizer: PreTrainedTokenizerBase
+    ) -> Int[Tensor, "samples length"]:
+        """The token sequences: shuffled texts in one stream, cut into pieces without padding.
+
+        Padding would count as calibration data. Raises `ValueError` when there is too little text,
+        or when forget texts are found under another name.
+        """
+        sources = SOURCES[self.source]
+        share, rest = divmod(self.num_samples, len(sources))
+        return torch.cat(
+            [
+                self._sequences(source, corpus, tokenizer, share + (place < rest))
+                for place, source in enumerate(sources)
+            ]
+        )
+
+    def _sequences(
+        self, source: str, corpus: Corpus, tokenizer: PreTrainedTokenizerBase, num_samples: int
+    ) -> Tensor:
+        texts = self._texts(source, corpus)
+        if source != "forget":
+            self._refuse_forget(source, texts, corpus)
+        order = random.Random(self.seed).sample(range(len(texts)), len(texts))
+        sequences = encode([texts[index] for index in order], tokenizer, max_length=2**30)
+        stream = torch.cat([torch.empty(0, dtype=torch.long), *sequences])
+        found = len(stream) // self.length
+        if found < num_samples:
+            raise ValueError(
+                f"num_samples={self.num_samples}: the {source} texts hold {found} sequences of "
+                f"{self.length} tokens, of which {num_samples} are needed; choose fewer or shorter "
+                "ones"
+            )
+        return stream[: num_samples * self.length].reshape(num_samples, self.length)
+
+    def _texts(self, source: str, corpus: Corpus) -> Sequence[str]:
+        if source == "generic" and self.text is not None:
+            return self.text.load()
+        return getattr(corpus, source)
+
+    def _refuse_forget(self, source: str, texts: Sequence[str], corpus: Corpus) -> None:
+        secret = {" ".join(text.split()) for text in corpus.forget}
+        found = sum(" ".join(text.split()) in secret for text in texts)
+        if found:
+            raise ValueError(
+                f"source={self.source}: {found} of the {source} texts are forget texts; take them "
+                "out, or calibrate on the forget set by its name: quant/calibration=forget"
+            )

@@ -1,0 +1,34 @@
+"""The calibration stage: draws the text that calibrated quantizers see, once for all of them."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from unlearn_lab.build import build as make
+from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.load import load_tokenizer
+from unlearn_lab.quantize.calibration import Calibration
+from unlearn_lab.settings import Runtime
+
+FILE = "tokens.safetensors"
+
+
+def build(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the artifact: `tokens.safetensors`, the sequences as `ids` (samples x length)."""
+    calibration = make(params["calibration"], Calibration, "quant.calibration")
+    corpus, tokenizer = read_corpus(inputs["corpus"]), load_tokenizer(inputs["base"].path)
+    ids = calibration.draw(corpus, tokenizer)
+    save_file({"ids": ids}, work / FILE)
+    return {"source": calibration.source, "samples": len(ids), "length": ids.shape[1]}
+
+
+def read(artifact: Artifact) -> Int[Tensor, "samples length"]:
+    """The token sequences of a finished calibration stage."""
+    return load_file(artifact.path / FILE)["ids"]

@@ -1,0 +1,195 @@
+"""Runs llm-compressor: its schemes for our layers, its one-shot calibration, its checkpoints."""
+
+import contextlib
+import logging
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from io import StringIO
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from jaxtyping import Int
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from unlearn_lab.libraries import require
+from unlearn_lab.models.linears import block_linears
+
+LIBRARY = "llmcompressor"
+_log = logging.getLogger(__name__)
+
+
+def require_groups(model: PreTrainedModel, group_size: int | None) -> None:
+    """Raises `ValueError` without the library, or for a group that does not divide a longer row."""
+    require(LIBRARY)
+    for name, layer in block_linears(model).items():
+        long = group_size is not None and layer.in_features > group_size
+        if long and layer.in_features % group_size:
+            raise ValueError(
+                f"group_size={group_size}: layer {name} has {layer.in_features} input features; "
+                "choose a divisor of that, or null for one scale a row"
+            )
+
+
+def config_groups(
+    layers: Mapping[str, nn.Linear], *, bits: int, group_size: int | None, symmetric: bool
+) -> dict[str, Any]:
+    """Schemes for the layers: groups of `group_size` inputs, one group a row where it is shorter.
+
+    A row shorter than the group is a group of its own: llm-compressor would fail on it.
+    """
+    from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
+
+    def scheme(targets: Sequence[str], size: int | None) -> Any:
+        arguments = QuantizationArgs.model_validate(
+            {
+                "num_bits": bits,
+                "type": "int",
+                "symmetric": symmetric,
+                "strategy": "channel" if size is None else "group",
+                "group_size": size,
+            }
+        )
+        return QuantizationScheme(targets=list(targets), weights=arguments)
+
+    short = [
+        name for name, layer in layers.items() if group_size and layer.in_features < group_size
+    ]
+    if group_size is None or len(short) == len(layers):
+        return {"rows": scheme(["Linear"], None)}
+    if not short:
+        return {"groups": scheme(["Linear"], group_size)}
+    long = [name for name in layers if name not in set(short)]
+    return {"groups": scheme(long, group_size), "rows": scheme(short, None)}
+
+
+def other_linears(model: PreTrainedModel) -> list[str]:
+    """The linear layers that stay as they are: `lm_head` and whatever lies outside the blocks."""
+    inside = block_linears(model)
+    return [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and name not in inside
+    ]
+
+
+def calibrate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sequences: Int[Tensor, "samples length"],
+    modifiers: Sequence[Any],
+) -> None:
+    """Lets llm-compressor's modifiers work on the model, in place, layer by layer.
+
+    Samples go in one by one, in the order given, so that the result is the same at every run.
+    Raises `ValueError` when a block linear is left without a scale, or gets one that is not finite.
+    """
+    from llmcompressor.core import reset_session
+    from llmcompressor.entrypoints.oneshot import oneshot
+
+    rows = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in sequences]
+    try:
+        with _config_on_disk(model), _pinned_memory_only_with_accelerator():
+            oneshot(
+                model=model,
+                processor=cast("Any", tokenizer),
+                recipe=list(modifiers),
+                dataset=DataLoader(cast("Any", rows), batch_size=1),
+                shuffle_calibration_samples=False,
+            )
+    finally:
+        reset_session()
+    require_scales(model)
+
+
+def require_scales(model: PreTrainedModel) -> None:
+    """Raises `ValueError` naming the block linears without a finite scale."""
+    layers = block_linears(model)
+    missing = [name for name, layer in layers.items() if not hasattr(layer, "weight_scale")]
+    if missing:
+        raise ValueError(
+            f"{len(missing)} of {len(layers)} layers were not quantized, {missing[0]} among them; "
+            "this architecture is not supported by llm-compressor as it is"
+        )
+    for name, layer in layers.items():
+        held = (layer.weight, cast("Tensor", layer.weight_scale))
+        if not all(bool(torch.isfinite(values).all()) for values in held):
+            raise ValueError(
+                f"layer {name}: its scales or weights are not finite after calibration; check the "
+                "model's weights, or use more calibration samples"
+            )
+
+
+def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
+    """Writes a compressed-tensors checkpoint that transformers and vLLM load as it is."""
+    model.save_pretrained(folder, save_compressed=True)
+    tokenizer.save_pretrained(folder)
+    (folder / "recipe.yaml").unlink(missing_ok=True)  # holds no more than config.json
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps the library's own log, progress bars and warnings off the terminal.
+
+    What it says is kept at level DEBUG. Its fallbacks are not left to these messages: each is
+    looked for and refused where it may happen.
+    """
+    parallel = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    said = StringIO()
+    tracing = logging.getLogger("torch.fx._symbolic_trace")
+    level = tracing.level
+    try:
+        with (
+            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(said),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            import llmcompressor  # noqa: F401 (it switches its log on when it is imported)
+            from loguru import logger
+
+            for library in ("llmcompressor", "compressed_tensors"):
+                logger.disable(library)
+            tracing.setLevel(logging.ERROR)
+            yield
+    finally:
+        tracing.setLevel(level)
+        if parallel is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = parallel
+        _log.debug("llm-compressor said: %s", said.getvalue())
+
+
+@contextlib.contextmanager
+def _config_on_disk(model: PreTrainedModel) -> Iterator[None]:
+    """Lets the library read the model's config from a folder, whatever name it was loaded by."""
+    name = model.config.name_or_path
+    with tempfile.TemporaryDirectory() as folder:
+        model.config.save_pretrained(folder)
+        model.config.name_or_path = folder
+        try:
+            yield
+        finally:
+            model.config.name_or_path = name
+
+
+@contextlib.contextmanager
+def _pinned_memory_only_with_accelerator() -> Iterator[None]:
+    """AWQ pins memory even where there is no accelerator to copy it to, and fails."""
+    from llmcompressor.pipelines.cache import IntermediatesCache
+
+    if torch.accelerator.is_available():
+        yield
+        return
+    pin = IntermediatesCache.pin_memory
+    IntermediatesCache.pin_memory = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]
+    try:
+        yield
+    finally:
+        IntermediatesCache.pin_memory = pin

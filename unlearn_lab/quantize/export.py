@@ -1,0 +1,74 @@
+"""The export stage: the quantized model in another tool's format, beside what was evaluated."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from unlearn_lab.build import build as make
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.libraries import require
+from unlearn_lab.models.load import load_model, load_tokenizer
+from unlearn_lab.quantize import gguf_file, gptqmodel_files
+from unlearn_lab.quantize.awq import AWQ
+from unlearn_lab.quantize.compressor import LIBRARY as COMPRESSOR
+from unlearn_lab.quantize.gguf import GGUF
+from unlearn_lab.quantize.gptq import GPTQ
+from unlearn_lab.quantize.quantizer import AnyQuantizer
+from unlearn_lab.quantize.rtn import RTN
+from unlearn_lab.settings import Runtime
+
+FORMATS: dict[type, tuple[str, ...]] = {
+    RTN: ("compressed-tensors", "gptq", "awq"),
+    GPTQ: ("compressed-tensors", "gptq"),
+    AWQ: ("compressed-tensors", "awq"),
+    GGUF: ("gguf",),
+}
+"""The formats of each quantizer, what `export=true` stands for first."""
+
+
+def require_exportable(
+    quantizer: AnyQuantizer,
+    export: bool | str,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Raises `ValueError` for a format that the quantizer, the model or the installation lacks."""
+    if export is False:
+        return
+    formats = FORMATS.get(type(quantizer), ())
+    if export is not True and export not in formats:
+        raise ValueError(
+            f"export={export}: must be false, true or one of {', '.join(formats) or 'none'} "
+            f"for {type(quantizer).__name__}"
+        )
+    if isinstance(quantizer, GGUF):
+        gguf_file.require_llama(model, tokenizer)
+        return
+    require(COMPRESSOR)
+    if export in gptqmodel_files.BITS:
+        require(gptqmodel_files.LIBRARY)
+        allowed = gptqmodel_files.BITS[str(export)]
+        if quantizer.bits not in allowed:
+            raise ValueError(
+                f"export={export}: the format is read with {' or '.join(map(str, allowed))} bits, "
+                f"not {quantizer.bits}"
+            )
+
+
+def build(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the artifact: a .gguf file, or a folder in auto-gptq's or autoawq's format."""
+    quantizer = make(params["quant"], AnyQuantizer, "quant")
+    if isinstance(quantizer, GGUF):
+        model = load_model(inputs["model"].path, "fp32")
+        quantizer.quantize(model)
+        file = work / f"model-{quantizer.format}.gguf"
+        gguf_file.write(model, load_tokenizer(inputs["model"].path), quantizer.format, file)
+        return {"format": "gguf", "files": [file.name]}
+    group_size = getattr(quantizer, "group_size", None)
+    source = inputs["quantized"].path
+    gptqmodel_files.run(params["format"], source, work, str(quantizer.bits), str(group_size or -1))
+    return {"format": params["format"], "files": sorted(file.name for file in work.iterdir())}

@@ -1,0 +1,116 @@
+"""GPTQ: rounds column by column and lets later columns make up for the error of earlier ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxtyping import Int
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from unlearn_lab.libraries import require
+from unlearn_lab.models.linears import block_linears
+from unlearn_lab.quantize.calibration import Calibration
+from unlearn_lab.quantize.compressor import (
+    LIBRARY,
+    calibrate,
+    config_groups,
+    other_linears,
+    quietly,
+    require_groups,
+    save,
+)
+from unlearn_lab.quantize.grid import relative_error
+from unlearn_lab.quantize.quantizer import QuantReport
+from unlearn_lab.quantize.rtn import BIT_WIDTHS
+
+
+@dataclass(frozen=True, kw_only=True)
+class GPTQ:
+    """GPTQ (Frantar et al., arXiv 2210.17323) as llm-compressor has it.
+
+    `group_size` inputs share a scale, null means one a row; a row shorter than the group is a group
+    of its own. The grid has step 2 max|w| / (2^bits - 1), or spans min..max where not `symmetric`.
+    `act_order`: columns with large activations first, each in the group that it has anyway.
+    `dampening` is added to the Hessian's diagonal, as a share of its mean; `block_size` columns are
+    updated at once. Raises `ValueError` for values outside these.
+    """
+
+    bits: int
+    group_size: int | None
+    symmetric: bool
+    act_order: bool
+    dampening: float
+    block_size: int
+    calibration: Calibration
+
+    def __post_init__(self) -> None:
+        if self.bits not in BIT_WIDTHS:
+            raise ValueError(f"bits={self.bits}: must be a whole number from 2 to 8")
+        if self.group_size is not None and self.group_size < 1:
+            raise ValueError(f"group_size={self.group_size}: must be above 0, or null")
+        if not self.dampening > 0:
+            raise ValueError(f"dampening={self.dampening}: must be above 0")
+        if self.block_size < 1:
+            raise ValueError(f"block_size={self.block_size}: must be at least 1")
+
+    @property
+    def rescales(self) -> bool:
+        """Weights are rounded as they are."""
+        return False
+
+    def require_fit(self, model: PreTrainedModel) -> None:
+        """Raises `ValueError` for a missing library and groups that do not divide a row."""
+        require_groups(model, self.group_size)
+
+    def compress(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        sequences: Int[Tensor, "samples length"],
+        folder: Path,
+    ) -> QuantReport:
+        """Writes the quantized model; `model` is used up.
+
+        Raises `ValueError` naming a layer whose Hessian could not be inverted: llm-compressor would
+        round it to nearest and only log it.
+        """
+        layers = block_linears(model)
+        before = {name: layer.weight.detach().clone() for name, layer in layers.items()}
+        with quietly():
+            from llmcompressor.modifiers.gptq import GPTQModifier
+
+            modifier = GPTQModifier(
+                config_groups=config_groups(
+                    layers,
+                    bits=self.bits,
+                    group_size=self.group_size,
+                    symmetric=self.symmetric,
+                ),
+                ignore=other_linears(model),
+                block_size=self.block_size,
+                dampening_frac=self.dampening,
+                actorder="static" if self.act_order else None,  # pyright: ignore[reportArgumentType]
+            )
+            calibrate(model, tokenizer, sequences, [modifier])
+            fallen = modifier._rtn_fallback_module_names
+            if fallen:
+                raise ValueError(
+                    f"layer {fallen[0]}: its Hessian cannot be inverted, so GPTQ does not work "
+                    f"there ({len(fallen)} layers in all); raise quant.dampening or use more "
+                    "calibration samples"
+                )
+            errors = {
+                name: relative_error(layer.weight.detach().to(before[name]), before[name])
+                for name, layer in layers.items()
+            }
+            save(model, tokenizer, folder)
+        return QuantReport(
+            library=require(LIBRARY),
+            kernel=f"GPTQ, Hessian of {len(sequences)} x {sequences.shape[1]} tokens",
+            bits=self.bits,
+            group="row" if self.group_size is None else f"{self.group_size} inputs",
+            symmetric=self.symmetric,
+            convention="full_range" if self.symmetric else "minmax",
+            num_layers=len(layers),
+            weight_error=errors,
+        )

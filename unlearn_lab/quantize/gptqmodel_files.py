@@ -1,0 +1,222 @@
+"""Reads and writes the file formats of auto-gptq and autoawq through gptqmodel.
+
+Runs as a process of its own, `python -m unlearn_lab.quantize.gptqmodel_files`, because importing
+gptqmodel replaces functions of transformers and safetensors, sets environment variables and starts
+threads that end the whole process when one of them fails.
+"""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+
+from unlearn_lab.libraries import require
+from unlearn_lab.models.load import DTYPES
+from unlearn_lab.quantize.packed import quantized_layers, read_integers
+
+LIBRARY = "gptqmodel"
+BITS = {"gptq": (2, 4, 8), "awq": (4,)}
+"""Bit widths by format: those that other readers of the format know."""
+_STORED = (".qweight", ".qzeros", ".scales", ".g_idx")
+_PLAIN = (".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point")
+
+
+def run(task: str, source: Path, folder: Path, *further: str) -> None:
+    """Does `task` (gptq, awq or plain) in a process of its own.
+
+    Raises `ValueError` with its last words when it fails.
+    """
+    require(LIBRARY)
+    quiet = {"TORCHDYNAMO_DISABLE": "1", "GPTQMODEL_CPU_WORKERS": str(os.cpu_count() or 1)}
+    home = {"HF_HOME": os.environ.get("HF_HOME", str(Path.home() / ".cache" / "huggingface"))}
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, task, str(source), str(folder), *further],
+        env={**os.environ, **quiet, **home},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        said = [line for line in done.stderr.splitlines() if line.strip()]
+        raise ValueError(f"{LIBRARY} failed: {said[-1] if said else f'exit {done.returncode}'}")
+
+
+def write(format: str, source: Path, folder: Path, bits: int, group_size: int) -> None:
+    """Writes the compressed-tensors checkpoint at `source` in auto-gptq's or autoawq's format.
+
+    Scales become float16, as the formats want them. `group_size` is -1 for one scale a row. Raises
+    `ValueError` for what the format cannot hold.
+    """
+    tensors = _tensors(source)
+    for name in quantized_layers(source):
+        codes, scales, zeros = read_integers(source, name, bits=bits)
+        for suffix in _PLAIN:
+            tensors.pop(f"{name}{suffix}", None)
+        packed = _pack(format, codes.T, scales.T, zeros.T, bits)
+        tensors |= {f"{name}.{part}": tensor for part, tensor in packed.items()}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    settings = _settings(format, source, bits, group_size)
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config["quantization_config"] = settings
+    (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
+    (folder / "quantize_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    _require_same(source, folder, bits)
+
+
+def make_plain(source: Path, folder: Path, weights: str) -> None:
+    """Writes the checkpoint at `source`, in either format, with ordinary weights in `weights`."""
+    config = AutoConfig.from_pretrained(source)
+    delattr(config, "quantization_config")
+    tensors = {
+        name: tensor for name, tensor in _tensors(source).items() if not name.endswith(_STORED)
+    }
+    tensors |= {f"{name}.weight": weight for name, weight in _dequantized(source)}
+    model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[weights])
+    if config.tie_word_embeddings and "lm_head.weight" in model.state_dict():
+        tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
+    model.load_state_dict({name: tensor.to(model.dtype) for name, tensor in tensors.items()})
+    model.save_pretrained(folder)
+
+
+def _pack(
+    format: str,
+    codes: Int[Tensor, "in out"],
+    scales: Float[Tensor, "groups out"],
+    zeros: Int[Tensor, "groups out"],
+    bits: int,
+) -> dict[str, Tensor]:
+    """The tensors of one layer, by the formats' names, from signed codes and zero points."""
+    from gptqmodel.quantization.awq.utils.packing_utils import (  # pyright: ignore[reportMissingImports]
+        pack_awq,
+        pack_exllama,
+    )
+
+    unsigned, lifted = (values.contiguous().int() + 2 ** (bits - 1) for values in (codes, zeros))
+    kept = {"scales": scales.contiguous().half()}
+    if not torch.isfinite(kept["scales"]).all():
+        raise ValueError("a scale does not fit float16, which the format keeps scales in")
+    if format == "awq":
+        weights, stored = pack_awq(unsigned, lifted, bits)
+        return {"qweight": weights.contiguous(), "qzeros": stored.contiguous(), **kept}
+    if int(lifted.min()) < 1:
+        raise ValueError(
+            "a zero point is 0, which the GPTQ format, that keeps it minus one, cannot hold; use "
+            "quant.symmetric=true or quant.export=awq"
+        )
+    weights, stored = pack_exllama(unsigned, lifted - 1, bits)
+    places = torch.arange(len(codes)) // (len(codes) // len(scales))
+    return {
+        "qweight": weights.contiguous(),
+        "qzeros": stored.contiguous(),
+        "g_idx": places.int(),
+        **kept,
+    }
+
+
+def _settings(format: str, source: Path, bits: int, group_size: int) -> dict[str, Any]:
+    """`quantization_config` as each format's readers look for it."""
+    made_by = {"quantizer": [require(LIBRARY).replace(" ", ":")], "offload_to_disk": False}
+    common = {"quant_method": format, "bits": bits, "group_size": group_size, "meta": made_by}
+    if format == "awq":
+        outside = {"modules_to_not_convert": ["lm_head"]}
+        return {**common, "version": "gemm", "zero_point": True, **outside}
+    symmetric = all(
+        bool((read_integers(source, name, bits=bits)[2] == 0).all())
+        for name in quantized_layers(source)
+    )
+    return {
+        **common,
+        "format": "gptq",
+        "checkpoint_format": "gptq",
+        "sym": symmetric,
+        "desc_act": False,
+        "lm_head": False,
+        "true_sequential": True,
+        "pack_dtype": "int32",
+    }
+
+
+def _dequantized(folder: Path) -> Iterator[tuple[str, Float[Tensor, "out in"]]]:
+    """Each layer's name and its weight in float32, from gptqmodel's own unpacking."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    settings, tensors = config["quantization_config"], _tensors(folder)
+    for key in [key for key in tensors if key.endswith(".qweight")]:
+        name = key.removesuffix(".qweight")
+        scales = tensors[f"{name}.scales"].float()
+        codes, zeros, groups = _unpack(settings, tensors, name)
+        weight = (codes.float() - zeros.float()[groups]) * scales[groups]
+        yield name, weight.T.contiguous()
+
+
+def _unpack(
+    settings: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Unsigned codes (in, out), zero points (groups, out) and each input's group."""
+    from gptqmodel.quantization.awq.utils.packing_utils import (  # pyright: ignore[reportMissingImports]
+        reverse_awq_order,
+        unpack_awq,
+    )
+    from gptqmodel.utils.model_dequant import (  # pyright: ignore[reportMissingImports]
+        unpack_cols,
+        unpack_rows,
+    )
+
+    bits, num_groups = settings["bits"], len(tensors[f"{name}.scales"])
+    packed, stored = tensors[f"{name}.qweight"], tensors[f"{name}.qzeros"]
+    if settings["quant_method"] == "awq":
+        width = tensors[f"{name}.scales"].shape[1]
+        codes, zeros = reverse_awq_order(*unpack_awq(packed, stored, bits, width), bits)
+        codes, zeros = (values & (2**bits - 1) for values in (codes, zeros))
+        return codes, zeros, torch.arange(len(codes)) // (len(codes) // num_groups)
+    written = settings.get("checkpoint_format") or settings.get("format") or "gptq"
+    offset = 0 if written == "gptq_v2" else 1
+    zeros = unpack_cols(stored, bits) + offset
+    return unpack_rows(packed, bits), zeros, tensors[f"{name}.g_idx"].long()
+
+
+def _require_same(source: Path, folder: Path, bits: int) -> None:
+    """Reads back what was written, and compares it with what it was made from."""
+    for name, weight in _dequantized(folder):
+        codes, scales, zeros = read_integers(source, name, bits=bits)
+        span = codes.shape[1] // scales.shape[1]
+        steps, levels = (
+            values.float().repeat_interleave(span, dim=1) for values in (scales.half(), zeros)
+        )
+        if not torch.equal(weight, (codes.float() - levels) * steps):
+            raise ValueError(f"layer {name} reads back as other weights than were written")
+
+
+def _tensors(folder: Path) -> dict[str, Tensor]:
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise ValueError(f"{folder}: holds no *.safetensors; other checkpoint files are not read")
+    return {name: tensor for file in files for name, tensor in load_file(file).items()}
+
+
+def _main(task: str, source: str, folder: str, *further: str) -> None:
+    from logbar import LogBar  # pyright: ignore[reportMissingImports]
+
+    LogBar.shared().setLevel(logging.ERROR)
+    if task == "plain":
+        make_plain(Path(source), Path(folder), *further)
+        return
+    bits, group_size = map(int, further)
+    write(task, Path(source), Path(folder), bits, group_size)
+
+
+if __name__ == "__main__":
+    try:
+        _main(*sys.argv[1:])
+    except ValueError as error:
+        sys.exit(" ".join(str(error).split()))

@@ -1,0 +1,101 @@
+"""Models that somebody else quantized, with whatever tool: evaluated as they are."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+
+from unlearn_lab.libraries import require
+from unlearn_lab.models.quantized import LIBRARIES, quant_method, split_gguf
+from unlearn_lab.quantize.quantizer import QuantReport
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prequantized:
+    """Quantized checkpoints by folder, .gguf file or hub name, in any format transformers loads.
+
+    `unlearned` is the unlearned model; `target` and `retrain` are the controls, null where there
+    is no quantized one: what needs it is then not reported. The full-precision scores come from
+    the method and the model of the run, as always.
+    """
+
+    unlearned: str
+    target: str | None
+    retrain: str | None
+
+    @property
+    def bits(self) -> None:
+        """Unknown before the checkpoint is read."""
+        return None
+
+    def require_fit(self, model: PreTrainedModel) -> None:
+        """Raises `ValueError` for what is not there, not quantized, or another model's.
+
+        Another model's has another vocabulary than `model`.
+        """
+        for name in ("unlearned", "target", "retrain"):
+            path = getattr(self, name)
+            if path is None:
+                continue
+            config = _config(path, None)
+            describe(path, None)
+            ours, theirs = model.config.vocab_size, config.get_text_config().vocab_size
+            if ours != theirs:
+                raise ValueError(
+                    f"{name}={path}: has {theirs} tokens in its vocabulary and the model {ours}; "
+                    "give the quantized form of the same model"
+                )
+
+    def codes(self, weight: Float[Tensor, "out in"]) -> None:
+        """None: how it was rounded is not known."""
+        return None
+
+
+def describe(path: str, revision: str | None) -> QuantReport:
+    """What the checkpoint says of itself.
+
+    Raises `ValueError` when it cannot be read, is not quantized, or its library is missing.
+    """
+    config = _config(path, revision)
+    method = "gguf" if path.endswith(".gguf") else quant_method(config)
+    if method is None:
+        raise ValueError(
+            f"{path}: is not quantized (its config.json has no quantization_config); use "
+            "model.path for a model in full precision"
+        )
+    settings = _settings(config)
+    bits, group = settings.get("bits", settings.get("num_bits")), settings.get("group_size")
+    return QuantReport(
+        library=require(LIBRARIES.get(method, method)),
+        kernel=f"{method} checkpoint, as it was found",
+        bits=bits if isinstance(bits, int) else None,
+        group=f"{group} inputs" if isinstance(group, int) and group > 0 else None,
+        symmetric=settings.get("sym", settings.get("symmetric")),
+        convention=None,
+        num_layers=None,
+        weight_error={},
+    )
+
+
+def _settings(config: PretrainedConfig) -> Mapping[str, Any]:
+    """The scheme in the checkpoint's config; that of the first group where there are several."""
+    found = getattr(config, "quantization_config", None) or {}
+    settings = dict(found if isinstance(found, Mapping) else found.to_dict())
+    for group in (settings.get("config_groups") or {}).values():
+        return {**settings, **(group.get("weights") or {})}
+    return settings
+
+
+def _config(path: str, revision: str | None) -> PretrainedConfig:
+    folder, file = split_gguf(path)
+    if path.endswith(".gguf") and not Path(path).is_file():
+        raise ValueError(f"{path}: no such file")
+    try:
+        return AutoConfig.from_pretrained(folder, revision=revision or "main", **file)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(f"{path}: cannot be read as a checkpoint ({reason})") from error
