@@ -1,6 +1,6 @@
 """Changed maths cannot serve old results: a builder's source may change only with its version.
 
-After a change that alters what a stage computes, raise its number in `plan.VERSIONS`. After one
+After a change that alters what a stage computes, raise its number in `stages.VERSIONS`. After one
 that does not, only the digest is renewed (comments and layout never show up here):
 `python -m tests.test_versions` rewrites golden_versions.json.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from unlearn_lab import plan
+from unlearn_lab import stages
 
-ROOT = Path(plan.__file__).parent
+ROOT = Path(stages.__file__).parent
 GOLDEN = Path(__file__).with_name("golden_versions.json")
 
 SOURCES = {
@@ -72,7 +72,24 @@ SOURCES = {
         *("unlearn/ga.py", "unlearn/npo.py", "models/causal_lm.py", "models/trained.py"),
         *("data/batch.py", "data/tokenise.py"),
     ],
+    "calibration": [
+        *("quantize/calibration_stage.py", "quantize/calibration.py"),
+        *("data/texts.py", "data/tokenise.py", "data/gazette.py"),
+    ],
+    "quantize": [
+        *("quantize/stage.py", "quantize/compressor.py", "quantize/gptq.py", "quantize/awq.py"),
+        *("quantize/packed.py", "quantize/prequantized.py", "quantize/gptqmodel_files.py"),
+        *("quantize/grid.py", "quantize/rtn.py", "models/load.py", "models/quantized.py"),
+        "models/linears.py",
+    ],
+    "export": [
+        *("quantize/export.py", "quantize/gguf.py", "quantize/gguf_file.py"),
+        *("quantize/gptqmodel_files.py", "quantize/packed.py", "models/load.py"),
+        "models/linears.py",
+    ],
     "evaluate": [
+        *("evaluate/logits.py", "quantize/in_place.py", "quantize/bnb.py", "quantize/gguf.py"),
+        *("quantize/prequantized.py", "models/quantized.py"),
         *("evaluate/stage.py", "evaluate/answer.py", "evaluate/verbmem.py", "evaluate/knowmem.py"),
         *("evaluate/min_k.py", "evaluate/auc.py", "evaluate/rouge.py", "evaluate/bootstrap.py"),
         *(
@@ -89,6 +106,7 @@ SOURCES = {
         "evaluate/codes.py",
         "quantize/grid.py",
         "quantize/rtn.py",
+        *("quantize/packed.py", "quantize/bnb.py", "quantize/gguf.py"),
     ],
     "widths": [
         "models/linears.py",
@@ -121,15 +139,15 @@ def digest(files):
 
 
 def test_every_stage_is_pinned():
-    assert set(SOURCES) == set(plan.VERSIONS)
+    assert set(SOURCES) == set(stages.VERSIONS)
 
 
 @pytest.mark.parametrize("name", SOURCES)
 def test_a_changed_builder_has_a_new_version(name):
     golden = json.loads(GOLDEN.read_text())[name]
-    found = {"version": plan.VERSIONS[name], "digest": digest(SOURCES[name])}
+    found = {"version": stages.VERSIONS[name], "digest": digest(SOURCES[name])}
     assert found == golden, (
-        f"the source of stage {name} changed: if its results do, raise plan.VERSIONS[{name!r}]; "
+        f"the source of stage {name} changed: if its results do, raise stages.VERSIONS[{name!r}]; "
         "then run python -m tests.test_versions"
     )
 
@@ -147,7 +165,7 @@ def test_comments_do_not_count_and_code_does(tmp_path, monkeypatch):
 
 if __name__ == "__main__":
     pins = {
-        name: {"version": plan.VERSIONS[name], "digest": digest(files)}
+        name: {"version": stages.VERSIONS[name], "digest": digest(files)}
         for name, files in SOURCES.items()
     }
     GOLDEN.write_text(json.dumps(pins, indent=1) + "\n")

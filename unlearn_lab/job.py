@@ -95,10 +95,10 @@ def describe(stage: Stage) -> str:
         words.append(stage.inputs["model"].name)
     quantizer = stage.params.get("quant")
     if isinstance(quantizer, Mapping):
-        bits = quantizer.get("bits")
-        words.append(
-            f"({str(quantizer['_target_']).rsplit('.', 1)[-1]}{f' {bits} bits' if bits else ''})"
-        )
+        kind = str(quantizer["_target_"]).rsplit(".", 1)[-1]
+        bits = f"{quantizer['bits']} bits" if "bits" in quantizer else None
+        detail = bits or quantizer.get("table") or quantizer.get("format")
+        words.append(f"({kind} {detail})" if detail else f"({kind})")
     return " ".join([*words, stage.key[:8]])
 
 

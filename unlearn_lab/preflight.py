@@ -116,8 +116,8 @@ def _require_plain(skeleton: PreTrainedModel) -> None:
     method = quant_method(skeleton.config)
     if method is not None:
         raise Refused(
-            f"model.path: this checkpoint is quantized ({method}), so it cannot be trained; give the "
-            "model in full precision (a quantized form of it goes with quant=prequantized)"
+            f"model.path: this checkpoint is quantized ({method}), so it cannot be trained; give "
+            "the model in full precision (a quantized form of it goes with quant=prequantized)"
         )
 
 

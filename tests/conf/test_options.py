@@ -7,9 +7,12 @@ import torch
 import yaml
 
 from unlearn_lab.build import build, check
+from unlearn_lab.data.texts import TextSource
 from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.paths import data_dir
-from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.quantize.calibration import SOURCES, Calibration
+from unlearn_lab.quantize.export import FORMATS
+from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.unlearn.objective import Objective
 from unlearn_lab.unlearn.stop import StopRule
 from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
@@ -26,6 +29,9 @@ def options(group):
 def test_the_promised_options_exist():
     assert {"ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr"} <= set(options("method"))
     assert {"none", "bf16", "rtn2", "rtn3", "rtn4", "rtn8"} <= set(options("quant"))
+    assert {"gptq4", "gptq8", "awq4", "fp4", "nf4", "int8"} <= set(options("quant"))
+    assert {"gguf_q4_0", "gguf_q8_0", "prequantized"} <= set(options("quant"))
+    assert set(options("quant/calibration")) == set(SOURCES)
     assert {"tiny", "hf"} <= set(options("model"))
     assert {"tiny", "hf", "smoke"} <= set(options("trainer"))
     assert "gazette" in options("dataset")
@@ -40,9 +46,27 @@ def test_methods(plain, name):
 
 @pytest.mark.parametrize("name", options("quant"))
 def test_quantizers(plain, name):
-    quantizer = build(plain(f"quant={name}")["quant"], Quantizer, "quant")
-    if name.startswith("rtn"):
-        assert quantizer.bits == int(name.removeprefix("rtn"))
+    given = ["quant.unlearned=somewhere"] if name == "prequantized" else []
+    node = plain(f"quant={name}", *given)["quant"]
+    exports = node.pop("export", None)
+    quantizer = build(node, AnyQuantizer, "quant")
+    assert (exports is False) == (type(quantizer) in FORMATS)
+    digits = name.removeprefix("gguf_q").rstrip("_0").lstrip("abcdefghijklmnopqrstuvwxyz")
+    if digits and name != "bf16":
+        assert quantizer.bits == int(digits)
+
+
+@pytest.mark.parametrize("source", options("quant/calibration"))
+def test_calibrations(plain, source):
+    node = plain("quant=awq4", f"quant/calibration={source}")["quant"]["calibration"]
+    calibration = build(node, Calibration, "quant.calibration")
+    assert calibration.source == source
+    assert (calibration.text is not None) == (source in ("generic", "mixed"))
+
+
+@pytest.mark.parametrize("name", options("generic_text"))
+def test_generic_texts(plain, name):
+    build(plain(f"generic_text={name}")["generic_text"], TextSource, "generic_text")
 
 
 @pytest.mark.parametrize("name", options("trainer"))

@@ -6,11 +6,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from unlearn_lab.evaluate.codes import cannot_move, compare_codes, compare_moves
+from unlearn_lab.evaluate.codes import Coder, cannot_move, compare_codes, compare_moves
 from unlearn_lab.quantize.none import NoQuantizer
 from unlearn_lab.quantize.rtn import RTN
 
 RTN3 = RTN(bits=3, symmetric=True, granularity="row", group_size=None, convention="absmax")
+
+
+def by(quantizer) -> tuple[Coder, Coder]:
+    """Both models' codes as the quantizer rounds their weights."""
+    return (lambda _, weight: quantizer.codes(weight),) * 2
+
+
 TARGET = {"a": torch.tensor([[6.0, 2.0, 0.5, 0.0]]), "b": torch.tensor([[3.0, -1.0]])}
 UNLEARNED = {"a": torch.tensor([[6.0, 3.5, 1.0, 0.0]]), "b": torch.tensor([[3.0, -1.0]])}
 
@@ -20,7 +27,9 @@ def test_by_hand() -> None:
 
     |d| over half a step: (0, 1.5, 0.5, 0), mean 0.5; ||Q(w+d) - Q(w)|| / ||d|| = 2 / sqrt(2.5).
     """
-    layer = compare_codes(TARGET, UNLEARNED, RTN3, learning_rate=1e-3, stochastic=False).layers["a"]
+    layer = compare_codes(TARGET, UNLEARNED, by(RTN3), learning_rate=1e-3, stochastic=False).layers[
+        "a"
+    ]
     assert layer.num_weights == 4
     assert layer.flip_rate == 0.25
     assert layer.moved == 0.5
@@ -31,14 +40,18 @@ def test_by_hand() -> None:
 
 
 def test_a_layer_that_did_not_move() -> None:
-    layer = compare_codes(TARGET, UNLEARNED, RTN3, learning_rate=1e-3, stochastic=False).layers["b"]
+    layer = compare_codes(TARGET, UNLEARNED, by(RTN3), learning_rate=1e-3, stochastic=False).layers[
+        "b"
+    ]
     assert (layer.flip_rate, layer.moved, layer.zero_bin, layer.relative_step) == (0, 0, 0, 0)
     assert layer.update_kept is None
 
 
 def test_overall_every_weight_counts_once() -> None:
     """Four weights of a and two of b: 1 flip and 2 moves of 6."""
-    overall = compare_codes(TARGET, UNLEARNED, RTN3, learning_rate=1e-3, stochastic=False).overall
+    overall = compare_codes(
+        TARGET, UNLEARNED, by(RTN3), learning_rate=1e-3, stochastic=False
+    ).overall
     assert overall.num_weights == 6
     assert overall.flip_rate == pytest.approx(1 / 6)
     assert overall.moved == pytest.approx(2 / 6)
@@ -53,7 +66,7 @@ def test_the_norm_ratio_is_over_all_layers_together() -> None:
     So b keeps 10 of 9 and a keeps 4 of 2.5 squares: together sqrt(14 / 11.5), no mean of ratios.
     """
     unlearned = {**UNLEARNED, "b": torch.tensor([[6.0, -1.0]])}
-    report = compare_codes(TARGET, unlearned, RTN3, learning_rate=1e-3, stochastic=False)
+    report = compare_codes(TARGET, unlearned, by(RTN3), learning_rate=1e-3, stochastic=False)
     assert report.layers["b"].flip_rate == 0.5
     assert report.layers["b"].update_kept == pytest.approx(math.sqrt(10 / 9))
     assert report.overall.update_kept == pytest.approx(math.sqrt(14 / 11.5))
@@ -61,7 +74,7 @@ def test_the_norm_ratio_is_over_all_layers_together() -> None:
 
 def test_without_a_grid_only_moves_are_counted() -> None:
     overall = compare_codes(
-        TARGET, UNLEARNED, NoQuantizer(), learning_rate=1e-3, stochastic=False
+        TARGET, UNLEARNED, by(NoQuantizer()), learning_rate=1e-3, stochastic=False
     ).overall
     assert overall.moved == pytest.approx(2 / 6)
     assert overall.flip_rate is overall.zero_bin is overall.relative_step is None
@@ -71,12 +84,14 @@ def test_without_a_grid_only_moves_are_counted() -> None:
 def test_rows_without_a_step_stay_out_of_the_relative_step() -> None:
     target = {"a": torch.tensor([[0.0, 0.0], [3.0, 0.0]])}
     unlearned = {"a": torch.tensor([[9.0, 0.0], [3.0, 1.0]])}
-    layer = compare_codes(target, unlearned, RTN3, learning_rate=1e-3, stochastic=False).layers["a"]
+    layer = compare_codes(target, unlearned, by(RTN3), learning_rate=1e-3, stochastic=False).layers[
+        "a"
+    ]
     assert layer.relative_step == pytest.approx((0 + 1 / 0.5) / 2)
     zeros = {"a": torch.zeros(1, 2)}
     assert (
         compare_codes(
-            zeros, zeros, RTN3, learning_rate=1e-3, stochastic=False
+            zeros, zeros, by(RTN3), learning_rate=1e-3, stochastic=False
         ).overall.relative_step
         is None
     )
@@ -86,9 +101,9 @@ def test_the_target_is_cast_to_the_unlearned_dtype_first() -> None:
     """1.001 is 1.0 in bfloat16: the cast alone must not count as a move."""
     target = {"a": torch.tensor([[1.001, 2.0]])}
     unlearned = {"a": torch.tensor([[1.0, 2.0]], dtype=torch.bfloat16)}
-    layer = compare_codes(target, unlearned, RTN3, learning_rate=2**-8, stochastic=False).layers[
-        "a"
-    ]
+    layer = compare_codes(
+        target, unlearned, by(RTN3), learning_rate=2**-8, stochastic=False
+    ).layers["a"]
     assert layer.moved == 0.0
     # Spacing 2^-7 above 1 and 2^-8 below: a step of 2^-8 down reaches a neighbour of 1, none of 2.
     assert layer.cannot_move == 0.5
@@ -97,7 +112,7 @@ def test_the_target_is_cast_to_the_unlearned_dtype_first() -> None:
 def test_gradients_are_no_obstacle() -> None:
     weight = {"a": torch.nn.Parameter(torch.ones(1, 2))}
     assert (
-        compare_codes(weight, weight, RTN3, learning_rate=1e-3, stochastic=False).overall.moved
+        compare_codes(weight, weight, by(RTN3), learning_rate=1e-3, stochastic=False).overall.moved
         == 0.0
     )
 
@@ -160,24 +175,28 @@ def test_zero_can_move() -> None:
 @pytest.mark.parametrize("learning_rate", [0.0, -1e-5, float("nan")])
 def test_refuses_a_learning_rate_that_is_none(learning_rate: float) -> None:
     with pytest.raises(ValueError, match="must be above 0"):
-        compare_codes(TARGET, UNLEARNED, RTN3, learning_rate=learning_rate, stochastic=False)
+        compare_codes(TARGET, UNLEARNED, by(RTN3), learning_rate=learning_rate, stochastic=False)
 
 
 def test_refuses_other_layers_and_shapes() -> None:
     with pytest.raises(ValueError, match=r"same layers.* only one of them: \['b'\]"):
-        compare_codes(TARGET, {"a": UNLEARNED["a"]}, RTN3, learning_rate=1e-3, stochastic=False)
+        compare_codes(TARGET, {"a": UNLEARNED["a"]}, by(RTN3), learning_rate=1e-3, stochastic=False)
     with pytest.raises(ValueError, match="at least one"):
-        compare_codes({}, {}, RTN3, learning_rate=1e-3, stochastic=False)
+        compare_codes({}, {}, by(RTN3), learning_rate=1e-3, stochastic=False)
     with pytest.raises(ValueError, match=r"layer b: target has shape \(1, 2\) and .*\(1, 4\)"):
         compare_codes(
-            TARGET, {**UNLEARNED, "b": torch.ones(1, 4)}, RTN3, learning_rate=1e-3, stochastic=False
+            TARGET,
+            {**UNLEARNED, "b": torch.ones(1, 4)},
+            by(RTN3),
+            learning_rate=1e-3,
+            stochastic=False,
         )
 
 
 def test_stochastic_rounding_bars_no_weight() -> None:
     weights = {"a": torch.tensor([[1.0, 1e-4, 100.0]]).bfloat16()}
-    barred = compare_codes(weights, weights, RTN3, learning_rate=1e-5, stochastic=False)
-    free = compare_codes(weights, weights, RTN3, learning_rate=1e-5, stochastic=True)
+    barred = compare_codes(weights, weights, by(RTN3), learning_rate=1e-5, stochastic=False)
+    free = compare_codes(weights, weights, by(RTN3), learning_rate=1e-5, stochastic=True)
     assert barred.overall.cannot_move == pytest.approx(2 / 3)
     assert free.overall.cannot_move == 0
 

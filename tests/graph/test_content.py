@@ -75,6 +75,14 @@ def test_a_hub_that_answers_gives_the_commit(tmp_path, monkeypatch):
     class Answer:
         sha = "a" * 40
 
-    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda self, name, revision: Answer)
-    pin = ContentKey(tmp_path / "memory").of_model("someone/model", "v1")
-    assert (pin.revision, pin.digest) == ("a" * 40, None)
+    asked = []
+
+    def repo_info(self, name, *, revision, repo_type):
+        asked.append((name, revision, repo_type))
+        return Answer
+
+    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", repo_info)
+    key = ContentKey(tmp_path / "memory")
+    pins = [key.of_model("someone/model", "v1"), key.of_dataset("someone/texts", None)]
+    assert [(pin.revision, pin.digest) for pin in pins] == [("a" * 40, None)] * 2
+    assert asked == [("someone/model", "v1", "model"), ("someone/texts", None, "dataset")]

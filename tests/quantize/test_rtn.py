@@ -8,7 +8,7 @@ import torch
 from transformers import LlamaForCausalLM
 
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.quantize.quantizer import Quantizer
+from unlearn_lab.quantize.quantizer import CalibratedQuantizer, Quantizer
 from unlearn_lab.quantize.rtn import RTN
 
 RTN4 = RTN(bits=4, symmetric=True, granularity="row", group_size=None, convention="absmax")
@@ -17,9 +17,10 @@ UP = "model.layers.1.mlp.up_proj"
 GROUPED = replace(RTN4, granularity="group", group_size=4)
 
 
-def test_is_a_quantizer_that_neither_persists_nor_calibrates() -> None:
-    quantizer: Quantizer = RTN4
-    assert (quantizer.bits, quantizer.persists, quantizer.needs_calibration) == (4, False, False)
+def test_is_a_quantizer_that_is_applied_on_load() -> None:
+    assert isinstance(RTN4, Quantizer)
+    assert not isinstance(RTN4, CalibratedQuantizer)
+    assert RTN4.bits == 4
 
 
 @pytest.mark.parametrize(
@@ -54,8 +55,14 @@ def test_each_row_has_at_most_fifteen_levels(model: LlamaForCausalLM) -> None:
 
 
 def test_the_report_names_what_ran(model: LlamaForCausalLM) -> None:
-    assert RTN4.quantize(model).kernel == "torch float32 round-to-nearest: 4 bits, absmax, per row"
-    assert GROUPED.quantize(model).kernel.endswith("4 bits, absmax, per group 4")
+    report = RTN4.quantize(model)
+    assert report.library.startswith("torch 2.")
+    assert report.kernel == "round to nearest in float32"
+    assert (report.bits, report.group, report.symmetric, report.convention) == (
+        *(4, "row", True, "absmax"),
+    )
+    assert GROUPED.quantize(model).group == "4 inputs"
+    assert ASYMMETRIC.quantize(model).symmetric is False
 
 
 def test_codes_carry_no_gradient(model: LlamaForCausalLM) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import warnings
 from collections.abc import Iterator, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def loading(method: str | None) -> Iterator[dict[str, Any]]:
         yield {}
         return
     require(LIBRARIES.get(method, method))
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), contextlib.redirect_stderr(StringIO()):  # progress bars
         warnings.simplefilter("ignore")  # that the config's own settings are used: as wanted
         if method == "compressed-tensors":
             from transformers import CompressedTensorsConfig

@@ -27,8 +27,7 @@ def require_groups(model: PreTrainedModel, group_size: int | None) -> None:
     """Raises `ValueError` without the library, or for a group that does not divide a longer row."""
     require(LIBRARY)
     for name, layer in block_linears(model).items():
-        long = group_size is not None and layer.in_features > group_size
-        if long and layer.in_features % group_size:
+        if group_size and layer.in_features > group_size and layer.in_features % group_size:
             raise ValueError(
                 f"group_size={group_size}: layer {name} has {layer.in_features} input features; "
                 "choose a divisor of that, or null for one scale a row"
