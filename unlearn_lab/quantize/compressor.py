@@ -125,7 +125,8 @@ def require_scales(model: PreTrainedModel) -> None:
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
     """Writes a compressed-tensors checkpoint that transformers and vLLM load as it is."""
-    model.save_pretrained(folder, save_compressed=True)
+    with _config_on_disk(model):
+        model.save_pretrained(folder, save_compressed=True)
     tokenizer.save_pretrained(folder)
     (folder / "recipe.yaml").unlink(missing_ok=True)  # holds no more than config.json
 
@@ -167,7 +168,10 @@ def quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _config_on_disk(model: PreTrainedModel) -> Iterator[None]:
-    """Lets the library read the model's config from a folder, whatever name it was loaded by."""
+    """Lets the library read the model's config from a folder, whatever name it was loaded by.
+
+    It looks for the config, and for Python files beside it, by that name: on the hub if need be.
+    """
     name = model.config.name_or_path
     with tempfile.TemporaryDirectory() as folder:
         model.config.save_pretrained(folder)

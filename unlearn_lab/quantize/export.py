@@ -13,6 +13,7 @@ from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.quantize import gguf_file, gptqmodel_files
 from unlearn_lab.quantize.awq import AWQ
 from unlearn_lab.quantize.compressor import LIBRARY as COMPRESSOR
+from unlearn_lab.quantize.foreign_shapes import BITS, require_shapes
 from unlearn_lab.quantize.gguf import GGUF
 from unlearn_lab.quantize.gptq import GPTQ
 from unlearn_lab.quantize.quantizer import AnyQuantizer
@@ -38,23 +39,23 @@ def require_exportable(
     if export is False:
         return
     formats = FORMATS.get(type(quantizer), ())
+    if not formats:
+        raise ValueError(
+            f"export={export}: {type(quantizer).__name__} has no file format of its own; export "
+            "from rtn, gptq, awq or gguf"
+        )
     if export is not True and export not in formats:
         raise ValueError(
-            f"export={export}: must be false, true or one of {', '.join(formats) or 'none'} "
+            f"export={export}: must be false, true or one of {', '.join(formats)} "
             f"for {type(quantizer).__name__}"
         )
     if isinstance(quantizer, GGUF):
         gguf_file.require_llama(model, tokenizer)
         return
     require(COMPRESSOR)
-    if export in gptqmodel_files.BITS:
+    if export in BITS and isinstance(quantizer, RTN | GPTQ | AWQ):
+        require_shapes(str(export), model, quantizer.bits, quantizer.group_size)
         require(gptqmodel_files.LIBRARY)
-        allowed = gptqmodel_files.BITS[str(export)]
-        if quantizer.bits not in allowed:
-            raise ValueError(
-                f"export={export}: the format is read with {' or '.join(map(str, allowed))} bits, "
-                f"not {quantizer.bits}"
-            )
 
 
 def build(

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Int
 from torch import Tensor
@@ -77,27 +78,13 @@ class GPTQ:
         layers = block_linears(model)
         before = {name: layer.weight.detach().clone() for name, layer in layers.items()}
         with quietly():
-            from llmcompressor.modifiers.gptq import GPTQModifier
-
-            modifier = GPTQModifier(
-                config_groups=config_groups(
-                    layers,
-                    bits=self.bits,
-                    group_size=self.group_size,
-                    symmetric=self.symmetric,
-                ),
-                ignore=other_linears(model),
-                block_size=self.block_size,
-                dampening_frac=self.dampening,
-                actorder="static" if self.act_order else None,  # pyright: ignore[reportArgumentType]
-            )
+            modifier = self._modifier(model)
             calibrate(model, tokenizer, sequences, [modifier])
-            fallen = modifier._rtn_fallback_module_names
-            if fallen:
+            if modifier.fallen:
                 raise ValueError(
-                    f"layer {fallen[0]}: its Hessian cannot be inverted, so GPTQ does not work "
-                    f"there ({len(fallen)} layers in all); raise quant.dampening or use more "
-                    "calibration samples"
+                    f"layer {modifier.fallen[0]}: its Hessian cannot be inverted, so GPTQ does not "
+                    f"work there ({len(modifier.fallen)} layers in all); raise quant.dampening or "
+                    "use more calibration samples"
                 )
             errors = {
                 name: relative_error(layer.weight.detach().to(before[name]), before[name])
@@ -113,4 +100,30 @@ class GPTQ:
             convention="full_range" if self.symmetric else "minmax",
             num_layers=len(layers),
             weight_error=errors,
+        )
+
+    def _modifier(self, model: PreTrainedModel) -> Any:
+        """llm-compressor's modifier, which also keeps the names of layers it gave up on."""
+        from llmcompressor.core import State
+        from llmcompressor.modifiers.gptq import GPTQModifier
+
+        class CandidGPTQ(GPTQModifier):
+            fallen: list[str] = []  # noqa: RUF012 (pydantic copies it)
+
+            def on_finalize(self, state: State, **kwargs: Any) -> bool:
+                self.fallen = list(self._rtn_fallback_module_names)
+                return super().on_finalize(state, **kwargs)
+
+        schemes = config_groups(
+            block_linears(model),
+            bits=self.bits,
+            group_size=self.group_size,
+            symmetric=self.symmetric,
+        )
+        return CandidGPTQ(
+            config_groups=schemes,
+            ignore=other_linears(model),
+            block_size=self.block_size,
+            dampening_frac=self.dampening,
+            actorder="static" if self.act_order else None,  # pyright: ignore[reportArgumentType]
         )

@@ -25,8 +25,8 @@ from unlearn_lab.models.load import DTYPES
 from unlearn_lab.quantize.packed import quantized_layers, read_integers
 
 LIBRARY = "gptqmodel"
-BITS = {"gptq": (2, 4, 8), "awq": (4,)}
-"""Bit widths by format: those that other readers of the format know."""
+_LAYOUTS = {"gptq": ("gptq", "gptq_v2"), "awq": ("gemm",)}
+"""The layouts that are unpacked here, of those that each format has."""
 _STORED = (".qweight", ".qzeros", ".scales", ".g_idx")
 _PLAIN = (".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point")
 
@@ -48,7 +48,7 @@ def run(task: str, source: Path, folder: Path, *further: str) -> None:
     )
     if done.returncode:
         said = [line for line in done.stderr.splitlines() if line.strip()]
-        raise ValueError(f"{LIBRARY} failed: {said[-1] if said else f'exit {done.returncode}'}")
+        raise ValueError(f"{LIBRARY}, {task}: {said[-1] if said else f'exit {done.returncode}'}")
 
 
 def write(format: str, source: Path, folder: Path, bits: int, group_size: int) -> None:
@@ -75,17 +75,29 @@ def write(format: str, source: Path, folder: Path, bits: int, group_size: int) -
 
 
 def make_plain(source: Path, folder: Path, weights: str) -> None:
-    """Writes the checkpoint at `source`, in either format, with ordinary weights in `weights`."""
-    config = AutoConfig.from_pretrained(source)
+    """Writes the checkpoint at `source`, in either format, with ordinary weights in `weights`.
+
+    Raises `ValueError` for another layout, and for tensors that the architecture misses or lacks.
+    """
+    config, dtype = AutoConfig.from_pretrained(source), DTYPES[weights]
     delattr(config, "quantization_config")
     tensors = {
-        name: tensor for name, tensor in _tensors(source).items() if not name.endswith(_STORED)
+        name: tensor.to(dtype)
+        for name, tensor in _tensors(source).items()
+        if not name.endswith(_STORED)
     }
-    tensors |= {f"{name}.weight": weight for name, weight in _dequantized(source)}
-    model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[weights])
-    if config.tie_word_embeddings and "lm_head.weight" in model.state_dict():
-        tensors.setdefault("lm_head.weight", tensors["model.embed_tokens.weight"])
-    model.load_state_dict({name: tensor.to(model.dtype) for name, tensor in tensors.items()})
+    tensors |= {f"{name}.weight": weight.to(dtype) for name, weight in _dequantized(source)}
+    with torch.device("meta"):
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+    unknown = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
+    for name in unknown:
+        idle = name.endswith(".bias") and not tensors[name].any()  # auto-gptq writes them
+        if not idle and not name.endswith("rotary_emb.inv_freq"):
+            raise ValueError(f"{source}: holds {name}, which {type(model).__name__} does not have")
+    model.tie_weights()
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta:
+            raise ValueError(f"{source}: holds no {name}, which {type(model).__name__} has")
     model.save_pretrained(folder)
 
 
@@ -129,7 +141,8 @@ def _settings(format: str, source: Path, bits: int, group_size: int) -> dict[str
     made_by = {"quantizer": [require(LIBRARY).replace(" ", ":")], "offload_to_disk": False}
     common = {"quant_method": format, "bits": bits, "group_size": group_size, "meta": made_by}
     if format == "awq":
-        outside = {"modules_to_not_convert": ["lm_head"]}
+        made_from = json.loads((source / "config.json").read_text(encoding="utf-8"))
+        outside = {"modules_to_not_convert": made_from["quantization_config"]["ignore"]}
         return {**common, "version": "gemm", "zero_point": True, **outside}
     symmetric = all(
         bool((read_integers(source, name, bits=bits)[2] == 0).all())
@@ -151,16 +164,35 @@ def _dequantized(folder: Path) -> Iterator[tuple[str, Float[Tensor, "out in"]]]:
     """Each layer's name and its weight in float32, from gptqmodel's own unpacking."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     settings, tensors = config["quantization_config"], _tensors(folder)
+    layout = _layout(folder, settings)
     for key in [key for key in tensors if key.endswith(".qweight")]:
         name = key.removesuffix(".qweight")
+        stored = {part: tensors.get(f"{name}{part}") for part in _STORED}
+        codes, zeros, groups = _unpack(layout, settings["bits"], stored)
         scales = tensors[f"{name}.scales"].float()
-        codes, zeros, groups = _unpack(settings, tensors, name)
         weight = (codes.float() - zeros.float()[groups]) * scales[groups]
         yield name, weight.T.contiguous()
 
 
+def _layout(folder: Path, settings: Mapping[str, Any]) -> str:
+    """The layout by its name; raises `ValueError` for one that is not unpacked here."""
+    method = settings["quant_method"]
+    names = (
+        ("checkpoint_format", "version", "format")
+        if method == "awq"
+        else ("checkpoint_format", "format")
+    )
+    found = next((settings[name] for name in names if settings.get(name)), _LAYOUTS[method][0])
+    if str(found).lower() not in _LAYOUTS[method]:
+        raise ValueError(
+            f"{folder}: is in the layout {found} of {method}; only {', '.join(_LAYOUTS[method])} "
+            "can be read"
+        )
+    return str(found).lower()
+
+
 def _unpack(
-    settings: Mapping[str, Any], tensors: Mapping[str, Tensor], name: str
+    layout: str, bits: int, stored: Mapping[str, Tensor | None]
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Unsigned codes (in, out), zero points (groups, out) and each input's group."""
     from gptqmodel.quantization.awq.utils.packing_utils import (  # pyright: ignore[reportMissingImports]
@@ -172,17 +204,23 @@ def _unpack(
         unpack_rows,
     )
 
-    bits, num_groups = settings["bits"], len(tensors[f"{name}.scales"])
-    packed, stored = tensors[f"{name}.qweight"], tensors[f"{name}.qzeros"]
-    if settings["quant_method"] == "awq":
-        width = tensors[f"{name}.scales"].shape[1]
-        codes, zeros = reverse_awq_order(*unpack_awq(packed, stored, bits, width), bits)
+    packed, zeros, scales, places = (stored[part] for part in _STORED)
+    if packed is None or zeros is None or scales is None:
+        raise ValueError(f"a layer lacks one of {', '.join(_STORED[:3])}")
+    num_groups, width = scales.shape
+    if layout == "gemm":
+        codes, zeros = reverse_awq_order(*unpack_awq(packed, zeros, bits, width), bits)
         codes, zeros = (values & (2**bits - 1) for values in (codes, zeros))
-        return codes, zeros, torch.arange(len(codes)) // (len(codes) // num_groups)
-    written = settings.get("checkpoint_format") or settings.get("format") or "gptq"
-    offset = 0 if written == "gptq_v2" else 1
-    zeros = unpack_cols(stored, bits) + offset
-    return unpack_rows(packed, bits), zeros, tensors[f"{name}.g_idx"].long()
+    else:
+        codes = unpack_rows(packed, bits)
+        one_each = sum(1 << place for place in range(0, 32, bits))
+        if layout == "gptq" and 32 % bits:
+            zeros = (unpack_cols(zeros, bits) + 1) & (2**bits - 1)
+        else:  # added to whole words, as readers do: files hold what that turns into zero points
+            zeros = unpack_cols(zeros + (one_each if layout == "gptq" else 0), bits)
+    if layout == "gemm" or places is None:
+        places = torch.arange(len(codes)) // (len(codes) // num_groups)
+    return codes, zeros[:, :width], places.long()
 
 
 def _require_same(source: Path, folder: Path, bits: int) -> None:

@@ -1,0 +1,149 @@
+"""Which stages a quantizer adds to the graph."""
+
+import pytest
+
+from tests.test_plan import changed, names, stages
+from unlearn_lab import plan_quantize
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.plan import plan
+
+CALIBRATION = {
+    "_target_": "unlearn_lab.quantize.calibration.Calibration",
+    "source": "retain",
+    "num_samples": 4,
+    "text": None,
+}
+GPTQ = {
+    "_target_": "unlearn_lab.quantize.gptq.GPTQ",
+    "bits": 4,
+    "calibration": CALIBRATION,
+    "export": False,
+}
+
+
+@pytest.fixture
+def config():
+    return {
+        "model": {"_target_": "unlearn_lab.models.tiny.TinyLlama", "hidden_size": 8},
+        "dataset": {"_target_": "unlearn_lab.data.gazette.Gazette", "seed": 0},
+        "method": {"forget": "ga"},
+        "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1},
+        "trainer": {
+            "weights": "bf16_sr",
+            "stop": {"_target_": "unlearn_lab.unlearn.stop.FixedEpochs"},
+            "finetune": {"steps": 3},
+        },
+        "quant": GPTQ,
+        "eval": {"metrics": {"m": {}}, "bits": [4], "recovery": {"smallest_denominator": 5}},
+        "seed": 0,
+    }
+
+
+@pytest.fixture
+def make(tmp_path):
+    return lambda config: plan(config, ContentKey(tmp_path / "digests"))
+
+
+def count(leaf, name):
+    return names(leaf).count(name)
+
+
+def rtn(**further):
+    return {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4, **further}
+
+
+def rebuilt(make, before, after):
+    known = stages(make(before))
+    return sorted(stage.name for key, stage in stages(make(after)).items() if key not in known)
+
+
+def test_a_calibrated_quantizer_is_kept_for_all_three_models_and_draws_its_text_once(config, make):
+    leaf = make(config)
+    assert (count(leaf, "calibration"), count(leaf, "quantize"), count(leaf, "evaluate")) == (
+        *(1, 3, 6),
+    )
+    record = leaf.record.inputs
+    for who, model in (("unlearned", "unlearn"), ("target", "target"), ("retrain", "retrain")):
+        quantized = record[f"{who}.quantized"].inputs["quantized"]
+        assert quantized.inputs["model"] == record[model]
+        assert quantized.params["weights"] == "bf16"
+    assert record["quantize"] == record["unlearned.quantized"].inputs["quantized"]
+    assert record["codes"].inputs["unlearned.quantized"] == record["quantize"]
+
+
+def test_another_calibration_rebuilds_what_is_quantized_and_trains_nothing(config, make):
+    after = changed(config, "quant.calibration.source", "forget")
+    assert rebuilt(make, config, after) == sorted(
+        ["calibration", *["quantize"] * 3, *["evaluate"] * 3, "codes", "record"]
+    )
+
+
+def test_bits_share_the_calibration_text(config, make):
+    assert "calibration" not in rebuilt(make, config, changed(config, "quant.bits", 8))
+
+
+def test_the_librarys_version_is_part_of_the_key(config, make, monkeypatch):
+    before = stages(make(config))
+    monkeypatch.setattr(plan_quantize, "installed", lambda library: f"{library} 99")
+    after = stages(make(config))
+    assert sorted(stage.name for key, stage in after.items() if key not in before) == sorted(
+        [*["quantize"] * 3, *["evaluate"] * 3, "codes", "record"]
+    )
+
+
+def test_export_of_what_is_kept_anyway_changes_no_stage(config, make):
+    assert rebuilt(make, config, changed(config, "quant.export", True)) == []
+    assert rebuilt(make, config, changed(config, "quant.export", "compressed-tensors")) == []
+
+
+def test_export_of_what_is_rounded_on_load_keeps_it_and_evaluates_that(config, make):
+    before = config | {"quant": rtn(export=False)}
+    after = config | {"quant": rtn(export=True)}
+    assert count(make(before), "quantize") == 0
+    assert rebuilt(make, before, after) == sorted([*["quantize"] * 3, *["evaluate"] * 3, "record"])
+
+
+@pytest.mark.parametrize("quant", [GPTQ, rtn()])
+def test_another_format_is_written_from_the_kept_model(config, make, quant):
+    leaf = make(config | {"quant": {**quant, "export": "gptq"}})
+    export = leaf.record.inputs["export"]
+    assert export.params["format"] == "gptq"
+    assert export.inputs["quantized"] == leaf.record.inputs["quantize"]
+
+
+def test_a_gguf_file_is_written_from_the_unlearned_model(config, make):
+    quant = {"_target_": "unlearn_lab.quantize.gguf.GGUF", "format": "q4_0", "export": True}
+    leaf = make(config | {"quant": quant})
+    assert leaf.record.inputs["export"].inputs == {"model": leaf.unlearn}
+    assert count(leaf, "quantize") == 0
+
+
+def test_a_model_quantized_by_somebody_else_is_keyed_by_its_content(config, make, tmp_path):
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    quant = {
+        "_target_": plan_quantize.PREQUANTIZED,
+        "unlearned": str(folder),
+        "target": None,
+        "retrain": None,
+    }
+    first = make(config | {"quant": quant})
+    assert (count(first, "quantize"), count(first, "evaluate")) == (1, 4)
+    assert "target.quantized" not in first.record.inputs
+    (folder / "config.json").write_text("{} ")
+    assert make(config | {"quant": quant}).record.key != first.record.key
+
+
+def test_hub_texts_are_pinned_and_local_ones_keyed_by_content(config, make, tmp_path):
+    file = tmp_path / "texts.jsonl"
+    file.write_text("{}")
+    text = {"_target_": "unlearn_lab.data.texts.HubTexts", "path": str(file), "revision": None}
+    quant = {**GPTQ, "calibration": {**CALIBRATION, "source": "generic", "text": text}}
+    first = make(config | {"quant": quant})
+    file.write_text("{} ")
+    assert make(config | {"quant": quant}).record.key != first.record.key
+    gone = {**text, "path": "someone/texts"}
+    quant = {**GPTQ, "calibration": {**CALIBRATION, "source": "generic", "text": gone}}
+    with pytest.raises(ValueError, match=r"generic_text.path=someone/texts: not a folder"):
+        make(config | {"quant": quant})
