@@ -24,6 +24,8 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
 
+torch.set_num_threads(1)  # two workers share two cores; more threads than cores slow AWQ 17 times
+
 hypothesis.settings.register_profile(
     "repeatable",  # a busy machine must not decide whether a test passes
     deadline=None,

@@ -17,6 +17,7 @@ SMALL = (
     "eval.metrics.utility.num_tokens=4",
     "report.wandb.mode=disabled",
     "runtime.claim_look=0.05",
+    "runtime.threads=1",
 )
 SMALL_MODEL = ("model.vocab_size=400", "model.hidden_size=16", "model.intermediate_size=24")
 

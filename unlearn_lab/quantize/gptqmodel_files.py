@@ -8,6 +8,7 @@ threads that end the whole process when one of them fails.
 import json
 import logging
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -25,6 +26,7 @@ from unlearn_lab.models.load import DTYPES
 from unlearn_lab.quantize.packed import quantized_layers, read_integers
 
 LIBRARY = "gptqmodel"
+_GENERATION = "generation_config.json"
 _LAYOUTS = {"gptq": ("gptq", "gptq_v2"), "awq": ("gemm",)}
 """The layouts that are unpacked here, of those that each format has."""
 _STORED = (".qweight", ".qzeros", ".scales", ".g_idx")
@@ -70,6 +72,8 @@ def write(format: str, source: Path, folder: Path, bits: int, group_size: int) -
     config["quantization_config"] = settings
     (folder / "config.json").write_text(json.dumps(config, indent=2), encoding="utf-8")
     (folder / "quantize_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
+    if (source / _GENERATION).exists():
+        shutil.copyfile(source / _GENERATION, folder / _GENERATION)
     AutoTokenizer.from_pretrained(source).save_pretrained(folder)
     _require_same(source, folder, bits)
 

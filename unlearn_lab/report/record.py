@@ -178,7 +178,7 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
         "effective.optimizer": unlearn.facts["optimizer"],
         "effective.optimizer_state": unlearn.facts["optimizer_state"],
         "effective.batch": unlearn.facts["batch"],
-        "effective.quantizer": quantizer["kernel"],
+        "effective.quantizer": _spell(quantizer),
         "effective.quantized_layers": quantizer["num_layers"],
         **{f"quantizer.{name}": value for name, value in _quantizer_figures(inputs)},
         "peak_gb": unlearn.facts["peak_gb"],
@@ -191,6 +191,17 @@ def _quantizer(inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
     """The report on the unlearned model's quantizer, as the evaluate stage keeps it."""
     last = inputs.get("unlearned.quantized", inputs["unlearned.full"])
     return cast("Mapping[str, Any]", last.facts["quantizer"])
+
+
+def _spell(report: Mapping[str, Any]) -> str:
+    """What rounded, in one line."""
+    parts = (
+        f"{report['bits']} bits" if report["bits"] else None,
+        report["convention"],
+        f"per {report['group']}" if report["group"] else None,
+    )
+    told = ", ".join(part for part in parts if part)
+    return f"{report['kernel']}: {told}" if told else str(report["kernel"])
 
 
 def _quantizer_figures(inputs: Mapping[str, Artifact]) -> Iterator[tuple[str, object]]:

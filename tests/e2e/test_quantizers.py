@@ -1,0 +1,164 @@
+"""Quantizers through the command line: what is built, recorded, exported and refused."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.e2e.artifacts import built, stamps
+from unlearn_lab.models.load import load_model
+from unlearn_lab.report.results import read
+
+BLOCKS_OF_32 = ("model.hidden_size=32", "model.intermediate_size=64")
+
+
+def test_every_quantizer_goes_the_same_road(lab):
+    first = lab(
+        *("-m", "method=npo_gdr", "quant=gptq4,gptq8,awq4,fp4,nf4,int8,gguf_q4_0,gguf_q8_0"),
+        *BLOCKS_OF_32,
+    )
+    assert first.status == 0, first.err
+    stages = built(first.home)
+    assert (stages["target"], stages["retrain"], stages["unlearn"]) == (1, 1, 1)
+    assert (stages["calibration"], stages["quantize"]) == (1, 9)
+    assert stages["evaluate"] == 3 + 8 * 3
+    records = {record["quant"]: record for record in read(first.home)}
+    assert len(records) == 8
+    for name, record in records.items():
+        library = {"g": "llmcompressor", "a": "llmcompressor"}.get(name[0], "bitsandbytes")
+        library = "gguf" if name.startswith("gguf") else library
+        assert record["quantizer.library"].startswith(f"{library} ")
+        assert record["quantizer.bits"] == (4 if "4" in name else 8)
+        assert record["effective.quantized_layers"] == 14
+        assert 0 < record["quantizer.weight_error"] < 1
+        assert 0 < record["quantizer.logit_error"] < 10
+        assert 0 <= record["codes.flip_rate"] <= 1
+        uneven = name in ("fp4", "nf4", "awq4")
+        assert (record["codes.relative_step"] is None) == uneven
+        layers = json.loads((first.home / record["layers"]).read_text())["layers"]
+        assert all(figures["weight_error"] > 0 for figures in layers.values())
+    assert records["gptq4"]["quantizer.bytes"] < records["gptq8"]["quantizer.bytes"]
+    assert records["gptq4"]["seconds.quantize"] > 0
+    assert records["gptq4"]["config.quant.calibration.source"] == "generic"
+    assert "it/s" not in first.err
+    before = stamps(first.home)
+    again = lab(*("-m", "method=npo_gdr", "quant=gptq4,awq4,nf4"), *BLOCKS_OF_32)
+    assert again.status == 0
+    assert stamps(again.home) == before
+
+
+def test_calibration_is_a_choice_of_its_own(lab):
+    run = lab("-m", "method=ga", "quant=gptq4", "quant/calibration=generic,retain,forget,mixed")
+    if run.status:
+        assert "sequences of 128 tokens" in run.err
+    run = lab(
+        *("-m", "method=ga", "quant=gptq4", "quant/calibration=generic,retain,forget,mixed"),
+        *("quant.calibration.num_samples=2", "quant.calibration.length=32"),
+    )
+    assert run.status == 0, run.err
+    assert built(run.home)["calibration"] == 4
+    sources = [record["config.quant.calibration.source"] for record in read(run.home)]
+    assert sorted(sources) == ["forget", "generic", "mixed", "retain"]
+    assert "generic" in run.out
+    assert "forget" in run.out
+
+
+@pytest.mark.parametrize("quant", ["rtn4", "gptq4", "awq4"])
+def test_an_export_is_the_model_that_was_evaluated(lab, quant):
+    run = lab("method=ga", f"quant={quant}", "quant.export=true")
+    assert run.status == 0, run.err
+    record = run.records[-1]
+    folder = run.home / record["export"]
+    assert str(folder) in run.err
+    exported = AutoModelForCausalLM.from_pretrained(folder)
+    tokens = AutoTokenizer.from_pretrained(folder)("The mayor of", return_tensors="pt")["input_ids"]
+    evaluated = load_model(folder, "bf16")
+    assert torch.equal(exported(tokens).logits, evaluated(tokens).logits)
+    manifests = [
+        json.loads(path.read_text()) for path in (run.home / "cache/evaluate").glob("*/manifest*")
+    ]
+    used = [stage["stage"]["inputs"].get("quantized") for stage in manifests]
+    assert folder.name in used
+
+
+def test_a_gguf_export_holds_the_evaluated_weights(lab):
+    run = lab("method=ga", "quant=gguf_q4_0", "quant.export=true", *BLOCKS_OF_32)
+    assert run.status == 0, run.err
+    record = run.records[-1]
+    folder = run.home / record["export"]
+    assert [file.name for file in folder.glob("*.gguf")] == ["model-q4_0.gguf"]
+    read_back = AutoModelForCausalLM.from_pretrained(
+        folder, gguf_file="model-q4_0.gguf", dtype=torch.float32
+    )
+    plain = load_model(run.home / "cache/unlearn" / record["stages.unlearn"], "fp32")
+    weight = plain.model.layers[0].mlp.up_proj.weight
+    stored = read_back.model.layers[0].mlp.up_proj.weight
+    step = weight.abs().amax(1, keepdim=True) / 8
+    assert not torch.equal(stored, weight)
+    assert bool(((stored - weight).abs() <= step).all())
+
+
+def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
+    first = lab("method=ga", "quant=rtn4", "quant.export=true")
+    exported = first.home / first.records[-1]["export"]
+    run = lab("method=ga", "quant=prequantized", f"quant.unlearned={exported}")
+    assert run.status == 0, run.err
+    record, ours = run.records[-1], first.records[-1]
+    assert record["effective.quantizer"].startswith("compressed-tensors checkpoint")
+    for metric in ("verbmem", "knowmem", "utility"):
+        path = f"scores.unlearned.quantized.{metric}"
+        assert record[path] == ours[path]
+    assert record["recovery.verbmem.delta"] == ours["recovery.verbmem.delta"]
+    assert record["recovery.verbmem.recovered_share"] is None
+    assert record["recovery.verbmem.excess"] is None
+    assert "scores.target.quantized.verbmem" not in record
+    assert built(run.home)["evaluate"] == 7
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["quant=gptq4", "quant.group_size=5"], "quant.group_size=5: layer model.layers.0"),
+        (["quant=gptq4", "quant.bits=16"], "quant.bits=16: must be a whole number from 2 to 8"),
+        (["quant=gptq4", "quant.dampening=0"], "quant.dampening=0.0: must be above 0"),
+        (
+            ["quant=gptq4", "quant.calibration.num_samples=99999"],
+            "quant.calibration.num_samples=99999: the generic texts hold",
+        ),
+        (
+            ["quant=gptq4", "quant.calibration.length=1024"],
+            "quant.calibration.length=1024: the model has 512 positions",
+        ),
+        (
+            ["quant=gptq4", "quant.calibration.source=wiki"],
+            "quant.calibration.source='wiki': must be one of generic, retain, forget, mixed",
+        ),
+        (
+            ["quant=gptq4", "generic_text.corpus.seed=0"],
+            "of the generic texts are forget texts",
+        ),
+        (
+            ["quant=gptq4", "generic_text=hf"],
+            "generic_text.path=Salesforce/wikitext: not a folder, not reachable on the hub",
+        ),
+        (["quant=gguf_q4_0"], "quant.format=q4_0: layer model.layers.0.self_attn.q_proj has 16"),
+        (["quant=gguf_q4_0", "quant.format=q5"], "quant.format='q5': must be one of q4_0, q8_0"),
+        (["quant=nf4", "quant.block_size=48"], "quant.block_size=48: must be one of 64, 128"),
+        (["quant=nf4", "+quant.export=true"], "quant.export=True: BNB4 has no file format"),
+        (["quant=rtn4", "quant.export=gguf"], "quant.export=gguf: must be false, true or one of"),
+        (["quant=awq4", "quant.num_grid=1"], "quant.num_grid=1: must be at least 3"),
+        (["quant=prequantized"], "quant.unlearned: must be given, as quant.unlearned=VALUE"),
+        (
+            ["quant=prequantized", "quant.unlearned=nowhere"],
+            "nowhere: not a folder, not reachable on the hub",
+        ),
+    ],
+)
+def test_impossible_quantizers_are_refused_before_training(lab, arguments, message):
+    run = lab(*arguments)
+    assert run.status == 2, run.err
+    assert message in run.err
+    assert "Traceback" not in run.err
+    stages = built(run.home) if (run.home / "cache").exists() else {}
+    assert not {"target", "retrain", "unlearn"} & set(stages)

@@ -1,0 +1,125 @@
+"""Checkpoints that somebody else quantized: what they say of themselves, and refusals."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import pytest
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from tests.quantize.test_gguf_file import SIZES, byte_level
+from unlearn_lab import libraries
+from unlearn_lab.models.load import load_model, load_skeleton
+from unlearn_lab.quantize import gguf_file, packed
+from unlearn_lab.quantize.gguf import GGUF
+from unlearn_lab.quantize.prequantized import Prequantized, describe
+from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer, Quantizer
+from unlearn_lab.quantize.rtn import RTN
+
+RTN4 = RTN(bits=4, symmetric=True, granularity="row", group_size=None, convention="absmax")
+MINMAX = replace(RTN4, symmetric=False, convention="minmax")
+
+
+@pytest.fixture
+def write(checkpoint, tokenizer, tmp_path):
+    """Writes the checkpoint of the session, quantized."""
+
+    def run(quantizer=RTN4):
+        folder = tmp_path / "packed"
+        folder.mkdir()
+        packed.write(load_model(checkpoint, "fp32"), tokenizer, quantizer, folder)
+        return folder
+
+    return run
+
+
+def given(unlearned, target=None, retrain=None):
+    names = (None if path is None else str(path) for path in (unlearned, target, retrain))
+    return Prequantized(**dict(zip(("unlearned", "target", "retrain"), names, strict=True)))
+
+
+def test_it_is_neither_applied_on_load_nor_calibrated():
+    quantizer = given("somewhere")
+    assert isinstance(quantizer, AnyQuantizer)
+    assert not isinstance(quantizer, Quantizer | CalibratedQuantizer)
+    assert quantizer.bits is None
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "bits", "group", "symmetric"),
+    [
+        (RTN4, 4, None, True),
+        (replace(RTN4, bits=8), 8, None, True),
+        (replace(MINMAX, granularity="group", group_size=8), 4, "8 inputs", False),
+    ],
+)
+def test_a_checkpoint_describes_itself(write, quantizer, bits, group, symmetric):
+    report = describe(str(write(quantizer)), None)
+    assert report.library.startswith("compressed-tensors ")
+    assert report.kernel == "compressed-tensors checkpoint, as it was found"
+    assert (report.bits, report.group, report.symmetric) == (bits, group, symmetric)
+    assert (report.num_layers, report.convention, report.weight_error) == (None, None, {})
+
+
+@pytest.mark.parametrize("method", ["gptq", "awq"])
+def test_formats_of_gptqmodel_name_the_extra_where_it_is_missing(
+    checkpoint, tmp_path, monkeypatch, method
+):
+    config = json.loads((checkpoint / "config.json").read_text())
+    settings = {"quant_method": method, "bits": 4, "group_size": -1, "sym": True}
+    (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
+    monkeypatch.setattr(libraries, "version", lambda _: "7.6.0")
+    report = describe(str(tmp_path), None)
+    assert report.kernel == f"{method} checkpoint, as it was found"
+    assert (report.library, report.bits, report.group) == ("gptqmodel 7.6.0", 4, None)
+
+    def version(library):
+        raise libraries.PackageNotFoundError(library)
+
+    monkeypatch.setattr(libraries, "version", version)
+    with pytest.raises(ValueError, match=r"the library gptqmodel, .*'\.\[gptqmodel\]'"):
+        describe(str(tmp_path), None)
+
+
+def test_a_gguf_file_describes_itself_as_far_as_it_does(tmp_path):
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=False))
+    GGUF(format="q4_0").quantize(model)
+    file = tmp_path / "model.gguf"
+    gguf_file.write(model, byte_level(), "q4_0", file)
+    report = describe(str(file), None)
+    assert report.library.startswith("gguf ")
+    assert report.kernel == "gguf checkpoint, as it was found"
+    assert (report.bits, report.group, report.symmetric) == (None, None, None)
+    given(file).require_fit(model)
+
+
+def test_a_plain_checkpoint_is_refused(checkpoint):
+    for quantizer in (given(checkpoint), given(checkpoint, target=checkpoint)):
+        with pytest.raises(ValueError, match=r": is not quantized .* use model.path for a model"):
+            quantizer.require_fit(load_skeleton(checkpoint))
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.gguf"])
+def test_a_missing_path_is_refused(checkpoint, tmp_path, name):
+    with pytest.raises(ValueError, match=rf"{name}: (cannot be read as a checkpoint|no such file)"):
+        given(tmp_path / name).require_fit(load_skeleton(checkpoint))
+
+
+def test_a_folder_without_a_config_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"cannot be read as a checkpoint \(.{9,}\)$") as told:
+        describe(str(tmp_path), None)
+    assert "\n" not in str(told.value)
+
+
+def test_another_models_vocabulary_is_refused(write, checkpoint, model, tmp_path):
+    folder = write()
+    given(folder, target=folder, retrain=folder).require_fit(load_skeleton(checkpoint))
+    message = r"unlearned=.*: has 20 tokens in its vocabulary and the model 16; give the quantized"
+    with pytest.raises(ValueError, match=message):
+        given(folder).require_fit(model)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    config = json.loads((other / "config.json").read_text())
+    (other / "config.json").write_text(json.dumps({**config, "vocab_size": 24}))
+    with pytest.raises(ValueError, match=r"target=.*: has 24 tokens in its vocabulary and the mod"):
+        given(folder, target=other).require_fit(load_skeleton(checkpoint))
