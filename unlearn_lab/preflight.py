@@ -15,7 +15,8 @@ from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.metric import Metric
-from unlearn_lab.graph.cache import Cache
+from unlearn_lab.graph.cache import Cache, StageFailed
+from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
 from unlearn_lab.models.quantized import quant_method
 from unlearn_lab.models.stage import BaseModel
@@ -95,9 +96,9 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         require_exportable(parts.quantizer, parts.export, skeleton, tokenizer)
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
-    if plan.calibration is not None:
-        cache.realise(plan.calibration)
     _compare_with_positions(corpus, parts, skeleton, tokenizer)
+    if plan.calibration is not None:
+        _draw_calibration(plan.calibration, cache)
     choose_trainable(skeleton, parts.trainer.trainable)
     num_sequences = len(encode(corpus.forget, tokenizer, parts.trainer.max_length))
     asked = UpdateRequest(
@@ -110,6 +111,16 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         parts.update.require_fit(asked)
     except ValueError as error:
         raise Refused(placed(error, "optimizer")) from error
+
+
+def _draw_calibration(stage: Stage, cache: Cache) -> None:
+    """Too little text is found out before anything is trained."""
+    try:
+        cache.realise(stage)
+    except StageFailed as error:
+        if isinstance(error.__cause__, ValueError):
+            raise Refused(placed(error.__cause__, "quant.calibration")) from error
+        raise
 
 
 def _require_plain(skeleton: PreTrainedModel) -> None:

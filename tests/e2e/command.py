@@ -15,6 +15,12 @@ import unlearn_lab.evaluate.codes_stage
 import unlearn_lab.evaluate.stop
 import unlearn_lab.job  # noqa: F401
 from unlearn_lab.cli import main
+from unlearn_lab.quantize.compressor import quietly
+
+with quietly():
+    import llmcompressor.entrypoints.oneshot
+    import llmcompressor.modifiers.gptq
+    import llmcompressor.modifiers.transform.awq  # noqa: F401
 
 
 def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:

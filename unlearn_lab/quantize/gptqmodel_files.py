@@ -120,7 +120,7 @@ def _pack(
 
     unsigned, lifted = (values.contiguous().int() + 2 ** (bits - 1) for values in (codes, zeros))
     kept = {"scales": scales.contiguous().half()}
-    if not torch.isfinite(kept["scales"]).all():
+    if not (torch.isfinite(kept["scales"]) & (kept["scales"] != 0)).all():
         raise ValueError("a scale does not fit float16, which the format keeps scales in")
     if format == "awq":
         weights, stored = pack_awq(unsigned, lifted, bits)
