@@ -5,12 +5,16 @@ import shutil
 from dataclasses import replace
 
 import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
+import torch
+from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 from tests.quantize.test_gguf_file import SIZES, byte_level
 from unlearn_lab import libraries
+from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model, load_skeleton
+from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize import gguf_file, packed
+from unlearn_lab.quantize.bnb import BNB4, BNB8
 from unlearn_lab.quantize.gguf import GGUF
 from unlearn_lab.quantize.prequantized import Prequantized, describe
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer, Quantizer
@@ -123,3 +127,46 @@ def test_another_models_vocabulary_is_refused(write, checkpoint, model, tmp_path
     (other / "config.json").write_text(json.dumps({**config, "vocab_size": 24}))
     with pytest.raises(ValueError, match=r"target=.*: has 24 tokens in its vocabulary and the mod"):
         given(folder, target=other).require_fit(load_skeleton(checkpoint))
+
+
+@pytest.mark.parametrize("table", ["fp4", "nf4", "int8"])
+def test_a_bitsandbytes_checkpoint_is_what_our_quantizer_makes(wide, tmp_path, table):
+    """Written by transformers' own `load_in_4bit` and `load_in_8bit`, unpacked before it runs."""
+    four = {"load_in_4bit": True, "bnb_4bit_quant_type": table}
+    settings = BitsAndBytesConfig(**({"load_in_8bit": True} if table == "int8" else four))
+    with without_notices():
+        theirs = AutoModelForCausalLM.from_pretrained(
+            wide, quantization_config=settings, dtype=torch.float32
+        )
+    theirs.save_pretrained(tmp_path)
+    loaded, ours = load_model(tmp_path, "fp32"), load_model(wide, "fp32")
+    quantizer = BNB8() if table == "int8" else BNB4(table=table, block_size=64)
+    quantizer.quantize(ours)
+    for name, layer in block_linears(loaded).items():
+        assert type(layer) is torch.nn.Linear
+        torch.testing.assert_close(
+            layer.weight, block_linears(ours)[name].weight, rtol=1e-6, atol=1e-6
+        )
+    report = describe(str(tmp_path), None)
+    assert report.library.startswith("bitsandbytes ")
+    assert report.bits == quantizer.bits
+
+
+def test_rows_that_bitsandbytes_reads_wrongly_on_a_cpu_are_refused(tmp_path):
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=20,
+        hidden_size=96,
+        intermediate_size=128,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+    )
+    LlamaForCausalLM(config).save_pretrained(tmp_path / "plain")
+    settings = BitsAndBytesConfig(load_in_4bit=True)
+    with without_notices():
+        theirs = AutoModelForCausalLM.from_pretrained(
+            tmp_path / "plain", quantization_config=settings, dtype=torch.float32
+        )
+    theirs.save_pretrained(tmp_path / "theirs")
+    with pytest.raises(ValueError, match=r"rows of 96 weights are no multiple of bitsandbytes' bl"):
+        load_model(tmp_path / "theirs", "fp32")

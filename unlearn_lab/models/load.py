@@ -13,7 +13,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from unlearn_lab.models.quantized import loading, quant_method, split_gguf
+from unlearn_lab.models.quantized import loading, quant_method, split_gguf, unpacked
 
 POINTER = "pointer.json"
 
@@ -25,16 +25,18 @@ def load_model(folder: Path, weights: str) -> PreTrainedModel:
     """The model in `folder` (a checkpoint, or a pointer to one).
 
     Its weights are cast to the dtype that `weights` stands for. A quantized one is loaded with the
-    library that its format needs; that of compressed-tensors comes out as plain weights. Raises
-    `ValueError` when the checkpoint cannot be found, holds no safetensors, or lacks its library.
+    library that its format needs; compressed-tensors and bitsandbytes come out as plain weights.
+    Raises `ValueError` when it cannot be found, holds no safetensors, or lacks its library.
     """
     path, options = _resolve(folder)
     try:
         config = AutoConfig.from_pretrained(path, **options)
-        with loading(quant_method(config)) as further:
-            return AutoModelForCausalLM.from_pretrained(
+        method = quant_method(config)
+        with loading(method) as further:
+            model = AutoModelForCausalLM.from_pretrained(
                 path, dtype=DTYPES[weights], use_safetensors=True, **options, **further
             )
+            return unpacked(model, method)
     except (OSError, ValueError) as error:
         raise ValueError(_missing(path, error)) from error
 

@@ -1,13 +1,14 @@
 """Decides how a checkpoint that is quantized already is loaded: with which library, into what."""
 
 import contextlib
+import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from transformers import PretrainedConfig
+from transformers import PretrainedConfig, PreTrainedModel
 
 from unlearn_lab.libraries import require
 
@@ -19,6 +20,7 @@ LIBRARIES = {
     "gguf": "gguf",
 }
 """The library that transformers needs for each quantization method."""
+_NOTICES = ("bitsandbytes", "transformers.integrations.bitsandbytes")
 
 
 def quant_method(config: PretrainedConfig) -> str | None:
@@ -41,7 +43,11 @@ def loading(method: str | None) -> Iterator[dict[str, Any]]:
         yield {}
         return
     require(LIBRARIES.get(method, method))
-    with warnings.catch_warnings(), contextlib.redirect_stderr(StringIO()):  # progress bars
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stderr(StringIO()),  # progress bars
+        without_notices(),
+    ):
         warnings.simplefilter("ignore")  # that the config's own settings are used: as wanted
         if method == "compressed-tensors":
             from transformers import CompressedTensorsConfig
@@ -49,6 +55,38 @@ def loading(method: str | None) -> Iterator[dict[str, Any]]:
             yield {"quantization_config": CompressedTensorsConfig(dequantize=True)}
         else:
             yield {}
+
+
+@contextlib.contextmanager
+def without_notices() -> Iterator[None]:
+    """Silences what is said of a CPU kernel that is not used here, and of dequantizing as such."""
+    loggers = [logging.getLogger(name) for name in _NOTICES]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+
+
+def unpacked(model: PreTrainedModel, method: str | None) -> PreTrainedModel:
+    """A bitsandbytes model with ordinary weights; every other as it is.
+
+    It has not run yet: on a CPU the first forward pass repacks the weights, and then they cannot be
+    told any more. Raises `ValueError` for rows whose scales the CPU kernel would mix up.
+    """
+    if method != "bitsandbytes":
+        return model
+    for name, layer in model.named_modules():
+        state = getattr(getattr(layer, "weight", None), "quant_state", None)
+        if state is not None and layer.in_features % state.blocksize and layer.weight.is_cpu:
+            raise ValueError(
+                f"layer {name}: its rows of {layer.in_features} weights are no multiple of "
+                f"bitsandbytes' block of {state.blocksize}, which is then read wrongly on a CPU"
+            )
+    return model.dequantize()
 
 
 def split_gguf(path: str) -> tuple[str, dict[str, str]]:

@@ -1,6 +1,5 @@
 """bitsandbytes' formats: 4-bit tables of levels (fp4, nf4), and 8-bit integers row by row."""
 
-import logging
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -12,6 +11,7 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.libraries import require
 from unlearn_lab.models.linears import block_linears
+from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize.grid import decode
 from unlearn_lab.quantize.in_place import require_finite, round_layers
 from unlearn_lab.quantize.quantizer import Codes, QuantReport
@@ -144,11 +144,6 @@ class BNB8:
 
 def _functional() -> ModuleType:
     """The library's functions, imported without its notice about a kernel not used here."""
-    logger = logging.getLogger("bitsandbytes")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    with without_notices():
         import bitsandbytes.functional as functional
-    finally:
-        logger.setLevel(level)
     return functional

@@ -68,17 +68,25 @@ def describe(path: str, revision: str | None) -> QuantReport:
             "model.path for a model in full precision"
         )
     settings = _settings(config)
-    bits, group = settings.get("bits", settings.get("num_bits")), settings.get("group_size")
+    group = settings.get("group_size")
     return QuantReport(
         library=require(LIBRARIES.get(method, method)),
         kernel=f"{method} checkpoint, as it was found",
-        bits=bits if isinstance(bits, int) else None,
+        bits=_bits(settings),
         group=f"{group} inputs" if isinstance(group, int) and group > 0 else None,
         symmetric=settings.get("sym", settings.get("symmetric")),
         convention=None,
         num_layers=None,
         weight_error={},
     )
+
+
+def _bits(settings: Mapping[str, Any]) -> int | None:
+    """By any of the names that the formats have for it."""
+    flags = {"load_in_4bit": 4, "load_in_8bit": 8}
+    named = [width for flag, width in flags.items() if settings.get(flag)]
+    found = settings.get("bits", settings.get("num_bits", named[0] if named else None))
+    return found if isinstance(found, int) else None
 
 
 def _settings(config: PretrainedConfig) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from unlearn_lab.settings import Runtime
 
 UNPACKED = ("gptq ", "awq ")
 """Kernels, as reported, of checkpoints that are unpacked here."""
+UNPACKED_FILES = ["*.safetensors", "*.json"]
 
 
 def build(
@@ -60,7 +61,7 @@ def build_prequantized(
         return {"quantizer": dataclasses.asdict(report)}
     folder = Path(path)
     if not folder.is_dir():
-        folder = Path(snapshot_download(path, revision=revision))
+        folder = Path(snapshot_download(path, revision=revision, allow_patterns=UNPACKED_FILES))
     gptqmodel_files.run("plain", folder, work, params["weights"])
     kernel = f"{report.kernel}, unpacked to {params['weights']}"
     return {"quantizer": dataclasses.asdict(dataclasses.replace(report, kernel=kernel))}
