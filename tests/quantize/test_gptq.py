@@ -121,7 +121,7 @@ def test_with_a_diagonal_hessian_it_is_rounding_to_nearest():
         from llmcompressor.modifiers.gptq.gptq_quantize import quantize_weight
 
         layers = {"layer": torch.nn.Linear(128, 8)}
-        scheme = config_groups(layers, bits=4, group_size=128, symmetric=True)["groups"]
+        scheme = config_groups(layers, GPTQ4)["groups"]
         rounded, _, fallen = quantize_weight(
             weights=weight[None].clone(),
             hessians=torch.diag(torch.rand(128) + 0.5)[None],

@@ -112,9 +112,7 @@ def test_rtn_is_llm_compressors_rtn(wide, convention, symmetric, group_size, bit
         from llmcompressor import oneshot
         from llmcompressor.modifiers.quantization import QuantizationModifier
 
-        schemes = config_groups(
-            block_linears(theirs), bits=bits, group_size=group_size, symmetric=symmetric
-        )
+        schemes = config_groups(block_linears(theirs), ours)
         modifier = QuantizationModifier(config_groups=schemes, ignore=other_linears(theirs))
         oneshot(model=theirs, recipe=[modifier])
         rounded = {

@@ -9,32 +9,31 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.libraries import require
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.calibration import Calibration
 from unlearn_lab.quantize.compressor import (
-    LIBRARY,
     calibrate,
+    check_grid,
     config_groups,
     other_linears,
     quietly,
+    report_on,
     require_groups,
     save,
 )
 from unlearn_lab.quantize.grid import relative_error
 from unlearn_lab.quantize.quantizer import QuantReport
-from unlearn_lab.quantize.rtn import BIT_WIDTHS
 
 
 @dataclass(frozen=True, kw_only=True)
 class AWQ:
     """AWQ (Lin et al., arXiv 2306.00978) as llm-compressor has it, then round to nearest.
 
-    `group_size`, `symmetric` as in `GPTQ`. `num_grid` scales are tried for each layer; with
-    `duo_scaling` they follow from weights and activations, else from activations alone. `mappings`
-    says which layers are scaled against which, as mappings with `smooth_layer` and
-    `balance_layers` (names, or regular expressions after `re:`); null takes llm-compressor's for
-    the architecture. Raises `ValueError` for values outside these.
+    `bits`, `group_size` and `symmetric` are those of `IntegerGrid`. `num_grid` scales are tried for
+    each layer; with `duo_scaling` they follow from weights and activations, else from activations
+    alone. `mappings` says which layers are scaled against which, as mappings with `smooth_layer`
+    and `balance_layers` (names, or regular expressions after `re:`); null takes llm-compressor's
+    for the architecture. Raises `ValueError` for values outside these.
     """
 
     bits: int
@@ -46,10 +45,7 @@ class AWQ:
     calibration: Calibration
 
     def __post_init__(self) -> None:
-        if self.bits not in BIT_WIDTHS:
-            raise ValueError(f"bits={self.bits}: must be a whole number from 2 to 8")
-        if self.group_size is not None and self.group_size < 1:
-            raise ValueError(f"group_size={self.group_size}: must be above 0, or null")
+        check_grid(self)
         if self.num_grid < 3:
             raise ValueError(f"num_grid={self.num_grid}: must be at least 3")
         for place, mapping in enumerate(self.mappings or ()):
@@ -96,9 +92,7 @@ class AWQ:
             from compressed_tensors.quantization import forward_quantize
             from llmcompressor.modifiers.quantization import QuantizationModifier
 
-            schemes = config_groups(
-                layers, bits=self.bits, group_size=self.group_size, symmetric=self.symmetric
-            )
+            schemes = config_groups(layers, self)
             scaling = self._scaling()
             rounding = QuantizationModifier(config_groups=schemes, ignore=other_linears(model))
             calibrate(model, tokenizer, sequences, [scaling, rounding])
@@ -114,17 +108,11 @@ class AWQ:
                 rounded = forward_quantize(layer, scaled, "weight", scheme.weights)
                 errors[name] = relative_error(rounded, scaled)
             save(model, tokenizer, folder)
-        return QuantReport(
-            library=require(LIBRARY),
-            kernel=f"AWQ, {scaling.num_scaled} scales from {len(sequences)} x "
-            f"{sequences.shape[1]} tokens, then round to nearest",
-            bits=self.bits,
-            group="row" if self.group_size is None else f"{self.group_size} inputs",
-            symmetric=self.symmetric,
-            convention="full_range" if self.symmetric else "minmax",
-            num_layers=len(layers),
-            weight_error=errors,
+        kernel = (
+            f"AWQ, {scaling.num_scaled} scales from {len(sequences)} x "
+            f"{sequences.shape[1]} tokens, then round to nearest"
         )
+        return report_on(self, kernel, errors)
 
     def _scaling(self) -> Any:
         """llm-compressor's modifier, which also counts the mappings that it scaled."""

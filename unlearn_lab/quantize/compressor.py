@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from io import StringIO
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Int
@@ -18,9 +18,51 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.libraries import require
 from unlearn_lab.models.linears import block_linears
+from unlearn_lab.quantize.quantizer import QuantReport
+from unlearn_lab.quantize.rtn import BIT_WIDTHS
 
 LIBRARY = "llmcompressor"
 _log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class IntegerGrid(Protocol):
+    """A quantizer onto llm-compressor's integer grids.
+
+    `group_size` inputs share a scale, null means one a row; a row shorter than the group is a group
+    of its own. The step is 2 max|w| / (2^bits - 1), or spans min..max where not `symmetric`.
+    """
+
+    @property
+    def bits(self) -> int: ...  # noqa: D102
+
+    @property
+    def group_size(self) -> int | None: ...  # noqa: D102
+
+    @property
+    def symmetric(self) -> bool: ...  # noqa: D102
+
+
+def check_grid(grid: IntegerGrid) -> None:
+    """Raises `ValueError` for values that name no grid."""
+    if grid.bits not in BIT_WIDTHS:
+        raise ValueError(f"bits={grid.bits}: must be a whole number from 2 to 8")
+    if grid.group_size is not None and grid.group_size < 1:
+        raise ValueError(f"group_size={grid.group_size}: must be above 0, or null")
+
+
+def report_on(grid: IntegerGrid, kernel: str, errors: Mapping[str, float]) -> QuantReport:
+    """What ran, with the relative error of each layer."""
+    return QuantReport(
+        library=require(LIBRARY),
+        kernel=kernel,
+        bits=grid.bits,
+        group="row" if grid.group_size is None else f"{grid.group_size} inputs",
+        symmetric=grid.symmetric,
+        convention="full_range" if grid.symmetric else "minmax",
+        num_layers=len(errors),
+        weight_error=errors,
+    )
 
 
 def require_groups(model: PreTrainedModel, group_size: int | None) -> None:
@@ -34,36 +76,33 @@ def require_groups(model: PreTrainedModel, group_size: int | None) -> None:
             )
 
 
-def config_groups(
-    layers: Mapping[str, nn.Linear], *, bits: int, group_size: int | None, symmetric: bool
-) -> dict[str, Any]:
-    """Schemes for the layers: groups of `group_size` inputs, one group a row where it is shorter.
+def config_groups(layers: Mapping[str, nn.Linear], grid: IntegerGrid) -> dict[str, Any]:
+    """Schemes for the layers: groups, or one scale a row where it is no longer than a group.
 
-    A row shorter than the group is a group of its own: llm-compressor would fail on it.
+    On a row shorter than its group llm-compressor would fail.
     """
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
     def scheme(targets: Sequence[str], size: int | None) -> Any:
         arguments = QuantizationArgs.model_validate(
             {
-                "num_bits": bits,
+                "num_bits": grid.bits,
                 "type": "int",
-                "symmetric": symmetric,
+                "symmetric": grid.symmetric,
                 "strategy": "channel" if size is None else "group",
                 "group_size": size,
             }
         )
         return QuantizationScheme(targets=list(targets), weights=arguments)
 
-    short = [
-        name for name, layer in layers.items() if group_size and layer.in_features < group_size
-    ]
-    if group_size is None or len(short) == len(layers):
+    size = grid.group_size
+    short = [name for name, layer in layers.items() if size and layer.in_features < size]
+    if size is None or len(short) == len(layers):
         return {"rows": scheme(["Linear"], None)}
     if not short:
-        return {"groups": scheme(["Linear"], group_size)}
+        return {"groups": scheme(["Linear"], size)}
     long = [name for name in layers if name not in set(short)]
-    return {"groups": scheme(long, group_size), "rows": scheme(short, None)}
+    return {"groups": scheme(long, size), "rows": scheme(short, None)}
 
 
 def other_linears(model: PreTrainedModel) -> list[str]:

@@ -8,32 +8,30 @@ from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.libraries import require
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.calibration import Calibration
 from unlearn_lab.quantize.compressor import (
-    LIBRARY,
     calibrate,
+    check_grid,
     config_groups,
     other_linears,
     quietly,
+    report_on,
     require_groups,
     save,
 )
 from unlearn_lab.quantize.grid import relative_error
 from unlearn_lab.quantize.quantizer import QuantReport
-from unlearn_lab.quantize.rtn import BIT_WIDTHS
 
 
 @dataclass(frozen=True, kw_only=True)
 class GPTQ:
     """GPTQ (Frantar et al., arXiv 2210.17323) as llm-compressor has it.
 
-    `group_size` inputs share a scale, null means one a row; a row shorter than the group is a group
-    of its own. The grid has step 2 max|w| / (2^bits - 1), or spans min..max where not `symmetric`.
-    `act_order`: columns with large activations first, each in the group that it has anyway.
-    `dampening` is added to the Hessian's diagonal, as a share of its mean; `block_size` columns are
-    updated at once. Raises `ValueError` for values outside these.
+    `bits`, `group_size` and `symmetric` are those of `IntegerGrid`. `act_order`: columns with large
+    activations first, each in the group that it has anyway. `dampening` is added to the Hessian's
+    diagonal, as a share of its mean; `block_size` columns are updated at once. Raises `ValueError`
+    for values outside these.
     """
 
     bits: int
@@ -45,10 +43,7 @@ class GPTQ:
     calibration: Calibration
 
     def __post_init__(self) -> None:
-        if self.bits not in BIT_WIDTHS:
-            raise ValueError(f"bits={self.bits}: must be a whole number from 2 to 8")
-        if self.group_size is not None and self.group_size < 1:
-            raise ValueError(f"group_size={self.group_size}: must be above 0, or null")
+        check_grid(self)
         if not self.dampening > 0:
             raise ValueError(f"dampening={self.dampening}: must be above 0")
         if self.block_size < 1:
@@ -91,16 +86,8 @@ class GPTQ:
                 for name, layer in layers.items()
             }
             save(model, tokenizer, folder)
-        return QuantReport(
-            library=require(LIBRARY),
-            kernel=f"GPTQ, Hessian of {len(sequences)} x {sequences.shape[1]} tokens",
-            bits=self.bits,
-            group="row" if self.group_size is None else f"{self.group_size} inputs",
-            symmetric=self.symmetric,
-            convention="full_range" if self.symmetric else "minmax",
-            num_layers=len(layers),
-            weight_error=errors,
-        )
+        kernel = f"GPTQ, Hessian of {len(sequences)} x {sequences.shape[1]} tokens"
+        return report_on(self, kernel, errors)
 
     def _modifier(self, model: PreTrainedModel) -> Any:
         """llm-compressor's modifier, which also keeps the names of layers it gave up on."""
@@ -114,14 +101,8 @@ class GPTQ:
                 self.fallen = list(self._rtn_fallback_module_names)
                 return super().on_finalize(state, **kwargs)
 
-        schemes = config_groups(
-            block_linears(model),
-            bits=self.bits,
-            group_size=self.group_size,
-            symmetric=self.symmetric,
-        )
         return CandidGPTQ(
-            config_groups=schemes,
+            config_groups=config_groups(block_linears(model), self),
             ignore=other_linears(model),
             block_size=self.block_size,
             dampening_frac=self.dampening,
