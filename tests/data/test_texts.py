@@ -86,7 +86,7 @@ def test_reads_text_files_line_by_line(tmp_path: Path, texts: Callable[..., HubT
 
 
 @pytest.mark.parametrize(
-    ("num_rows", "expected"), [(0, ()), (2, ("one",)), (3, ("one", "three")), (9, ("one", "three"))]
+    ("num_rows", "expected"), [(2, ("one",)), (3, ("one", "three")), (9, ("one", "three"))]
 )
 def test_rows_are_counted_from_the_start_blank_ones_too(
     tmp_path: Path, texts: Callable[..., HubTexts], num_rows: int, expected: tuple[str, ...]
@@ -143,3 +143,8 @@ def test_an_empty_folder_and_a_broken_file_are_refused(
     (tmp_path / "data" / "train.jsonl").write_text("{not json", encoding="utf-8")
     with pytest.raises(ValueError, match="data: cannot be loaded"):
         texts().load()
+
+
+def test_a_number_of_rows_that_reads_nothing_is_refused(texts: Callable[..., HubTexts]) -> None:
+    with pytest.raises(ValueError, match="num_rows=0: must be at least 1, or null for all"):
+        texts(num_rows=0)

@@ -4,6 +4,8 @@ from transformers import (
     GPT2LMHeadModel,
     LlamaConfig,
     LlamaForCausalLM,
+    MixtralConfig,
+    MixtralForCausalLM,
     PhiConfig,
     PhiForCausalLM,
 )
@@ -43,3 +45,9 @@ def test_gpt2_is_refused_because_nothing_would_be_quantized():
 def test_a_model_without_blocks_is_refused():
     with pytest.raises(ValueError, match="LlamaForCausalLM has no"):
         block_linears(LlamaForCausalLM(LlamaConfig(**SIZES | {"num_hidden_layers": 0})))
+
+
+def test_a_mixture_of_experts_is_refused_because_most_of_it_would_be_left_out():
+    model = MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=2))
+    with pytest.raises(ValueError, match=r"is a mixture of experts, and model\.layers\.0\..*dense"):
+        block_linears(model)

@@ -244,7 +244,7 @@ def test_weights_that_were_not_rounded_so_are_refused(
 def without_weights(kind: str, **changes: object) -> PreTrainedModel:
     """A model that nothing can be read from but its configuration and its names."""
     with torch.device("meta"):
-        return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **SIZES, **changes))
+        return AutoModelForCausalLM.from_config(AutoConfig.for_model(kind, **{**SIZES, **changes}))
 
 
 @pytest.mark.parametrize(
@@ -268,6 +268,7 @@ def test_llama_and_mistral_models_are_accepted(kind: str, changes: dict[str, obj
         ("llama", {"hidden_act": "gelu"}, "an activation other than silu"),
         ("mistral", {"sliding_window": 64}, "sliding-window attention"),
         ("qwen2", {}, "model_type qwen2"),
+        ("llama", {"vocab_size": 100}, "a tokenizer with more tokens than the model has"),
     ],
 )
 def test_models_that_llama_cpp_would_compute_otherwise_are_refused(

@@ -157,9 +157,10 @@ def test_eight_bits_err_less_than_four(compress):
 def test_a_row_shorter_than_the_group_is_a_group_of_its_own(compress, model, tmp_path):
     """llm-compressor itself fails on such rows; input features are 8, and 12 behind the MLP."""
     model.save_pretrained(tmp_path / "small")
-    folder, _ = compress(
+    folder, report = compress(
         replace(GPTQ4, group_size=12), source=tmp_path / "small", text=torch.arange(16)[None]
     )
+    assert report.group == "12 inputs, or a shorter row"
     steps = {
         name: len(read_codes(folder, name, bits=4, rescaled=False).steps[0].unique())
         for name in quantized_layers(folder)

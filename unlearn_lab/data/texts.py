@@ -42,6 +42,10 @@ class HubTexts:
     revision: str | None
     num_rows: int | None
 
+    def __post_init__(self) -> None:
+        if self.num_rows is not None and self.num_rows < 1:
+            raise ValueError(f"num_rows={self.num_rows}: must be at least 1, or null for all")
+
     def load(self) -> tuple[str, ...]:
         """The texts that are not blank.
 

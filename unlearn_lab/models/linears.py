@@ -11,7 +11,8 @@ def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
 
     Embeddings and `lm_head` stay out, as in GPTQ, AWQ and bitsandbytes. A block is a member of the
     longest `nn.ModuleList`. Raises `ValueError` when there is none (GPT-2's Conv1D layers do not
-    count), so that nothing is quantized in silence.
+    count), so that nothing is quantized in silence, and for a mixture of experts, whose experts
+    are no linear layers and would be left out.
     """
     lists = {
         name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
@@ -28,4 +29,10 @@ def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
             "layer could be quantized: use an architecture with linear layers (Llama, Qwen, Gemma, "
             "Phi, Mistral, GPT-NeoX, OPT)"
         )
+    for name, parameter in model.named_parameters():
+        if ".experts." in name and parameter.dim() == 3:
+            raise ValueError(
+                f"{type(model).__name__} is a mixture of experts, and {name} is no torch.nn.Linear, "
+                "so that most of its weights would be left out: use a dense model"
+            )
     return found

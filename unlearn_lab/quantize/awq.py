@@ -112,7 +112,7 @@ class AWQ:
             f"AWQ, {scaling.num_scaled} scales from {len(sequences)} x "
             f"{sequences.shape[1]} tokens, then round to nearest"
         )
-        return report_on(self, kernel, errors)
+        return report_on(self, kernel, layers, errors)
 
     def _scaling(self) -> Any:
         """llm-compressor's modifier, which also counts the mappings that it scaled."""

@@ -51,13 +51,18 @@ def check_grid(grid: IntegerGrid) -> None:
         raise ValueError(f"group_size={grid.group_size}: must be above 0, or null")
 
 
-def report_on(grid: IntegerGrid, kernel: str, errors: Mapping[str, float]) -> QuantReport:
+def report_on(
+    grid: IntegerGrid, kernel: str, layers: Mapping[str, nn.Linear], errors: Mapping[str, float]
+) -> QuantReport:
     """What ran, with the relative error of each layer."""
+    size = grid.group_size
+    short = size is not None and any(layer.in_features < size for layer in layers.values())
+    group = "row" if size is None else f"{size} inputs"
     return QuantReport(
         library=require(LIBRARY),
         kernel=kernel,
         bits=grid.bits,
-        group="row" if grid.group_size is None else f"{grid.group_size} inputs",
+        group=f"{group}, or a shorter row" if short else group,
         symmetric=grid.symmetric,
         convention="full_range" if grid.symmetric else "minmax",
         num_layers=len(errors),

@@ -35,7 +35,8 @@ def require_llama(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
         "an activation other than silu": getattr(config, "hidden_act", "silu") != "silu",
         "sliding-window attention": window is not None and window < positions,
         "biases": any(name.endswith(".bias") for name in model.state_dict()),
-        "a tokenizer that is not GPT-2's byte-level BPE": not _is_byte_level(tokenizer, config),
+        "a tokenizer that is not GPT-2's byte-level BPE": not _is_byte_level(tokenizer),
+        "a tokenizer with more tokens than the model has": len(tokenizer) > config.vocab_size,
     }
     found = [reason for reason, holds in reasons.items() if holds]
     if found:
@@ -130,7 +131,7 @@ def _parts(tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Any]:
     return {} if backend is None else json.loads(backend.to_str())
 
 
-def _is_byte_level(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> bool:
+def _is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:
     parts = _parts(tokenizer)
     bpe, before = parts.get("model") or {}, parts.get("pre_tokenizer") or {}
     return (
@@ -140,7 +141,6 @@ def _is_byte_level(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig)
         and bool(bpe.get("merges"))
         and {key: before.get(key) for key in _BYTE_LEVEL} == _BYTE_LEVEL
         and parts.get("normalizer") is None
-        and len(tokenizer) <= config.vocab_size
     )
 
 

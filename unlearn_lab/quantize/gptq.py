@@ -87,7 +87,7 @@ class GPTQ:
             }
             save(model, tokenizer, folder)
         kernel = f"GPTQ, Hessian of {len(sequences)} x {sequences.shape[1]} tokens"
-        return report_on(self, kernel, errors)
+        return report_on(self, kernel, layers, errors)
 
     def _modifier(self, model: PreTrainedModel) -> Any:
         """llm-compressor's modifier, which also keeps the names of layers it gave up on."""

@@ -1,0 +1,56 @@
+"""Quantizers on a GPU agree with themselves on a CPU."""
+
+import copy
+
+import pytest
+import torch
+
+from unlearn_lab.models.linears import block_linears
+from unlearn_lab.models.load import load_model
+from unlearn_lab.quantize.bnb import BNB4, BNB8
+from unlearn_lab.quantize.gguf import GGUF
+from unlearn_lab.quantize.packed import quantized_layers, read_codes
+from unlearn_lab.quantize.rtn import RTN
+
+pytestmark = pytest.mark.gpu
+ON_LOAD = [
+    RTN(bits=4, symmetric=True, granularity="row", group_size=None, convention="absmax"),
+    BNB4(table="fp4", block_size=64),
+    BNB4(table="nf4", block_size=64),
+    BNB8(),
+    GGUF(format="q4_0"),
+    GGUF(format="q8_0"),
+]
+
+
+@pytest.mark.parametrize("quantizer", ON_LOAD, ids=str)
+@pytest.mark.parametrize("weights", ["fp32", "bf16"])
+def test_rounding_on_load_is_the_same_on_both_devices(wide, quantizer, weights):
+    here = load_model(wide, weights)
+    there = copy.deepcopy(here).to("cuda")
+    ours, theirs = quantizer.quantize(here), quantizer.quantize(there)
+    assert theirs.num_layers == ours.num_layers
+    for name, layer in block_linears(there).items():
+        assert layer.weight.is_cuda
+        same = layer.weight.cpu() == block_linears(here)[name].weight
+        assert same.float().mean() > 0.999  # ties may fall to either side
+        assert theirs.weight_error[name] == pytest.approx(ours.weight_error[name], rel=1e-2)
+
+
+@pytest.mark.parametrize("kind", ["gptq", "awq"])
+def test_calibration_on_the_gpu_leaves_a_checkpoint_that_a_cpu_reads(
+    kind, wide, tokenizer, sequences, tmp_path
+):
+    """llm-compressor takes the GPU by itself; the model is given to it on the CPU."""
+    from tests.quantize.test_awq import AWQ4
+    from tests.quantize.test_gptq import GPTQ4
+
+    quantizer = GPTQ4 if kind == "gptq" else AWQ4
+    report = quantizer.compress(load_model(wide, "bf16"), tokenizer, sequences, tmp_path)
+    assert torch.cuda.max_memory_allocated() > 0
+    assert report.num_layers == len(quantized_layers(tmp_path)) == 14
+    for name in quantized_layers(tmp_path):
+        codes = read_codes(tmp_path, name, bits=4, rescaled=True)
+        assert codes.integers.unique().numel() > 4
+    logits = load_model(tmp_path, "bf16").to("cuda")(sequences.to("cuda")).logits
+    assert torch.isfinite(logits).all()
