@@ -32,7 +32,7 @@ def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
     for name, parameter in model.named_parameters():
         if ".experts." in name and parameter.dim() == 3:
             raise ValueError(
-                f"{type(model).__name__} is a mixture of experts, and {name} is no torch.nn.Linear, "
-                "so that most of its weights would be left out: use a dense model"
+                f"{type(model).__name__} is a mixture of experts, and {name} is no "
+                "torch.nn.Linear, so that most of its weights would be left out: use a dense model"
             )
     return found
