@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+FOREIGN := .venv-gptqmodel
 
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-slow test-gpu bench check clean
@@ -15,6 +16,11 @@ $(READY): pyproject.toml constraints.txt
 	$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev]"
 	@touch $@
 
+$(FOREIGN)/.ready: pyproject.toml constraints.txt
+	@test -x $(FOREIGN)/bin/python || $(PYTHON) -m venv $(FOREIGN)
+	$(FOREIGN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gptqmodel]"
+	@touch $@
+
 setup: $(READY) ## Make the environment .venv with everything pinned
 
 sweep: $(READY) ## Run the headline sweep (two methods, two quantizers) and write the report
@@ -23,8 +29,9 @@ sweep: $(READY) ## Run the headline sweep (two methods, two quantizers) and writ
 test: $(READY) ## Run the tests (minutes, offline)
 	$(RUN) -m pytest -n 2 --dist loadgroup
 
-test-slow: $(READY) ## Run the long tests too: preconditions of the embedded corpus, the wheel
+test-slow: $(READY) $(FOREIGN)/.ready ## Run the long tests: findings trained for real, the wheel, gptqmodel's file formats
 	$(RUN) -m pytest -m "slow and not gpu"
+	$(FOREIGN)/bin/python -m pytest -m "slow and not gpu" tests/quantize/test_gptqmodel_files.py tests/e2e/test_foreign_formats.py
 
 test-gpu: $(READY) ## Run the tests that need a GPU
 	$(RUN) -m pytest -m gpu
@@ -41,4 +48,4 @@ check: $(READY) ## Lint, format, types, layers, file length
 	@git ls-files '*.py' | xargs wc -l | awk '$$2 != "total" && $$1 > 300 {print $$2 " has " $$1 " lines, over 300"; bad = 1} END {exit bad}'
 
 clean: ## Remove the environment and build leftovers (not the results in lab/)
-	rm -rf $(VENV) dist build .pytest_cache .ruff_cache .hypothesis .coverage
+	rm -rf $(VENV) $(FOREIGN) dist build .pytest_cache .ruff_cache .hypothesis .coverage
