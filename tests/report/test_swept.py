@@ -45,3 +45,14 @@ def test_names_tell_what_differs(make_record):
     assert names.leaf(records[3]) == "npo_gdr + sure seed=1 · rtn4"
     assert names.setting(records[3]) == "npo_gdr + sure"
     assert Names.of(records[:1]).model(records[0]) == "npo_gdr"
+
+
+def test_calibration_text_is_told_by_its_source(make_record):
+    kinds = {"generic": "CorpusTexts", "retain": None}
+    records = [
+        make_record(config__quant__calibration__source=source)
+        | {"config.quant.calibration.text._target_": text, "config.quant.calibration.text": text}
+        for source, text in kinds.items()
+    ]
+    keys = swept_keys(records)
+    assert [heading(key, keys) for key in keys] == ["calibration"]

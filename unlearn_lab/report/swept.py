@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from unlearn_lab.report.leaf import CHOICES, Record, text
 
 _CONTEXT = ("seed", "model", "dataset")
-_NEVER = ("config.runtime.", "config.report.", "config.sweep")
+_NEVER = ("config.runtime.", "config.report.", "config.sweep", "config.quant.calibration.text")
+"""Settings that tell no leaves apart; calibration text is told by its source and `generic_text`."""
 
 
 def swept_keys(records: Sequence[Record]) -> tuple[str, ...]:
@@ -33,8 +34,9 @@ def swept_keys(records: Sequence[Record]) -> tuple[str, ...]:
 
 def heading(key: str, keys: Sequence[str]) -> str:
     """The shortest tail of a setting's path that no other of `keys` ends with."""
-    if key.endswith("._target_"):
-        return heading(key.removesuffix("._target_"), keys)
+    for obvious in ("._target_", ".source"):  # what is chosen is called like the place it is for
+        if key.endswith(obvious):
+            return heading(key.removesuffix(obvious), keys)
     parts = key.split(".")
     for start in range(len(parts) - 1, 0, -1):
         tail = ".".join(parts[start:])
