@@ -115,3 +115,21 @@ def test_so_does_the_large_learning_rate_without_a_mask(measure):
     assert full[2] >= 0.6 * scores(found, "target", "full")[2]
     assert quantized[0] - full[0] < 10
     assert quantized[1] - full[1] < 10
+
+
+@pytest.fixture(scope="module")
+def four_bits(measure):
+    """The same unlearned model under every kind of 4-bit quantizer."""
+    return measure("method=npo_gdr", "quant=rtn4,fp4,nf4,gptq4,awq4,gguf_q4_0")
+
+
+@pytest.mark.parametrize("quant", ["rtn4", "fp4"])
+def test_coarse_rounding_brings_answers_back(four_bits, quant):
+    assert four_bits[quant]["recovery.knowmem.recovered_share"] >= 0.3
+    assert four_bits[quant]["quantizer.logit_error"] > 0.3
+
+
+@pytest.mark.parametrize("quant", ["nf4", "gptq4", "awq4", "gguf_q4_0"])
+def test_quantizers_that_keep_the_outputs_keep_it_forgotten(four_bits, quant):
+    assert four_bits[quant]["recovery.knowmem.recovered_share"] <= 0.1
+    assert four_bits[quant]["quantizer.logit_error"] < four_bits["fp4"]["quantizer.logit_error"]
