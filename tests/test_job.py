@@ -294,9 +294,7 @@ def test_an_impossible_aim_is_refused(changed, message):
         Forgotten(**settings | changed)
 
 
-@pytest.mark.parametrize(
-    ("share", "every", "message"), [(0.0, 1, "share=0.0"), (1.0, 0, "every_epochs=0")]
-)
+@pytest.mark.parametrize(("share", "every", "message"), [(0.0, 1, "share"), (1.0, 0, "every_ep")])
 def test_an_impossible_stop_rule_is_refused(share, every, message):
     with pytest.raises(ValueError, match=message):
         UtilityFloor(share=share, every_epochs=every)

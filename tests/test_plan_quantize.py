@@ -82,13 +82,39 @@ def test_bits_share_the_calibration_text(config, make):
     assert "calibration" not in rebuilt(make, config, changed(config, "quant.bits", 8))
 
 
-def test_the_librarys_version_is_part_of_the_key(config, make, monkeypatch):
-    before = stages(make(config))
-    monkeypatch.setattr(plan_quantize, "installed", lambda library: f"{library} 99")
-    after = stages(make(config))
-    assert sorted(stage.name for key, stage in after.items() if key not in before) == sorted(
-        [*["quantize"] * 3, *["evaluate"] * 3, "codes", "record"]
+KEPT = [*["quantize"] * 3, *["evaluate"] * 3, "record"]
+GGUF = {"_target_": "unlearn_lab.quantize.gguf.GGUF", "format": "q4_0"}
+BNB = {"_target_": "unlearn_lab.quantize.bnb.BNB8"}
+
+
+@pytest.mark.parametrize(
+    ("quant", "library", "rebuilt"),
+    [
+        (GPTQ, "llmcompressor", [*KEPT, "codes"]),
+        (GPTQ, "compressed-tensors", [*KEPT, "codes"]),
+        (GPTQ, "gptqmodel", []),
+        ({**GPTQ, "export": "gptq"}, "gptqmodel", ["export", "record"]),
+        (BNB, "bitsandbytes", [*["evaluate"] * 3, "codes", "record"]),
+        (GGUF, "gguf", [*["evaluate"] * 3, "codes", "record"]),
+        (GGUF, "bitsandbytes", []),
+        ({"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}, "compressed-tensors", []),
+        (
+            {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4, "export": True},
+            *("compressed-tensors", KEPT),
+        ),
+    ],
+)
+def test_the_versions_of_the_libraries_that_run_are_part_of_the_keys(
+    config, make, monkeypatch, quant, library, rebuilt
+):
+    before = stages(make(config | {"quant": quant}))
+    real = plan_quantize.installed
+    monkeypatch.setattr(
+        plan_quantize, "installed", lambda name: "newer" if name == library else real(name)
     )
+    after = stages(make(config | {"quant": quant}))
+    changed = [stage.name for key, stage in after.items() if key not in before]
+    assert sorted(changed) == sorted(rebuilt)
 
 
 def test_export_of_what_is_kept_anyway_changes_no_stage(config, make):

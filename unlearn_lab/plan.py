@@ -13,7 +13,7 @@ from unlearn_lab.plan_quantize import (
     calibration_stage,
     export_stages,
     given_model,
-    library,
+    libraries,
     pin_texts,
     quantized_model,
 )
@@ -45,6 +45,33 @@ def plan(config: Config, content: ContentKey) -> Plan:
     be found, or the optimizer wants a forget term that the method does not have.
     """
     corpus = stage("corpus", "unlearn_lab.data.stage:build", {"dataset": config["dataset"]})
+    base, models = _models(config, corpus, content)
+    unlearn = models["unlearned"]
+    quant, digest = pin_texts(config["quant"], content)
+    export, weights = asked_export(quant.pop("export", False)), config["trainer"]["weights"]
+    calibration = calibration_stage(quant, digest, corpus, base)
+    kept = {
+        who: given_model(who, quant, weights, content)
+        if quant["_target_"] == PREQUANTIZED
+        else quantized_model(model, quant, weights, calibration, export=export is not False)
+        for who, model in models.items()
+    }
+    inputs = {"corpus": corpus, "unlearn": unlearn}
+    inputs |= {who: models[who] for who in ("target", "retrain")}
+    inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
+    inputs |= _explanations(config, quant, models, kept)
+    inputs |= export_stages(quant, export, unlearn, kept["unlearned"])
+    for who, model in models.items():
+        inputs[f"{who}.full"] = _evaluate(model, corpus, config, NO_QUANTIZER)
+        if quant != NO_QUANTIZER and (quant["_target_"] != PREQUANTIZED or kept[who]):
+            inputs[f"{who}.quantized"] = _evaluate(model, corpus, config, quant, kept[who])
+    figures = {"recovery": config["eval"]["recovery"]}
+    record = stage("record", "unlearn_lab.report.record:build", figures, inputs)
+    return Plan(corpus=corpus, base=base, calibration=calibration, unlearn=unlearn, record=record)
+
+
+def _models(config: Config, corpus: Stage, content: ContentKey) -> tuple[Stage, dict[str, Stage]]:
+    """Where training starts from, and the three models whose scores are compared."""
     source, pins = _pinned(config["model"], content)
     base = stage(
         "base",
@@ -57,31 +84,7 @@ def plan(config: Config, content: ContentKey) -> Plan:
     )
     retrain_scores = _evaluate(retrain, corpus, config, NO_QUANTIZER)
     unlearn = _unlearn(config, target, corpus, retrain_scores)
-    models = {"unlearned": unlearn, "target": target, "retrain": retrain}
-    quant, digest = pin_texts(config["quant"], content)
-    export, weights = asked_export(quant.pop("export", False)), config["trainer"]["weights"]
-    calibration = calibration_stage(quant, digest, corpus, base)
-    kept = {
-        who: given_model(quant[who], weights, content)
-        if quant["_target_"] == PREQUANTIZED
-        else quantized_model(model, quant, weights, calibration, export=export is not False)
-        for who, model in models.items()
-    }
-    inputs = {"corpus": corpus, "target": target, "retrain": retrain, "unlearn": unlearn}
-    inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
-    inputs |= _explanations(config, quant, models, kept)
-    inputs |= export_stages(quant, export, unlearn, kept["unlearned"])
-    for who, model in models.items():
-        inputs[f"{who}.full"] = _evaluate(model, corpus, config, NO_QUANTIZER)
-        if quant != NO_QUANTIZER and (quant["_target_"] != PREQUANTIZED or kept[who]):
-            inputs[f"{who}.quantized"] = _evaluate(model, corpus, config, quant, kept[who])
-    record = stage(
-        "record",
-        "unlearn_lab.report.record:build",
-        {"recovery": config["eval"]["recovery"]},
-        inputs,
-    )
-    return Plan(corpus=corpus, base=base, calibration=calibration, unlearn=unlearn, record=record)
+    return base, {"unlearned": unlearn, "target": target, "retrain": retrain}
 
 
 def _pinned(model: Config, content: ContentKey) -> tuple[dict[str, Any], dict[str, str | None]]:
@@ -90,7 +93,7 @@ def _pinned(model: Config, content: ContentKey) -> tuple[dict[str, Any], dict[st
     if model["_target_"] == _HUB_MODEL:
         for path, revision in (("path", "revision"), ("retrain", "retrain_revision")):
             if model[path] is not None:
-                pin = content.of_model(model[path], model[revision])
+                pin = content.of_model(model[path], model[revision], f"model.{path}")
                 pinned |= {path: pin.path, revision: pin.revision}
                 digests[path] = pin.digest
     return pinned, digests
@@ -168,7 +171,7 @@ def _explanations(
         for who in ("target", "unlearned")
         if "calibration" in quant and (model := kept[who])
     }
-    seen = {"quant": quant, **library(quant)}
+    seen = {"quant": quant, **libraries(quant)}
     return {
         "codes": _codes("codes", "build", config, models, seen, stored),
         "widths": _codes(
@@ -188,7 +191,7 @@ def _evaluate(
         "metrics": config["eval"]["metrics"],
         "quant": quantizer,
         "weights": held(config["trainer"]["weights"]),
-        **library(quantizer),
+        **libraries(quantizer),
     }
     inputs = {"model": model, "corpus": corpus}
     if quantized is not None:

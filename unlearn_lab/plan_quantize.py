@@ -12,13 +12,14 @@ PREQUANTIZED = "unlearn_lab.quantize.prequantized.Prequantized"
 _RTN = "unlearn_lab.quantize.rtn.RTN"
 _HUB_TEXTS = "unlearn_lab.data.texts.HubTexts"
 _LIBRARIES = {
-    "gptq.GPTQ": "llmcompressor",
-    "awq.AWQ": "llmcompressor",
-    "bnb.BNB4": "bitsandbytes",
-    "bnb.BNB8": "bitsandbytes",
-    "gguf.GGUF": "gguf",
+    "gptq.GPTQ": ("llmcompressor", "compressed-tensors"),
+    "awq.AWQ": ("llmcompressor", "compressed-tensors"),
+    "bnb.BNB4": ("bitsandbytes",),
+    "bnb.BNB8": ("bitsandbytes",),
+    "gguf.GGUF": ("gguf",),
+    "prequantized.Prequantized": ("compressed-tensors", "bitsandbytes", "gguf", "gptqmodel"),
 }
-"""Whose version is part of the key, by the quantizer's place below `unlearn_lab.quantize`."""
+"""Whose versions are part of the key, by the quantizer's place below `unlearn_lab.quantize`."""
 
 
 def pin_texts(quant: Config, content: ContentKey) -> tuple[dict[str, Any], str | None]:
@@ -57,21 +58,22 @@ def quantized_model(
     """
     if calibration is None and not (export and quant["_target_"] == _RTN):
         return None
-    params = {"quant": quant, "weights": held(weights), **library(quant)}
+    packing = {"packing": installed("compressed-tensors")} if calibration is None else {}
+    params = {"quant": quant, "weights": held(weights), **libraries(quant), **packing}
     inputs = {"model": model} | ({} if calibration is None else {"calibration": calibration})
     return stage("quantize", "unlearn_lab.quantize.stage:build", params, inputs)
 
 
-def given_model(path: str | None, weights: str, content: ContentKey) -> Stage | None:
+def given_model(who: str, quant: Config, weights: str, content: ContentKey) -> Stage | None:
     """A model that somebody else quantized; None where there is none."""
-    if path is None:
+    if quant[who] is None:
         return None
-    pin = content.of_model(path, None)
+    pin = content.of_model(quant[who], None, f"quant.{who}")
     params = {"path": pin.path, "revision": pin.revision, "content": pin.digest}
     return stage(
         "quantize",
         "unlearn_lab.quantize.stage:build_prequantized",
-        {**params, "weights": held(weights)},
+        {**params, "weights": held(weights), **libraries({"_target_": PREQUANTIZED})},
     )
 
 
@@ -84,7 +86,12 @@ def export_stages(
         stages["export"] = stage(
             "export",
             "unlearn_lab.quantize.export:build",
-            {"quant": quant, "format": export, **library(quant)},
+            {
+                "quant": quant,
+                "format": export,
+                **libraries(quant),
+                **({"writing": installed("gptqmodel")} if isinstance(export, str) else {}),
+            },
             {"model": unlearn} if kept is None else {"model": unlearn, "quantized": kept},
         )
     return stages
@@ -95,7 +102,8 @@ def asked_export(export: bool | str) -> bool | str:
     return True if export in ("compressed-tensors", "gguf") else export
 
 
-def library(quant: Config) -> dict[str, str | None]:
-    """The version of the library that rounds, which is part of the key."""
+def libraries(quant: Config) -> dict[str, list[str | None]]:
+    """The versions of the libraries that round or read, which are part of the key."""
     place = str(quant["_target_"]).removeprefix("unlearn_lab.quantize.")
-    return {"library": installed(_LIBRARIES[place])} if place in _LIBRARIES else {}
+    found = [installed(library) for library in _LIBRARIES.get(place, ())]
+    return {"libraries": found} if found else {}

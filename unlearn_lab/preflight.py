@@ -119,7 +119,10 @@ def _draw_calibration(stage: Stage, cache: Cache) -> None:
         cache.realise(stage)
     except StageFailed as error:
         if isinstance(error.__cause__, ValueError):
-            raise Refused(placed(error.__cause__, "quant.calibration")) from error
+            message = str(error.__cause__)
+            if not message.startswith("generic_text."):
+                message = placed(error.__cause__, "quant.calibration")
+            raise Refused(message) from error
         raise
 
 

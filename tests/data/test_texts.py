@@ -121,7 +121,7 @@ def test_a_column_of_something_else_is_refused(
 
 @pytest.mark.parametrize(
     "changes",
-    [{"path": "/nowhere/texts"}, {"path": "owner/no-such-set"}, {"split": "test"}, {"name": "en"}],
+    [{"path": "/nowhere/texts"}, {"path": "owner/no-such-set"}, {"split": "test"}],
 )
 def test_what_cannot_be_loaded_is_refused_with_ways_out(
     tmp_path: Path, texts: Callable[..., HubTexts], changes: dict[str, str]
@@ -130,7 +130,7 @@ def test_what_cannot_be_loaded_is_refused_with_ways_out(
     source = texts(**changes)
     with pytest.raises(
         ValueError,
-        match=rf"path={source.path}: cannot be loaded \(.+\). Give .* generic_text.path=FOLDER, or",
+        match=rf"^generic_text.path={source.path}: cannot be loaded \(.+\). Give a .* or a h",
     ):
         source.load()
 
@@ -148,3 +148,19 @@ def test_an_empty_folder_and_a_broken_file_are_refused(
 def test_a_number_of_rows_that_reads_nothing_is_refused(texts: Callable[..., HubTexts]) -> None:
     with pytest.raises(ValueError, match="num_rows=0: must be at least 1, or null for all"):
         texts(num_rows=0)
+
+
+def test_a_folder_needs_no_configuration(tmp_path: Path, texts: Callable[..., HubTexts]) -> None:
+    """`generic_text.path=FOLDER` alone is enough: the name is that of the hub's WikiText."""
+    write_jsonl(tmp_path / "data", ROWS)
+    assert texts(name="wikitext-2-raw-v1").load() == texts().load()
+
+
+def test_a_single_file_is_read_by_its_suffix(
+    tmp_path: Path, texts: Callable[..., HubTexts]
+) -> None:
+    write_jsonl(tmp_path / "data", ROWS)
+    (file,) = (tmp_path / "data").glob("*.jsonl")
+    assert texts(path=str(file)).load() == texts().load()
+    with pytest.raises(ValueError, match=r"a file must end in \.jsonl"):
+        texts(path=str(file.rename(file.with_suffix(".log")))).load()

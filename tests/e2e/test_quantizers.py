@@ -8,6 +8,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.e2e.artifacts import built, stamps
 from unlearn_lab.models.load import load_model
+from unlearn_lab.quantize.gguf import GGUF
 from unlearn_lab.report.results import read
 
 BLOCKS_OF_32 = ("model.hidden_size=32", "model.intermediate_size=64")
@@ -88,12 +89,22 @@ def test_a_gguf_export_holds_the_evaluated_weights(lab):
     read_back = AutoModelForCausalLM.from_pretrained(
         folder, gguf_file="model-q4_0.gguf", dtype=torch.float32
     )
-    plain = load_model(run.home / "cache/unlearn" / record["stages.unlearn"], "fp32")
-    weight = plain.model.layers[0].mlp.up_proj.weight
-    stored = read_back.model.layers[0].mlp.up_proj.weight
-    step = weight.abs().amax(1, keepdim=True) / 8
-    assert not torch.equal(stored, weight)
-    assert bool(((stored - weight).abs() <= step).all())
+    evaluated = load_model(run.home / "cache/unlearn" / record["stages.unlearn"], "bf16")
+    GGUF(format="q4_0").quantize(evaluated)
+    for name, weight in evaluated.state_dict().items():
+        assert torch.equal(read_back.state_dict()[name], weight), name
+    again = lab(
+        *("method=ga", "quant=prequantized", f"quant.unlearned={folder / 'model-q4_0.gguf'}"),
+        *BLOCKS_OF_32,
+    )
+    assert again.status == 0, again.err
+    found = again.records[-1]
+    assert found["effective.quantizer"].startswith("gguf checkpoint, as it was found")
+    assert found["effective.quantized_layers"] == 14
+    assert found["quantizer.logit_error"] == pytest.approx(record["quantizer.logit_error"])
+    for metric in ("verbmem", "knowmem", "utility"):
+        path = f"scores.unlearned.quantized.{metric}"
+        assert found[path] == record[path]
 
 
 def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
@@ -142,13 +153,13 @@ def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
         (["quant=gguf_q4_0"], "quant.format=q4_0: layer model.layers.0.self_attn.q_proj has 16"),
         (["quant=gguf_q4_0", "quant.format=q5"], "quant.format='q5': must be one of q4_0, q8_0"),
         (["quant=nf4", "quant.block_size=48"], "quant.block_size=48: must be one of 64, 128"),
-        (["quant=nf4", "+quant.export=true"], "quant.export=True: BNB4 has no file format"),
+        (["quant=nf4", "quant.export=true"], "quant.export=True: BNB4 has no file format"),
         (["quant=rtn4", "quant.export=gguf"], "quant.export=gguf: must be false, true or one of"),
         (["quant=awq4", "quant.num_grid=1"], "quant.num_grid=1: must be at least 3"),
         (["quant=prequantized"], "quant.unlearned: must be given, as quant.unlearned=VALUE"),
         (
             ["quant=prequantized", "quant.unlearned=nowhere"],
-            "nowhere: not a folder, not reachable on the hub",
+            "quant.unlearned=nowhere: not a folder, not reachable on the hub",
         ),
     ],
 )

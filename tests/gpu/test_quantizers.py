@@ -46,7 +46,9 @@ def test_calibration_on_the_gpu_leaves_a_checkpoint_that_a_cpu_reads(
     from tests.quantize.test_gptq import GPTQ4
 
     quantizer = GPTQ4 if kind == "gptq" else AWQ4
-    report = quantizer.compress(load_model(wide, "bf16"), tokenizer, sequences, tmp_path)
+    report = quantizer.compress(
+        load_model(wide, "bf16"), tokenizer, sequences, tmp_path, torch.device("cuda")
+    )
     assert torch.cuda.max_memory_allocated() > 0
     assert report.num_layers == len(quantized_layers(tmp_path)) == 14
     for name in quantized_layers(tmp_path):

@@ -180,3 +180,18 @@ def test_texts_of_another_source_do_not_matter(tokenizer: PreTrainedTokenizerBas
 def test_impossible_settings_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         replace(MIXED, **changes)
+
+
+def test_forget_texts_are_recognised_however_they_were_cut(
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Without their last word, two in one, and halves; a quotation of a few words is none."""
+    words = " ".join(f"w{2 + place % 17}" for place in range(40)).split()
+    corpus = replace(CORPUS, forget=(" ".join(words), " ".join(reversed(words))))
+    cuts = (words[:-1], [*words, *reversed(words)], words[:20], words[20:])
+    for cut in cuts:
+        leaking = replace(MIXED, source="generic", text=Texts((" ".join(cut),)))
+        with pytest.raises(ValueError, match="1 of the generic texts are forget texts"):
+            leaking.draw(corpus, tokenizer)
+    quoting = Texts((" ".join([*["w2"] * 40, *words[:9], *["w3"] * 40]),))
+    replace(MIXED, source="generic", num_samples=1, text=quoting).draw(corpus, tokenizer)

@@ -32,7 +32,7 @@ def quantized(plain, wide, tokenizer, sequences, tmp_path):
         quantizer.require_fit(model)
         if not isinstance(quantizer, CalibratedQuantizer):
             return quantizer, model, quantizer.quantize(model)
-        report = quantizer.compress(model, tokenizer, sequences, tmp_path)
+        report = quantizer.compress(model, tokenizer, sequences, tmp_path, torch.device("cpu"))
         return quantizer, load_model(tmp_path, "fp32"), report
 
     return make

@@ -5,10 +5,17 @@ from dataclasses import replace
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GPT2Config,
+    GPT2LMHeadModel,
+)
 
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
+from unlearn_lab.quantize import compressor
 from unlearn_lab.quantize.calibration import Calibration
 from unlearn_lab.quantize.compressor import config_groups, quietly
 from unlearn_lab.quantize.gptq import GPTQ
@@ -36,7 +43,9 @@ def compress(wide, tokenizer, sequences, tmp_path):
     def run(quantizer=GPTQ4, weights="fp32", name="quantized", source=wide, text=sequences):
         folder = tmp_path / name
         folder.mkdir()
-        return folder, quantizer.compress(load_model(source, weights), tokenizer, text, folder)
+        return folder, quantizer.compress(
+            load_model(source, weights), tokenizer, text, folder, torch.device("cpu")
+        )
 
     return run
 
@@ -199,14 +208,14 @@ def test_a_name_that_is_no_folder_is_no_obstacle(wide, tokenizer, sequences, tmp
     """llm-compressor reads the config by the name that the model was loaded with."""
     model = load_model(wide, "fp32")
     model.config.name_or_path = "someone/model-on-the-hub"
-    GPTQ4.compress(model, tokenizer, sequences, tmp_path)
+    GPTQ4.compress(model, tokenizer, sequences, tmp_path, torch.device("cpu"))
     assert model.config.name_or_path == "someone/model-on-the-hub"
 
 
 def test_nothing_is_printed(wide, tokenizer, sequences, tmp_path, capfd):
     model = load_model(wide, "fp32")
     capfd.readouterr()
-    GPTQ4.compress(model, tokenizer, sequences, tmp_path)
+    GPTQ4.compress(model, tokenizer, sequences, tmp_path, torch.device("cpu"))
     assert capfd.readouterr() == ("", "")
 
 
@@ -234,3 +243,38 @@ def test_the_library_is_left_as_it_was(compress, monkeypatch):
     assert IntermediatesCache.pin_memory is pin
     assert active_session().state.model is None
     assert os.environ["TOKENIZERS_PARALLELISM"] == "true"
+
+
+def test_norms_of_gemmas_kind_keep_their_bits(tokenizer, sequences, tmp_path):
+    """llm-compressor rewrites them as 1 + w and back, which rounds them in bfloat16."""
+    torch.manual_seed(0)
+    config = Gemma2Config(
+        vocab_size=20,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        head_dim=16,
+    )
+    model = Gemma2ForCausalLM(config).to(torch.bfloat16)
+    for name, weight in model.named_parameters():
+        if "norm" in name:
+            weight.data.normal_(0, 0.1)
+    model.save_pretrained(tmp_path / "gemma")
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    (tmp_path / "out").mkdir()
+    GPTQ4.compress(model, tokenizer, sequences, tmp_path / "out", torch.device("cpu"))
+    after = dict(load_model(tmp_path / "out", "bf16").named_parameters())
+    for name, weight in before.items():
+        assert torch.equal(after[name], weight) == ("_proj" not in name), name
+
+
+def test_the_library_works_on_the_device_that_was_asked_for():
+    """Left to itself it takes any accelerator there is."""
+    with quietly():
+        from llmcompressor.pipelines.sequential import pipeline
+    theirs = pipeline.get_main_device
+    with compressor._on(torch.device("meta")):
+        assert pipeline.get_main_device() == torch.device("meta")
+    assert pipeline.get_main_device is theirs

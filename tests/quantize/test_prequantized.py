@@ -10,13 +10,14 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, 
 
 from tests.quantize.test_gguf_file import SIZES, byte_level
 from unlearn_lab import libraries
+from unlearn_lab.models.hub import point
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import load_model, load_skeleton
+from unlearn_lab.models.load import load_model, load_skeleton, to_compute
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize import gguf_file, packed
 from unlearn_lab.quantize.bnb import BNB4, BNB8
 from unlearn_lab.quantize.gguf import GGUF
-from unlearn_lab.quantize.prequantized import Prequantized, describe
+from unlearn_lab.quantize.prequantized import Prequantized, count_quantized, describe
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer, Quantizer
 from unlearn_lab.quantize.rtn import RTN
 
@@ -92,9 +93,17 @@ def test_a_gguf_file_describes_itself_as_far_as_it_does(tmp_path):
     gguf_file.write(model, byte_level(), "q4_0", file)
     report = describe(str(file), None)
     assert report.library.startswith("gguf ")
-    assert report.kernel == "gguf checkpoint, as it was found"
+    assert report.kernel == "gguf checkpoint, as it was found, held in float32"
     assert (report.bits, report.group, report.symmetric) == (None, None, None)
     given(file).require_fit(model)
+    assert count_quantized(file) == len(block_linears(model))
+    point(tmp_path, str(file), None, trust_remote_code=False)
+    for weights in ("fp32", "bf16"):
+        loaded = to_compute(load_model(tmp_path, weights))
+        assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
+        assert torch.equal(
+            loaded.model.layers[0].mlp.up_proj.weight, model.model.layers[0].mlp.up_proj.weight
+        )
 
 
 def test_a_plain_checkpoint_is_refused(checkpoint):
@@ -148,6 +157,7 @@ def test_a_bitsandbytes_checkpoint_is_what_our_quantizer_makes(wide, tmp_path, t
             layer.weight, block_linears(ours)[name].weight, rtol=1e-6, atol=1e-6
         )
     report = describe(str(tmp_path), None)
+    assert count_quantized(tmp_path) == 14
     assert report.library.startswith("bitsandbytes ")
     assert report.bits == quantizer.bits
 
@@ -170,3 +180,18 @@ def test_rows_that_bitsandbytes_reads_wrongly_on_a_cpu_are_refused(tmp_path):
     theirs.save_pretrained(tmp_path / "theirs")
     with pytest.raises(ValueError, match=r"rows of 96 weights are no multiple of bitsandbytes' bl"):
         load_model(tmp_path / "theirs", "fp32")
+
+
+def test_a_format_that_is_not_read_here_is_refused_in_one_line(checkpoint, tmp_path):
+    config = json.loads((checkpoint / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "fp8"}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(
+        ValueError, match=r"its format, fp8, is not read here: compressed-tensors, g"
+    ):
+        describe(str(tmp_path), None)
+
+
+def test_a_checkpoint_that_only_says_it_is_quantized_is_refused(checkpoint):
+    with pytest.raises(ValueError, match="no layer in it is quantized"):
+        count_quantized(checkpoint)

@@ -1,9 +1,16 @@
 """Texts that have nothing to do with the corpus: another town's newspaper, or a data set."""
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from unlearn_lab.data.stage import CorpusSource
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+_KINDS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".txt": "text"}
+"""The reader of each kind of file, by its suffix."""
 
 
 @runtime_checkable
@@ -29,10 +36,11 @@ class CorpusTexts:
 
 @dataclass(frozen=True, kw_only=True)
 class HubTexts:
-    """One column of a data set, by hub name or local folder, read with `datasets.load_dataset`.
+    """One column of a data set, by hub name, local folder or file, read with `datasets`.
 
-    `name` is the configuration (null where there is one only), `revision` a branch, tag or commit.
-    `num_rows` rows are read from the start of the split; null reads all.
+    `name` is the configuration and `revision` a branch, tag or commit on the hub; neither counts
+    for what lies on disk. A file is JSONL, parquet, CSV or text by its suffix. `num_rows` rows are
+    read from the start of the split; null reads all.
     """
 
     path: str
@@ -51,26 +59,40 @@ class HubTexts:
 
         Raises `ValueError` when the data set cannot be had, or has no such column of texts.
         """
-        from datasets import load_dataset
         from datasets.exceptions import DatasetsError
 
         try:
-            rows = load_dataset(self.path, self.name, split=self.split, revision=self.revision)
+            rows = self._rows()
         except (OSError, ValueError, DatasetsError) as error:
             reason = " ".join(str(error).split())[:300]
             raise ValueError(
-                f"path={self.path}: cannot be loaded ({reason}). Give a folder of parquet, JSONL "
-                "or text files as generic_text.path=FOLDER, or a hub name that is reachable or in "
-                "the local cache (hf download --repo-type dataset NAME)"
+                f"generic_text.path={self.path}: cannot be loaded ({reason}). Give a folder of "
+                "parquet, JSONL or text files, or a hub name that is reachable or in the local "
+                "cache (hf download --repo-type dataset NAME)"
             ) from error
         if self.column not in rows.column_names:
             raise ValueError(
-                f"column={self.column}: {self.path} has {', '.join(rows.column_names)}"
+                f"generic_text.column={self.column}: {self.path} has {', '.join(rows.column_names)}"
             )
         chosen = (
             rows if self.num_rows is None else rows.select(range(min(self.num_rows, len(rows))))
         )
         texts = chosen[self.column]
         if any(not isinstance(text, str) for text in texts):
-            raise ValueError(f"column={self.column}: holds something else than texts")
+            raise ValueError(f"generic_text.column={self.column}: holds something else than texts")
         return tuple(text for text in texts if text.strip())
+
+    def _rows(self) -> "Dataset":
+        from datasets import load_dataset
+
+        place = Path(self.path)
+        if place.is_file():
+            kind = _KINDS.get(place.suffix)
+            if kind is None:
+                raise ValueError(f"a file must end in {', '.join(_KINDS)}")
+            found = load_dataset(kind, data_files=str(place), split=self.split)
+        elif place.is_dir():
+            found = load_dataset(self.path, split=self.split)
+        else:
+            found = load_dataset(self.path, self.name, split=self.split, revision=self.revision)
+        return cast("Dataset", found)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -60,7 +61,7 @@ def _model(
     """
     source, quantizer = inputs["model"], make(params["quant"], AnyQuantizer, "quant")
     tokenizer, texts = load_tokenizer(source.path), corpus.holdout_documents
-    full = None
+    full, ran = None, dict[str, object]()
     if not isinstance(quantizer, NoQuantizer):
         original = to_compute(_load(source, params["weights"], device))
         full = holdout_logits(original, tokenizer, texts)
@@ -70,10 +71,13 @@ def _model(
         report = inputs["quantized"].facts["quantizer"]
     else:
         model = _load(source, params["weights"], device)
+        started = time.monotonic()
         report = dataclasses.asdict(cast("Quantizer", quantizer).quantize(model))
+        ran["quantize_seconds"] = time.monotonic() - started
     held, model = model.dtype, to_compute(model)
     error = None if full is None else logit_error(holdout_logits(model, tokenizer, texts), full)
-    return model, {"quantizer": report, "logit_error": error, "weights": _spell(held)}
+    ran |= {"quantizer": report, "logit_error": error, "weights": _spell(held)}
+    return model, ran
 
 
 def _load(artifact: Artifact, weights: str, device: torch.device) -> PreTrainedModel:

@@ -42,17 +42,17 @@ class ContentKey:
         self._remember()
         return total.hexdigest()
 
-    def of_model(self, name: str, revision: str | None) -> "Pin":
+    def of_model(self, name: str, revision: str | None, setting: str = "model.path") -> "Pin":
         """What pins a model: a folder's digest, or the present commit of a hub name and revision.
 
-        Raises `ValueError` when the name is neither a folder nor found on the hub or in its local
-        cache.
+        Raises `ValueError`, which begins with `setting`, when the name is neither a folder nor
+        found on the hub or in its local cache.
         """
         if Path(name).is_dir():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         if name.endswith(".gguf") and Path(name).is_file():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision, "model"), None)
+        return Pin(name, _hub_commit(name, revision, "model", setting), None)
 
     def of_dataset(self, name: str, revision: str | None) -> "Pin":
         """What pins a data set: a folder's or file's digest, or the present commit of a hub name.
@@ -61,7 +61,7 @@ class ContentKey:
         """
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision, "dataset"), None)
+        return Pin(name, _hub_commit(name, revision, "dataset", "generic_text.path"), None)
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()
@@ -77,7 +77,7 @@ class ContentKey:
         fresh.rename(self._memory)
 
 
-def _hub_commit(name: str, revision: str | None, kind: str) -> str:
+def _hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
     import httpx
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError
@@ -87,7 +87,9 @@ def _hub_commit(name: str, revision: str | None, kind: str) -> str:
         if found:
             return found
     except HFValidationError as error:
-        raise ValueError(_not_found(name, kind, "no such folder, and no valid hub name")) from error
+        raise ValueError(
+            _not_found(setting, name, "no such folder, and no valid hub name")
+        ) from error
     except (
         OSError,
         httpx.HTTPError,
@@ -97,18 +99,18 @@ def _hub_commit(name: str, revision: str | None, kind: str) -> str:
         found = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
     except OSError as error:
         reason = "not a folder, not reachable on the hub, not in its local cache"
-        raise ValueError(_not_found(name, kind, reason)) from error
+        raise ValueError(_not_found(setting, name, reason)) from error
     return Path(found).name
 
 
-def _not_found(name: str, kind: str, reason: str) -> str:
-    if kind == "dataset":
+def _not_found(setting: str, name: str, reason: str) -> str:
+    if setting == "generic_text.path":
         return (
-            f"generic_text.path={name}: {reason}. Give a folder of parquet, JSONL or text files, "
+            f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, "
             "or download it where there is network: hf download --repo-type dataset "
             f"{name}; or calibrate on the corpus: quant/calibration=retain"
         )
     return (
-        f"model.path={name}: {reason}. Give a folder with config.json, *.safetensors and a "
+        f"{setting}={name}: {reason}. Give a folder with config.json, *.safetensors and a "
         f"tokenizer, or download it where there is network: hf download {name}"
     )

@@ -24,17 +24,19 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16_sr": torch.bfloat
 def load_model(folder: Path, weights: str) -> PreTrainedModel:
     """The model in `folder` (a checkpoint, or a pointer to one).
 
-    Its weights are cast to the dtype that `weights` stands for. A quantized one is loaded with the
+    Its weights are cast to the dtype that `weights` stands for, but for a .gguf file, whose weights
+    only float32 can hold. A quantized one is loaded with the
     library that its format needs; compressed-tensors and bitsandbytes come out as plain weights.
     Raises `ValueError` when it cannot be found, holds no safetensors, or lacks its library.
     """
     path, options = _resolve(folder)
     try:
         config = AutoConfig.from_pretrained(path, **options)
-        method = quant_method(config)
+        method = "gguf" if "gguf_file" in options else quant_method(config)
+        dtype = torch.float32 if method == "gguf" else DTYPES[weights]
         with loading(method) as further:
             model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=DTYPES[weights], use_safetensors=True, **options, **further
+                path, dtype=dtype, use_safetensors=method != "gguf", **options, **further
             )
             return unpacked(model, method)
     except (OSError, ValueError) as error:

@@ -12,6 +12,7 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from unlearn_lab.libraries import require
 
+SUPPORTED = "compressed-tensors, gptq, awq, bitsandbytes and GGUF files"
 LIBRARIES = {
     "compressed-tensors": "compressed-tensors",
     "gptq": "gptqmodel",
@@ -42,7 +43,7 @@ def loading(method: str | None) -> Iterator[dict[str, Any]]:
     if method is None:
         yield {}
         return
-    require(LIBRARIES.get(method, method))
+    require_method(method)
     with (
         warnings.catch_warnings(),
         contextlib.redirect_stderr(StringIO()),  # progress bars
@@ -71,12 +72,26 @@ def without_notices() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def unpacked(model: PreTrainedModel, method: str | None) -> PreTrainedModel:
-    """A bitsandbytes model with ordinary weights; every other as it is.
+def require_method(method: str) -> str:
+    """The library that reads checkpoints of the method, with its version.
 
-    It has not run yet: on a CPU the first forward pass repacks the weights, and then they cannot be
-    told any more. Raises `ValueError` for rows whose scales the CPU kernel would mix up.
+    Raises `ValueError` for a method that cannot be turned into ordinary weights, and for a library
+    that is missing.
     """
+    if method not in LIBRARIES:
+        raise ValueError(f"its format, {method}, is not read here: {SUPPORTED} are")
+    return require(LIBRARIES[method])
+
+
+def unpacked(model: PreTrainedModel, method: str | None) -> PreTrainedModel:
+    """The model with ordinary weights, as compressed-tensors and GGUF have them already.
+
+    A bitsandbytes model must not have run yet: on a CPU the first forward pass repacks the weights,
+    and then they cannot be told any more. Raises `ValueError` for rows whose scales the CPU kernel
+    would mix up.
+    """
+    if method == "gguf":
+        vars(model)["is_quantized"] = False  # else it refuses to be cast
     if method != "bitsandbytes":
         return model
     for name, layer in model.named_modules():

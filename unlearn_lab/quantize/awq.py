@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -82,6 +83,7 @@ class AWQ:
         tokenizer: PreTrainedTokenizerBase,
         sequences: Int[Tensor, "samples length"],
         folder: Path,
+        device: torch.device,
     ) -> QuantReport:
         """Writes the quantized model; `model` is used up.
 
@@ -95,8 +97,9 @@ class AWQ:
             schemes = config_groups(layers, self)
             scaling = self._scaling()
             rounding = QuantizationModifier(config_groups=schemes, ignore=other_linears(model))
-            calibrate(model, tokenizer, sequences, [scaling, rounding])
-            if not scaling.num_scaled:
+            calibrate(model, tokenizer, sequences, [scaling, rounding], device)
+            unscaled = [name for name in layers if name not in scaling.scaled]
+            if len(unscaled) == len(layers):
                 raise ValueError(
                     f"mappings: none of them fits {type(model).__name__}, so nothing was scaled "
                     "and AWQ would be plain rounding"
@@ -109,20 +112,26 @@ class AWQ:
                 errors[name] = relative_error(rounded, scaled)
             save(model, tokenizer, folder)
         kernel = (
-            f"AWQ, {scaling.num_scaled} scales from {len(sequences)} x "
-            f"{sequences.shape[1]} tokens, then round to nearest"
+            f"AWQ from {len(sequences)} x {sequences.shape[1]} tokens, "
+            f"{len(layers) - len(unscaled)} of {len(layers)} layers scaled, then round to nearest"
         )
         return report_on(self, kernel, layers, errors)
 
     def _scaling(self) -> Any:
-        """llm-compressor's modifier, which also counts the mappings that it scaled."""
+        """llm-compressor's modifier, which also keeps the names of the layers that it scaled.
+
+        It leaves some out and only logs it: where heads share keys and values, the layer after
+        them cannot be scaled against these.
+        """
         from llmcompressor.modifiers.transform.awq import AWQMapping, AWQModifier
 
-        class CountingAWQ(AWQModifier):
-            num_scaled: int = 0
+        class CandidAWQ(AWQModifier):
+            scaled: list[str] = []  # noqa: RUF012 (pydantic copies it)
 
             def on_finalize(self, state: Any, **kwargs: Any) -> bool:
-                self.num_scaled = len(self._error_metrics)
+                self.scaled = [
+                    name for mapping in self._resolved_mappings for name in mapping.balance_names
+                ]
                 return super().on_finalize(state, **kwargs)
 
         mappings = None
@@ -131,4 +140,4 @@ class AWQ:
                 AWQMapping(mapping["smooth_layer"], list(mapping["balance_layers"]))
                 for mapping in self.mappings
             ]
-        return CountingAWQ(mappings=mappings, duo_scaling=self.duo_scaling, n_grid=self.num_grid)
+        return CandidAWQ(mappings=mappings, duo_scaling=self.duo_scaling, n_grid=self.num_grid)

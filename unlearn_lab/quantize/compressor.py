@@ -125,8 +125,9 @@ def calibrate(
     tokenizer: PreTrainedTokenizerBase,
     sequences: Int[Tensor, "samples length"],
     modifiers: Sequence[Any],
+    device: torch.device,
 ) -> None:
-    """Lets llm-compressor's modifiers work on the model, in place, layer by layer.
+    """Lets llm-compressor's modifiers work on the model, in place, layer by layer on `device`.
 
     Samples go in one by one, in the order given, so that the result is the same at every run.
     Raises `ValueError` when a block linear is left without a scale, or gets one that is not finite.
@@ -136,7 +137,7 @@ def calibrate(
 
     rows = [{"input_ids": row, "attention_mask": torch.ones_like(row)} for row in sequences]
     try:
-        with _config_on_disk(model), _pinned_memory_only_with_accelerator():
+        with _config_on_disk(model), _on(device):
             oneshot(
                 model=model,
                 processor=cast("Any", tokenizer),
@@ -147,6 +148,29 @@ def calibrate(
     finally:
         reset_session()
     require_scales(model)
+
+
+def kept_parameters(model: PreTrainedModel) -> dict[str, Tensor]:
+    """Copies of all parameters but the block linears' weights."""
+    linears = {f"{name}.weight" for name in block_linears(model)}
+    return {
+        name: parameter.detach().clone()
+        for name, parameter in model.named_parameters()
+        if name not in linears
+    }
+
+
+@torch.no_grad()
+def restore(model: PreTrainedModel, kept: Mapping[str, Tensor]) -> None:
+    """Puts parameters back that the library was not asked to change.
+
+    It rewrites the norms of Gemma's kind as 1 + w and back, which rounds them in bfloat16.
+    """
+    from compressed_tensors.offload import update_offload_parameter
+
+    for name, values in kept.items():
+        place, _, last = name.rpartition(".")
+        update_offload_parameter(model.get_submodule(place), last, values)
 
 
 def require_scales(model: PreTrainedModel) -> None:
@@ -227,16 +251,20 @@ def _config_on_disk(model: PreTrainedModel) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _pinned_memory_only_with_accelerator() -> Iterator[None]:
-    """AWQ pins memory even where there is no accelerator to copy it to, and fails."""
-    from llmcompressor.pipelines.cache import IntermediatesCache
+def _on(device: torch.device) -> Iterator[None]:
+    """Lets the library work on the device that was asked for; it would take any accelerator.
 
-    if torch.accelerator.is_available():
+    AWQ pins memory even where there is no accelerator to copy it to, and fails: not so here.
+    """
+    from compressed_tensors.utils import patch_attr
+    from llmcompressor.pipelines.cache import IntermediatesCache
+    from llmcompressor.pipelines.data_free import pipeline as data_free
+    from llmcompressor.pipelines.sequential import pipeline as sequential
+
+    with contextlib.ExitStack() as replaced:
+        for module in (data_free, sequential):
+            replaced.enter_context(patch_attr(module, "get_main_device", lambda: device))
+        if device.type == "cpu":
+            nothing = patch_attr(IntermediatesCache, "pin_memory", lambda *_, **__: None)
+            replaced.enter_context(nothing)
         yield
-        return
-    pin = IntermediatesCache.pin_memory
-    IntermediatesCache.pin_memory = lambda *_, **__: None  # pyright: ignore[reportAttributeAccessIssue]
-    try:
-        yield
-    finally:
-        IntermediatesCache.pin_memory = pin

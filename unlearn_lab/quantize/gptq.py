@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from jaxtyping import Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -14,10 +15,12 @@ from unlearn_lab.quantize.compressor import (
     calibrate,
     check_grid,
     config_groups,
+    kept_parameters,
     other_linears,
     quietly,
     report_on,
     require_groups,
+    restore,
     save,
 )
 from unlearn_lab.quantize.grid import relative_error
@@ -64,6 +67,7 @@ class GPTQ:
         tokenizer: PreTrainedTokenizerBase,
         sequences: Int[Tensor, "samples length"],
         folder: Path,
+        device: torch.device,
     ) -> QuantReport:
         """Writes the quantized model; `model` is used up.
 
@@ -72,9 +76,10 @@ class GPTQ:
         """
         layers = block_linears(model)
         before = {name: layer.weight.detach().clone() for name, layer in layers.items()}
+        others = kept_parameters(model)
         with quietly():
             modifier = self._modifier(model)
-            calibrate(model, tokenizer, sequences, [modifier])
+            calibrate(model, tokenizer, sequences, [modifier], device)
             if modifier.fallen:
                 raise ValueError(
                     f"layer {modifier.fallen[0]}: its Hessian cannot be inverted, so GPTQ does not "
@@ -85,6 +90,7 @@ class GPTQ:
                 name: relative_error(layer.weight.detach().to(before[name]), before[name])
                 for name, layer in layers.items()
             }
+            restore(model, others)
             save(model, tokenizer, folder)
         kernel = f"GPTQ, Hessian of {len(sequences)} x {sequences.shape[1]} tokens"
         return report_on(self, kernel, layers, errors)

@@ -85,13 +85,14 @@ def read_integers(
 
 def quantized_layers(folder: Path) -> list[str]:
     """The names of the layers that the checkpoint at `folder` holds packed."""
-    names = [name for file in sorted(folder.glob("*.safetensors")) for name in _names(file)]
+    names = [name for file in sorted(folder.glob("*.safetensors")) for name in tensor_names(file)]
     return [
         name.removesuffix(".weight_packed") for name in names if name.endswith(".weight_packed")
     ]
 
 
-def _names(file: Path) -> list[str]:
+def tensor_names(file: Path) -> list[str]:
+    """The names of the tensors in a safetensors file."""
     with safe_open(file, framework="pt") as tensors:
         return list(tensors.keys())
 

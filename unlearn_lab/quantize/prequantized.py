@@ -1,5 +1,6 @@
 """Models that somebody else quantized, with whatever tool: evaluated as they are."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,15 +10,21 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
-from unlearn_lab.libraries import require
-from unlearn_lab.models.quantized import LIBRARIES, quant_method, split_gguf
+from unlearn_lab.models.quantized import quant_method, require_method, split_gguf
+from unlearn_lab.quantize.packed import tensor_names
 from unlearn_lab.quantize.quantizer import QuantReport
+
+_QUANTIZED = re.compile(
+    r"(.+)\.(weight_packed|qweight|SCB|weight\.quant_state\.bitsandbytes__\w+)$"
+)
+"""Names of tensors that a quantized layer has in the formats that are read, and its own name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prequantized:
-    """Quantized checkpoints by folder, .gguf file or hub name, in any format transformers loads.
+    """Quantized checkpoints by folder, .gguf file or hub name.
 
+    The formats are those of `models.quantized`, which all become ordinary weights, to the bit.
     `unlearned` is the unlearned model; `target` and `retrain` are the controls, null where there
     is no quantized one: what needs it is then not reported. The full-precision scores come from
     the method and the model of the run, as always.
@@ -67,11 +74,16 @@ def describe(path: str, revision: str | None) -> QuantReport:
             f"{path}: is not quantized (its config.json has no quantization_config); use "
             "model.path for a model in full precision"
         )
+    try:
+        library = require_method(method)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
     settings = _settings(config)
     group = settings.get("group_size")
     return QuantReport(
-        library=require(LIBRARIES.get(method, method)),
-        kernel=f"{method} checkpoint, as it was found",
+        library=library,
+        kernel=f"{method} checkpoint, as it was found"
+        + (", held in float32" if method == "gguf" else ""),
         bits=_bits(settings),
         group=f"{group} inputs" if isinstance(group, int) and group > 0 else None,
         symmetric=settings.get("sym", settings.get("symmetric")),
@@ -79,6 +91,25 @@ def describe(path: str, revision: str | None) -> QuantReport:
         num_layers=None,
         weight_error={},
     )
+
+
+def count_quantized(checkpoint: Path) -> int:
+    """How many layers a folder or .gguf file holds quantized.
+
+    Raises `ValueError` when that is none.
+    """
+    if checkpoint.suffix == ".gguf":
+        from gguf import GGMLQuantizationType, GGUFReader
+
+        plain = {GGMLQuantizationType[name] for name in ("F32", "F16", "BF16")}
+        tensors = GGUFReader(checkpoint).tensors
+        found = {tensor.name for tensor in tensors if tensor.tensor_type not in plain}
+    else:
+        names = [name for file in checkpoint.glob("*.safetensors") for name in tensor_names(file)]
+        found = {match[1] for name in names if (match := _QUANTIZED.match(name))}
+    if not found:
+        raise ValueError(f"{checkpoint}: no layer in it is quantized")
+    return len(found)
 
 
 def _bits(settings: Mapping[str, Any]) -> int | None:

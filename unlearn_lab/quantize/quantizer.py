@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -89,9 +90,11 @@ class CalibratedQuantizer(AnyQuantizer, Protocol):
         tokenizer: PreTrainedTokenizerBase,
         sequences: Int[Tensor, "samples length"],
         folder: Path,
+        device: torch.device,
     ) -> QuantReport:
         """Writes the quantized model to `folder` as a compressed-tensors checkpoint.
 
-        `model` is used up. Raises `ValueError` when any block linear is left unquantized.
+        `model` lies on the CPU and is used up; its layers are calibrated on `device`, one by one.
+        Raises `ValueError` when any block linear is left unquantized.
         """
         ...

@@ -14,14 +14,15 @@ from unlearn_lab.models.load import device_of, load_model, load_tokenizer
 from unlearn_lab.models.memory import peak_gb, reset_peak
 from unlearn_lab.quantize import gptqmodel_files, packed
 from unlearn_lab.quantize.calibration_stage import read as read_calibration
-from unlearn_lab.quantize.prequantized import describe
+from unlearn_lab.quantize.prequantized import count_quantized, describe
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer
 from unlearn_lab.quantize.rtn import RTN
 from unlearn_lab.settings import Runtime
 
 UNPACKED = ("gptq ", "awq ")
 """Kernels, as reported, of checkpoints that are unpacked here."""
-UNPACKED_FILES = ["*.safetensors", "*.json"]
+WANTED = ["*.safetensors", "*.json"]
+"""Files of a checkpoint on the hub; none of them is a pickle."""
 
 
 def build(
@@ -29,19 +30,21 @@ def build(
 ) -> dict[str, object]:
     """Builds the artifact: a compressed-tensors checkpoint with tokenizer, and what really ran."""
     reset_peak()
+    device = device_of(runtime.accelerator)
     quantizer = make(params["quant"], AnyQuantizer, "quant")
     model = load_model(inputs["model"].path, params["weights"])
     tokenizer = load_tokenizer(inputs["model"].path)
     if isinstance(quantizer, CalibratedQuantizer):
         sequences = read_calibration(inputs["calibration"])
-        report = quantizer.compress(model, tokenizer, sequences, work)
+        report = quantizer.compress(model, tokenizer, sequences, work, device)
     elif isinstance(quantizer, RTN):
         report = packed.write(model, tokenizer, quantizer, work)
     else:
         raise TypeError(f"{type(quantizer).__name__} writes no checkpoint")
     return {
         "quantizer": dataclasses.asdict(report),
-        "peak_gb": peak_gb(device_of(runtime.accelerator).type),
+        "device": str(device),
+        "peak_gb": peak_gb(device.type),
         "bytes": sum(file.stat().st_size for file in work.glob("*.safetensors")),
     }
 
@@ -56,12 +59,14 @@ def build_prequantized(
     """
     path, revision = params["path"], params["revision"]
     report = describe(path, revision)
-    if not report.kernel.startswith(UNPACKED):
+    checkpoint = Path(path)
+    if not checkpoint.exists():
+        checkpoint = Path(snapshot_download(path, revision=revision, allow_patterns=WANTED))
+    report = dataclasses.replace(report, num_layers=count_quantized(checkpoint))
+    if report.kernel.startswith(UNPACKED):
+        gptqmodel_files.run("plain", checkpoint, work, params["weights"])
+        kernel = f"{report.kernel}, unpacked to {params['weights']}"
+        report = dataclasses.replace(report, kernel=kernel)
+    else:
         point(work, path, revision, trust_remote_code=False)
-        return {"quantizer": dataclasses.asdict(report)}
-    folder = Path(path)
-    if not folder.is_dir():
-        folder = Path(snapshot_download(path, revision=revision, allow_patterns=UNPACKED_FILES))
-    gptqmodel_files.run("plain", folder, work, params["weights"])
-    kernel = f"{report.kernel}, unpacked to {params['weights']}"
-    return {"quantizer": dataclasses.asdict(dataclasses.replace(report, kernel=kernel))}
+    return {"quantizer": dataclasses.asdict(report)}

@@ -34,8 +34,6 @@ def build(
     scores = {name: evaluations.read(artifact) for name, artifact in inputs.items() if "." in name}
     figures = codes_stage.read(inputs["codes"])
     widths = codes_stage.read_widths(inputs["widths"])
-    mask = read_mask(inputs["unlearn"].path)
-    errors = _quantizer(inputs)["weight_error"]
     row: Row = {}
     row |= {
         f"scores.{name}.{key}": value
@@ -57,19 +55,28 @@ def build(
     row |= {f"mask.{name}": value for name, value in _mask_summary(inputs["unlearn"])}
     row |= _what_ran(inputs)
     (work / FILE).write_text(json.dumps(row), encoding="utf-8")
+    _write_side_files(work, inputs, scores)
+    return {}
+
+
+def _write_side_files(
+    work: Path, inputs: Mapping[str, Artifact], scores: Mapping[str, Mapping[str, Score]]
+) -> None:
+    """What is too long for a row: figures by layer, and sample answers."""
+    errors = _quantizer(inputs)["weight_error"]
+    mask = read_mask(inputs["unlearn"].path)
+    figures = codes_stage.read(inputs["codes"])["layers"]
     layers = {
         "layers": {
-            name: {**layer, "weight_error": errors.get(name)}
-            for name, layer in figures["layers"].items()
+            name: {**layer, "weight_error": errors.get(name)} for name, layer in figures.items()
         },
-        "widths": widths["widths"],
+        "widths": codes_stage.read_widths(inputs["widths"])["widths"],
         "mask": {name: kept.float().mean().item() for name, kept in mask.items()},
     }
     (work / LAYERS).write_text(json.dumps(layers), encoding="utf-8")
     (work / SAMPLES).write_text(
         json.dumps(list(_samples(scores)), ensure_ascii=False), encoding="utf-8"
     )
-    return {}
 
 
 def read_record(artifact: Artifact, home: Path) -> Row:
@@ -213,10 +220,13 @@ def _quantizer_figures(inputs: Mapping[str, Artifact]) -> Iterator[tuple[str, ob
         yield name, report[name]
     errors = list(report["weight_error"].values())
     yield "weight_error", sum(errors) / len(errors) if errors else None
-    yield "logit_error", inputs["unlearned.quantized"].facts["logit_error"]
-    if "quantize" in inputs and "peak_gb" in inputs["quantize"].facts:
-        yield "peak_gb", inputs["quantize"].facts["peak_gb"]
-        yield "bytes", inputs["quantize"].facts["bytes"]
+    evaluation = inputs["unlearned.quantized"]
+    yield "logit_error", evaluation.facts["logit_error"]
+    kept = inputs.get("quantize", evaluation)
+    yield "seconds", kept.facts.get("quantize_seconds", kept.seconds)
+    yield "peak_gb", kept.facts.get("peak_gb")
+    if "bytes" in kept.facts:
+        yield "bytes", kept.facts["bytes"]
 
 
 def _samples(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Row]:
