@@ -56,8 +56,8 @@ def plan(config: Config, content: ContentKey) -> Plan:
         else quantized_model(model, quant, weights, calibration, export=export is not False)
         for who, model in models.items()
     }
-    inputs = {"corpus": corpus, "unlearn": unlearn}
-    inputs |= {who: models[who] for who in ("target", "retrain")}
+    inputs = {"corpus": corpus, "target": models["target"], "retrain": models["retrain"]}
+    inputs["unlearn"] = unlearn
     inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
     inputs |= _explanations(config, quant, models, kept)
     inputs |= export_stages(quant, export, unlearn, kept["unlearned"])

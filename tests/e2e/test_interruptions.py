@@ -19,6 +19,8 @@ def figures(record):
         "git",
         "seconds.",
         "peak_gb",
+        "quantizer.seconds",
+        "quantizer.peak_gb",
         "config.runtime",
         "config.report",
         "run_id",
