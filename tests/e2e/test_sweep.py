@@ -65,6 +65,7 @@ def test_a_record_holds_what_the_interface_promises(lab):
     assert record["effective.weights"] == "bf16"
     assert record["effective.optimizer_state"] == "bfloat16"
     assert record["effective.batch"] == 4
+    assert record["effective.processor"].endswith("1 threads")
     assert "4 bits" in record["effective.quantizer"]
     assert record["config.method.retain.weight"] >= 0
     assert record["config.optimizer.lr"] > 0

@@ -1,9 +1,18 @@
-"""How much memory was needed at most."""
+"""What a computation ran on, and how much memory it needed at most."""
 
+import platform
 import resource
 import sys
 
 import torch
+
+
+def processor(device: str) -> str:
+    """What adds up floats, in words: another one, or other threads, ends in other weights."""
+    if device == "cuda":
+        return torch.cuda.get_device_name()
+    capability = torch.backends.cpu.get_cpu_capability()
+    return f"{platform.machine()} {capability}, {torch.get_num_threads()} threads"
 
 
 def reset_peak() -> None:

@@ -182,6 +182,7 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
         "stopped_because": unlearn.facts["stopped"],
         "effective.weights": unlearn.facts["weights"],
         "effective.arithmetic": unlearn.facts["arithmetic"],
+        "effective.processor": unlearn.facts.get("processor"),
         "effective.optimizer": unlearn.facts["optimizer"],
         "effective.optimizer_state": unlearn.facts["optimizer_state"],
         "effective.batch": unlearn.facts["batch"],

@@ -17,7 +17,7 @@ from unlearn_lab.data.tokenise import encode
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.causal_lm import require_plain_head
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
-from unlearn_lab.models.memory import peak_gb, reset_peak
+from unlearn_lab.models.memory import peak_gb, processor, reset_peak
 from unlearn_lab.models.trained import Trainable, choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
@@ -230,13 +230,14 @@ def _finish(
 
 
 def _machine(runtime: Runtime, weights: Weights) -> dict[str, object]:
-    """Where it ran: the dtype of the arithmetic, and peak memory in GB.
+    """Where it ran: the dtype of the arithmetic, the processor, and peak memory in GB.
 
     On a CPU the peak is the process', earlier stages included.
     """
     device = device_of(runtime.accelerator).type
     return {
         "arithmetic": weights.removesuffix("_sr") if device == "cuda" else "fp32",
+        "processor": processor(device),
         "peak_gb": peak_gb(device),
     }
 
