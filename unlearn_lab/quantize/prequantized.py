@@ -15,7 +15,7 @@ from unlearn_lab.quantize.packed import tensor_names
 from unlearn_lab.quantize.quantizer import QuantReport
 
 _QUANTIZED = re.compile(
-    r"(.+)\.(weight_packed|qweight|SCB|weight\.quant_state\.bitsandbytes__\w+)$"
+    r"(.+)\.(weight_scale|qweight|SCB|weight\.quant_state\.bitsandbytes__\w+)$"
 )
 """Names of tensors that a quantized layer has in the formats that are read, and its own name."""
 
