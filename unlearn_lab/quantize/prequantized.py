@@ -14,9 +14,7 @@ from unlearn_lab.models.quantized import quant_method, require_method, split_ggu
 from unlearn_lab.quantize.packed import tensor_names
 from unlearn_lab.quantize.quantizer import QuantReport
 
-_QUANTIZED = re.compile(
-    r"(.+)\.(weight_scale|qweight|SCB|weight\.quant_state\.bitsandbytes__\w+)$"
-)
+_QUANTIZED = re.compile(r"(.+)\.(weight_scale|qweight|SCB|weight\.quant_state\.bitsandbytes__\w+)$")
 """Names of tensors that a quantized layer has in the formats that are read, and its own name."""
 
 
