@@ -31,7 +31,7 @@ test: $(READY) ## Run the tests (minutes, offline)
 
 test-slow: $(READY) $(FOREIGN)/.ready ## Run the long tests: findings trained for real, the wheel, gptqmodel's file formats
 	$(RUN) -m pytest -m "slow and not gpu"
-	$(FOREIGN)/bin/python -m pytest -m "slow and not gpu" tests/quantize/test_gptqmodel_files.py tests/e2e/test_foreign_formats.py
+	$(FOREIGN)/bin/python -m pytest -m gptqmodel
 
 test-gpu: $(READY) ## Run the tests that need a GPU
 	$(RUN) -m pytest -m gpu

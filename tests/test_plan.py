@@ -9,7 +9,10 @@ from unlearn_lab.plan import NO_QUANTIZER, plan
 
 @pytest.fixture
 def config():
-    quant = {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}
+    return plain_config({"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4})
+
+
+def plain_config(quant):
     return {
         "model": {"_target_": "unlearn_lab.models.tiny.TinyLlama", "hidden_size": 8},
         "dataset": {"_target_": "unlearn_lab.data.gazette.Gazette", "seed": 0},

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.test_plan import changed, names, stages
+from tests.test_plan import changed, names, plain_config, stages
 from unlearn_lab import plan_quantize
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.plan import plan
@@ -23,20 +23,7 @@ GPTQ = {
 
 @pytest.fixture
 def config():
-    return {
-        "model": {"_target_": "unlearn_lab.models.tiny.TinyLlama", "hidden_size": 8},
-        "dataset": {"_target_": "unlearn_lab.data.gazette.Gazette", "seed": 0},
-        "method": {"forget": "ga"},
-        "optimizer": {"_target_": "torch.optim.AdamW", "lr": 0.1},
-        "trainer": {
-            "weights": "bf16_sr",
-            "stop": {"_target_": "unlearn_lab.unlearn.stop.FixedEpochs"},
-            "finetune": {"steps": 3},
-        },
-        "quant": GPTQ,
-        "eval": {"metrics": {"m": {}}, "bits": [4], "recovery": {"smallest_denominator": 5}},
-        "seed": 0,
-    }
+    return changed(plain_config(GPTQ), "trainer.weights", "bf16_sr")
 
 
 @pytest.fixture
@@ -113,8 +100,8 @@ def test_the_versions_of_the_libraries_that_run_are_part_of_the_keys(
         plan_quantize, "installed", lambda name: "newer" if name == library else real(name)
     )
     after = stages(make(config | {"quant": quant}))
-    changed = [stage.name for key, stage in after.items() if key not in before]
-    assert sorted(changed) == sorted(rebuilt)
+    built = [stage.name for key, stage in after.items() if key not in before]
+    assert sorted(built) == sorted(rebuilt)
 
 
 def test_export_of_what_is_kept_anyway_changes_no_stage(config, make):

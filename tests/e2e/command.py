@@ -1,5 +1,6 @@
 """Runs the command line in a process of its own, forked from one that has imported everything."""
 
+import importlib
 import os
 import sys
 from pathlib import Path
@@ -18,9 +19,8 @@ from unlearn_lab.cli import main
 from unlearn_lab.quantize.compressor import quietly
 
 with quietly():
-    import llmcompressor.entrypoints.oneshot
-    import llmcompressor.modifiers.gptq
-    import llmcompressor.modifiers.transform.awq  # noqa: F401
+    for module in ("entrypoints.oneshot", "modifiers.gptq", "modifiers.transform.awq"):
+        importlib.import_module(f"llmcompressor.{module}")
 
 
 def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:

@@ -2,7 +2,6 @@
 
 import pytest
 
-from unlearn_lab.libraries import installed
 from unlearn_lab.report.results import read
 
 GROUPS = ("quant=rtn4", "quant.granularity=group", "quant.group_size=32")
@@ -17,8 +16,7 @@ def test_what_the_format_cannot_hold_is_refused_before_training(lab):
     assert not (run.home / "cache" / "target").exists()
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(installed("gptqmodel") is None, reason="needs the extra gptqmodel")
+@pytest.mark.gptqmodel
 @pytest.mark.parametrize("format", ["gptq", "awq"])
 def test_an_export_scores_as_the_model_that_it_was_made_from(lab, format):
     """Only scales were rounded, to float16; without quantized controls no share is reported."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import load_tokenizer
+from unlearn_lab.models.load import load_model, load_tokenizer
 
 
 @pytest.fixture
@@ -74,3 +74,16 @@ def without_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
         raise PackageNotFoundError(name)
 
     monkeypatch.setattr("unlearn_lab.libraries.version", missing)
+
+
+@pytest.fixture
+def compress_with(wide, tokenizer, sequences, tmp_path):
+    """Runs a calibrated quantizer, and gives the folder it wrote and its report."""
+
+    def run(quantizer, *, weights="fp32", name="quantized", source=wide, text=sequences):
+        folder = tmp_path / name
+        folder.mkdir()
+        model = load_model(source, weights)
+        return folder, quantizer.compress(model, tokenizer, text, folder, torch.device("cpu"))
+
+    return run

@@ -36,15 +36,8 @@ OPT_MAPPINGS = (
 
 
 @pytest.fixture
-def compress(wide, tokenizer, sequences, tmp_path):
-    def run(quantizer=AWQ4, weights="fp32", name="quantized", source=wide, text=sequences):
-        folder = tmp_path / name
-        folder.mkdir()
-        return folder, quantizer.compress(
-            load_model(source, weights), tokenizer, text, folder, torch.device("cpu")
-        )
-
-    return run
+def compress(compress_with):
+    return lambda quantizer=AWQ4, **options: compress_with(quantizer, **options)
 
 
 @pytest.fixture

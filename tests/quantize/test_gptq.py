@@ -39,15 +39,8 @@ SAME_GRID = RTN(
 
 
 @pytest.fixture
-def compress(wide, tokenizer, sequences, tmp_path):
-    def run(quantizer=GPTQ4, weights="fp32", name="quantized", source=wide, text=sequences):
-        folder = tmp_path / name
-        folder.mkdir()
-        return folder, quantizer.compress(
-            load_model(source, weights), tokenizer, text, folder, torch.device("cpu")
-        )
-
-    return run
+def compress(compress_with):
+    return lambda quantizer=GPTQ4, **options: compress_with(quantizer, **options)
 
 
 def inputs_of_layers(model, sequences):

@@ -17,17 +17,13 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.libraries import installed
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.tiny import TinyLlama
 from unlearn_lab.quantize import gptqmodel_files, packed
 from unlearn_lab.quantize.rtn import RTN
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(installed("gptqmodel") is None, reason="needs the extra gptqmodel"),
-]
+pytestmark = pytest.mark.gptqmodel
 
 TEXTS = tuple(f"In the year {year} the mill burnt down and was built again." for year in range(40))
 TOKENS = torch.arange(2, 66)[None]

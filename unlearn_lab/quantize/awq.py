@@ -50,7 +50,7 @@ class AWQ:
         if self.num_grid < 3:
             raise ValueError(f"num_grid={self.num_grid}: must be at least 3")
         for place, mapping in enumerate(self.mappings or ()):
-            if not {"smooth_layer", "balance_layers"} >= set(mapping) or len(mapping) != 2:
+            if set(mapping) != {"smooth_layer", "balance_layers"}:
                 raise ValueError(
                     f"mappings={list(mapping)} at {place}: must be smooth_layer, balance_layers"
                 )
@@ -124,9 +124,10 @@ class AWQ:
         them cannot be scaled against these.
         """
         from llmcompressor.modifiers.transform.awq import AWQMapping, AWQModifier
+        from pydantic import Field
 
         class CandidAWQ(AWQModifier):
-            scaled: list[str] = []  # noqa: RUF012 (pydantic copies it)
+            scaled: list[str] = Field(default_factory=list)
 
             def on_finalize(self, state: Any, **kwargs: Any) -> bool:
                 self.scaled = [

@@ -1,6 +1,7 @@
 """Runs llm-compressor: its schemes for our layers, its one-shot calibration, its checkpoints."""
 
 import contextlib
+import importlib
 import logging
 import os
 import tempfile
@@ -34,13 +35,19 @@ class IntegerGrid(Protocol):
     """
 
     @property
-    def bits(self) -> int: ...  # noqa: D102
+    def bits(self) -> int:
+        """Bits a weight, 2 to 8."""
+        ...
 
     @property
-    def group_size(self) -> int | None: ...  # noqa: D102
+    def group_size(self) -> int | None:
+        """Inputs that share a scale; None for all of a row."""
+        ...
 
     @property
-    def symmetric(self) -> bool: ...  # noqa: D102
+    def symmetric(self) -> bool:
+        """Whether the grid has the same levels on both sides of 0."""
+        ...
 
 
 def check_grid(grid: IntegerGrid) -> None:
@@ -218,7 +225,7 @@ def quietly() -> Iterator[None]:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
-            import llmcompressor  # noqa: F401 (it switches its log on when it is imported)
+            importlib.import_module("llmcompressor")  # which switches its log on
             from loguru import logger
 
             for library in ("llmcompressor", "compressed_tensors"):

@@ -99,9 +99,10 @@ class GPTQ:
         """llm-compressor's modifier, which also keeps the names of layers it gave up on."""
         from llmcompressor.core import State
         from llmcompressor.modifiers.gptq import GPTQModifier
+        from pydantic import Field
 
         class CandidGPTQ(GPTQModifier):
-            fallen: list[str] = []  # noqa: RUF012 (pydantic copies it)
+            fallen: list[str] = Field(default_factory=list)
 
             def on_finalize(self, state: State, **kwargs: Any) -> bool:
                 self.fallen = list(self._rtn_fallback_module_names)

@@ -27,7 +27,7 @@ from unlearn_lab.quantize.packed import quantized_layers, read_integers
 
 LIBRARY = "gptqmodel"
 _GENERATION = "generation_config.json"
-_LAYOUTS = {"gptq": ("gptq", "gptq_v2"), "awq": ("gemm",)}
+LAYOUTS = {"gptq": ("gptq", "gptq_v2"), "awq": ("gemm",)}
 """The layouts that are unpacked here, of those that each format has."""
 _STORED = (".qweight", ".qzeros", ".scales", ".g_idx")
 _PLAIN = (".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point")
@@ -186,10 +186,10 @@ def _layout(folder: Path, settings: Mapping[str, Any]) -> str:
         if method == "awq"
         else ("checkpoint_format", "format")
     )
-    found = next((settings[name] for name in names if settings.get(name)), _LAYOUTS[method][0])
-    if str(found).lower() not in _LAYOUTS[method]:
+    found = next((settings[name] for name in names if settings.get(name)), LAYOUTS[method][0])
+    if str(found).lower() not in LAYOUTS[method]:
         raise ValueError(
-            f"{folder}: is in the layout {found} of {method}; only {', '.join(_LAYOUTS[method])} "
+            f"{folder}: is in the layout {found} of {method}; only {', '.join(LAYOUTS[method])} "
             "can be read"
         )
     return str(found).lower()

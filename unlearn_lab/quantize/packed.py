@@ -183,7 +183,8 @@ def _tensor(folder: Path, name: str) -> Tensor | None:
     if file is None:
         return None
     with safe_open(folder / file, framework="pt") as tensors:
-        return tensors.get_tensor(name) if name in tensors.keys() else None  # noqa: SIM118
+        known = set(tensors.keys())
+        return tensors.get_tensor(name) if name in known else None
 
 
 def _dtype(model: PreTrainedModel) -> str:

@@ -65,8 +65,7 @@ def describe(path: str, revision: str | None) -> QuantReport:
 
     Raises `ValueError` when it cannot be read, is not quantized, or its library is missing.
     """
-    config = _config(path, revision)
-    method = "gguf" if path.endswith(".gguf") else quant_method(config)
+    config, method = _config(path, revision), method_of(path, revision)
     if method is None:
         raise ValueError(
             f"{path}: is not quantized (its config.json has no quantization_config); use "
@@ -89,6 +88,11 @@ def describe(path: str, revision: str | None) -> QuantReport:
         num_layers=None,
         weight_error={},
     )
+
+
+def method_of(path: str, revision: str | None) -> str | None:
+    """The quantization method of a checkpoint; None where it is not quantized."""
+    return "gguf" if path.endswith(".gguf") else quant_method(_config(path, revision))
 
 
 def count_quantized(checkpoint: Path) -> int:

@@ -14,13 +14,11 @@ from unlearn_lab.models.load import device_of, load_model, load_tokenizer
 from unlearn_lab.models.memory import peak_gb, reset_peak
 from unlearn_lab.quantize import gptqmodel_files, packed
 from unlearn_lab.quantize.calibration_stage import read as read_calibration
-from unlearn_lab.quantize.prequantized import count_quantized, describe
+from unlearn_lab.quantize.prequantized import count_quantized, describe, method_of
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer
 from unlearn_lab.quantize.rtn import RTN
 from unlearn_lab.settings import Runtime
 
-UNPACKED = ("gptq ", "awq ")
-"""Kernels, as reported, of checkpoints that are unpacked here."""
 WANTED = ["*.safetensors", "*.json"]
 """Files of a checkpoint on the hub; none of them is a pickle."""
 
@@ -63,7 +61,7 @@ def build_prequantized(
     if not checkpoint.exists():
         checkpoint = Path(snapshot_download(path, revision=revision, allow_patterns=WANTED))
     report = dataclasses.replace(report, num_layers=count_quantized(checkpoint))
-    if report.kernel.startswith(UNPACKED):
+    if method_of(path, revision) in gptqmodel_files.LAYOUTS:
         gptqmodel_files.run("plain", checkpoint, work, params["weights"])
         kernel = f"{report.kernel}, unpacked to {params['weights']}"
         report = dataclasses.replace(report, kernel=kernel)
