@@ -21,6 +21,7 @@ from omegaconf import OmegaConf
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from unlearn_lab.cli import register_resolvers
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
 
@@ -84,10 +85,7 @@ def checkpoint(tmp_path_factory):
 def composed():
     """Composes plain values from overrides."""
     ConfigStore.instance().store(name="settings", node=Settings)
-    OmegaConf.register_new_resolver(
-        "unlearn_lab.sweeps", lambda: f"file://{data_dir('sweeps')}", replace=True
-    )
-    OmegaConf.register_new_resolver("unlearn_lab.presets", lambda: "", replace=True)
+    register_resolvers()
 
     def make(*overrides):
         with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):

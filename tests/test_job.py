@@ -102,10 +102,10 @@ def test_the_saliency_stage_scores_rows_by_the_forget_gradient_at_the_target(ask
     assert record["seconds.saliency"] >= 0
     folder = home / "cache" / "target" / record["stages.target"]
     target, tokenizer = load_model(folder, "fp32"), load_tokenizer(folder)
-    place = home / "cache" / "corpus" / asked.plan.corpus.key
+    place = home / "cache" / "corpus" / asked.plan.corpora.whole.key
     texts = json.loads((place / "corpus.json").read_text())["forget"]
     size = asked.config["trainer"]["batch_size"]
-    order = [i for (i,) in PairedOrder([len(texts)], 0)]
+    order = [i for (i,) in PairedOrder([len(texts)], 0, "reshuffled")]
     for start in range(0, len(texts), size):
         losses = []
         for i in order[start : start + size]:
@@ -226,8 +226,8 @@ def test_the_stop_rule_asks_every_few_epochs_and_gives_its_reason(ask, composed,
     record = run(asked).record
     folder = home / "cache" / "target" / record["stages.target"]
     corpus = Artifact(
-        stage=asked.plan.corpus,
-        path=home / "cache" / "corpus" / asked.plan.corpus.key,
+        stage=asked.plan.corpora.whole,
+        path=home / "cache" / "corpus" / asked.plan.corpora.whole.key,
         facts={},
         seconds=0.0,
         built_now=False,
@@ -257,10 +257,12 @@ def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
     """An untrained model remembers nothing and is of no use."""
     asked = ask("method=ga", "quant=none")
     folder = home / "cache" / "target" / run(asked).record["stages.target"]
-    place = home / "cache" / "corpus" / asked.plan.corpus.key
-    corpus = dataclasses.replace(control, stage=asked.plan.corpus, path=place)
+    place = home / "cache" / "corpus" / asked.plan.corpora.whole.key
+    corpus = dataclasses.replace(control, stage=asked.plan.corpora.whole, path=place)
     inputs = {"corpus": corpus, "retrain_scores": control}
-    rule = Forgotten(margin=margin, utility_share=utility_share, every_epochs=2)
+    rule = Forgotten(
+        memories=("verbmem", "knowmem"), margin=margin, utility_share=utility_share, every_epochs=2
+    )
     asks = rule.watch(watched(folder, inputs, asked.runtime))
     assert asks(1) is None
     assert asks(2) == reason
@@ -269,13 +271,13 @@ def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
 def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
     asked = ask("method=ga", "quant=none")
     folder = home / "cache" / "target" / run(asked).record["stages.target"]
-    place = home / "cache" / "corpus" / asked.plan.corpus.key
-    corpus = dataclasses.replace(control, stage=asked.plan.corpus, path=place)
+    place = home / "cache" / "corpus" / asked.plan.corpora.whole.key
+    corpus = dataclasses.replace(control, stage=asked.plan.corpora.whole, path=place)
     rows = json.loads((control.path / evaluations.FILE).read_text())
     rows["verbmem"]["value"] = -1.0
     (control.path / evaluations.FILE).write_text(json.dumps(rows))
     inputs = {"corpus": corpus, "retrain_scores": control}
-    rule = Forgotten(margin=0.0, utility_share=0.0, every_epochs=1)
+    rule = Forgotten(memories=("knowmem",), margin=0.0, utility_share=0.0, every_epochs=1)
     asks = rule.watch(watched(folder, inputs, asked.runtime))
     assert asks(1) is None
 
@@ -286,10 +288,12 @@ def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
         ({"margin": -1.0}, r"^margin=-1\.0"),
         ({"utility_share": -0.1}, r"^utility_share=-0\.1"),
         ({"every_epochs": 0}, r"^every_epochs=0"),
+        ({"memories": ("utility",)}, r"^memories=\['utility'\]: choose from verbmem, knowmem"),
+        ({"memories": ()}, r"^memories=\[\]: choose from"),
     ],
 )
 def test_an_impossible_aim_is_refused(changed, message):
-    settings = {"margin": 5.0, "utility_share": 0.6, "every_epochs": 1}
+    settings = {"memories": ("knowmem",), "margin": 5.0, "utility_share": 0.6, "every_epochs": 1}
     with pytest.raises(ValueError, match=message):
         Forgotten(**settings | changed)
 

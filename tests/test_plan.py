@@ -175,6 +175,8 @@ def hub(config, tmp_path):
         "_target_": "unlearn_lab.models.hub.HubModel",
         "path": str(tmp_path / "mine"),
         "revision": None,
+        "tokenizer": None,
+        "tokenizer_revision": None,
         "finetune": True,
         "retrain": None,
         "retrain_revision": None,
@@ -198,9 +200,30 @@ def test_a_finished_target_and_control_are_imported(hub, make, tmp_path):
         assert len(found[who].params["content"]) == 64
 
 
+def test_a_tokenizer_from_another_place_enters_the_key_by_content(hub, make, tmp_path):
+    for finetune in (True, False):
+        model = {"finetune": finetune, "tokenizer": str(tmp_path / "control")}
+        asked = hub | {"model": hub["model"] | model}
+        before = make(asked).record.inputs["target"].key
+        (tmp_path / "control" / "config.json").write_text(f"changed {finetune}")
+        assert make(asked).record.inputs["target"].key != before
+
+
+def test_without_a_control_there_are_two_models(hub, make):
+    leaf = make(hub | {"model": hub["model"] | {"finetune": False}})
+    assert "retrain" not in names(leaf)
+    assert not [name for name in leaf.record.inputs if name.startswith("retrain")]
+    assert names(leaf).count("evaluate") == 4
+    ruled = changed(hub, "trainer.stop", {"_target_": "unlearn_lab.evaluate.stop.UtilityFloor"})
+    ruled["model"] = hub["model"] | {"finetune": False}
+    with pytest.raises(ValueError, match=r"^trainer\.stop: .* give model\.retrain"):
+        make(ruled)
+
+
 @pytest.fixture
 def sure(config):
     trainer = config["trainer"] | {"batch_size": 2, "max_length": 9, "trainable": "all"}
+    trainer |= {"chunking": "texts"}
     optimizer = {"_target_": "unlearn_lab.unlearn.sure.SURE", "lr": 0.1, "inner": {"lr": 1}}
     optimizer |= {"percentile": 90, "granularity": "row", "modules": None, "batches": None}
     method = {"forget": {"beta": 1}, "retain": {"weight": 2}}

@@ -24,9 +24,7 @@ def main() -> None:
     """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
     sys.path.append(str(plugin_dir()))
     ConfigStore.instance().store(name="settings", node=Settings)
-    sweeps = data_dir("sweeps")
-    OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
-    OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
+    register_resolvers()
     in_full = bool(os.environ.get(_FULL))
     os.environ[_FULL] = "1"  # Hydra then hands its errors to us instead of printing its own frames
     try:
@@ -46,6 +44,14 @@ def main() -> None:
     finally:
         if not in_full:
             os.environ.pop(_FULL, None)
+
+
+def register_resolvers() -> None:
+    """Makes what the configuration files call: where presets lie, and options by name."""
+    sweeps = data_dir("sweeps")
+    OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
 
 
 def task(config: DictConfig) -> object:
@@ -80,6 +86,11 @@ def _message(error: Exception) -> str:
 
 
 _NOISE = ("full_key:", "object_type=", "reference_type=")
+
+
+def _option(group: str, name: str, otherwise: str) -> str:
+    """The option `name` of a group where it has one, else the option `otherwise`."""
+    return name if (data_dir("conf") / group / f"{name}.yaml").exists() else otherwise
 
 
 def _presets() -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
+from unlearn_lab.plan_corpus import Corpora, corpora
 from unlearn_lab.plan_quantize import (
     NO_QUANTIZER,
     PREQUANTIZED,
@@ -22,30 +23,43 @@ from unlearn_lab.stages import Config, held, stage
 _FIXED_EPOCHS = "unlearn_lab.unlearn.stop.FixedEpochs"
 _HUB_MODEL = "unlearn_lab.models.hub.HubModel"
 _SURE = "unlearn_lab.unlearn.sure.SURE"
+_PLACES = (
+    ("path", "revision"),
+    ("retrain", "retrain_revision"),
+    ("tokenizer", "tokenizer_revision"),
+)
+"""What a hub model's node names, and at which revision."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """The stages of one leaf; `record` is the leaf, the others are what it is made from."""
 
-    corpus: Stage
+    corpora: Corpora
     base: Stage
     calibration: Stage | None
     unlearn: Stage
     record: Stage
 
+    @property
+    def finetunes(self) -> bool:
+        """Whether target and control are trained here, from the base."""
+        return "base" in self.record.inputs["target"].inputs
+
 
 def plan(config: Config, content: ContentKey) -> Plan:
     """The graph of one job.
 
-    Its stages: corpus, base, target, retrain, saliency (where the optimizer masks by it), unlearn,
+    Its stages: corpus, base, target, retrain (where there is a control), saliency (where the
+    optimizer masks by it), unlearn (one for each fold of sustainability, each from the previous),
     calibration and three quantized models (where the quantizer's result is kept), six evaluations
     (three without a quantizer), codes, widths, export (where another format is asked for), record.
     `config` holds plain values. Raises `ValueError` when a model or text outside the cache cannot
     be found, or the optimizer wants a forget term that the method does not have.
     """
-    corpus = stage("corpus", "unlearn_lab.data.stage:build", {"dataset": config["dataset"]})
-    base, models = _models(config, corpus, content)
+    read = corpora(config["dataset"], content)
+    corpus = read.whole
+    base, models = _models(config, read, content)
     unlearn = models["unlearned"]
     quant, digest = pin_texts(config["quant"], content)
     export, weights = asked_export(quant.pop("export", False)), config["trainer"]["weights"]
@@ -56,8 +70,8 @@ def plan(config: Config, content: ContentKey) -> Plan:
         else quantized_model(model, quant, weights, calibration, export=export is not False)
         for who, model in models.items()
     }
-    inputs = {"corpus": corpus, "target": models["target"], "retrain": models["retrain"]}
-    inputs["unlearn"] = unlearn
+    inputs = {"corpus": corpus, **models}
+    inputs["unlearn"] = inputs.pop("unlearned")
     inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
     inputs |= _explanations(config, quant, models, kept)
     inputs |= export_stages(quant, export, unlearn, kept["unlearned"])
@@ -67,11 +81,15 @@ def plan(config: Config, content: ContentKey) -> Plan:
             inputs[f"{who}.quantized"] = _evaluate(model, corpus, config, quant, kept[who])
     figures = {"recovery": config["eval"]["recovery"]}
     record = stage("record", "unlearn_lab.report.record:build", figures, inputs)
-    return Plan(corpus=corpus, base=base, calibration=calibration, unlearn=unlearn, record=record)
+    return Plan(corpora=read, base=base, calibration=calibration, unlearn=unlearn, record=record)
 
 
-def _models(config: Config, corpus: Stage, content: ContentKey) -> tuple[Stage, dict[str, Stage]]:
-    """Where training starts from, and the three models whose scores are compared."""
+def _models(config: Config, read: Corpora, content: ContentKey) -> tuple[Stage, dict[str, Stage]]:
+    """Where training starts from, and the models whose scores are compared: three, or two.
+
+    Without a retrain control there is no `retrain`.
+    """
+    corpus = read.whole
     source, pins = _pinned(config["model"], content)
     base = stage(
         "base",
@@ -79,19 +97,23 @@ def _models(config: Config, corpus: Stage, content: ContentKey) -> tuple[Stage, 
         {"model": source, "content": pins, "seed": config["seed"]},
         {"corpus": corpus},
     )
-    target, retrain = (
-        _known(who, config, (source, pins), base, corpus) for who in ("target", "retrain")
-    )
-    retrain_scores = _evaluate(retrain, corpus, config, NO_QUANTIZER)
-    unlearn = _unlearn(config, target, corpus, retrain_scores)
-    return base, {"unlearned": unlearn, "target": target, "retrain": retrain}
+    alone = not source.get("finetune", True) and source["retrain"] is None
+    controls = {
+        who: _known(who, config, (source, pins), base, corpus)
+        for who in (("target",) if alone else ("target", "retrain"))
+    }
+    scores = None if alone else _evaluate(controls["retrain"], corpus, config, NO_QUANTIZER)
+    unlearned = controls["target"]
+    for step in read.steps:
+        unlearned = _unlearn(config, unlearned, step, scores)
+    return base, {"unlearned": unlearned, **controls}
 
 
 def _pinned(model: Config, content: ContentKey) -> tuple[dict[str, Any], dict[str, str | None]]:
     """The model node with hub revisions replaced by commits, and the digests of local folders."""
     pinned, digests = dict(model), dict[str, str | None]()
     if model["_target_"] == _HUB_MODEL:
-        for path, revision in (("path", "revision"), ("retrain", "retrain_revision")):
+        for path, revision in _PLACES:
             if model[path] is not None:
                 pin = content.of_model(model[path], model[revision], f"model.{path}")
                 pinned |= {path: pin.path, revision: pin.revision}
@@ -118,15 +140,23 @@ def _known(
         "path": model[path],
         "revision": model[revision],
         "content": pins[path],
+        "tokenizer": model["tokenizer"],
+        "tokenizer_revision": model["tokenizer_revision"],
+        "tokenizer_content": pins.get("tokenizer"),
         "trust_remote_code": model["trust_remote_code"],
     }
     return stage(who, "unlearn_lab.models.stage:build_imported", params)
 
 
-def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage) -> Stage:
+def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage | None) -> Stage:
     trainer = {name: value for name, value in config["trainer"].items() if name != "finetune"}
     inputs = {"target": target, "corpus": corpus}
     if trainer["stop"]["_target_"] != _FIXED_EPOCHS:
+        if retrain_scores is None:
+            raise ValueError(
+                "trainer.stop: this rule compares with the retrain control, and there is none; "
+                "give model.retrain, or use trainer/stop=fixed"
+            )
         inputs["retrain_scores"] = retrain_scores
     if config["optimizer"]["_target_"] == _SURE:
         inputs["saliency"] = _saliency(config, target, corpus)
@@ -147,7 +177,7 @@ def _saliency(config: Config, target: Stage, corpus: Stage) -> Stage:
     params = {
         "forget": config["method"]["forget"],
         "weights": held(trainer["weights"]),
-        **{name: trainer[name] for name in ("batch_size", "max_length", "trainable")},
+        **{name: trainer[name] for name in ("batch_size", "max_length", "chunking", "trainable")},
         **{name: optimizer[name] for name in ("granularity", "modules", "batches")},
         "seed": config["seed"],
     }

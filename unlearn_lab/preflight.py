@@ -12,7 +12,7 @@ from unlearn_lab.build import Refused, build, placed
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.data.stage import read as read_corpus
-from unlearn_lab.data.tokenise import encode
+from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.metric import Metric
 from unlearn_lab.graph.cache import Cache, StageFailed
@@ -83,8 +83,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     Raises `Refused` for batches larger than a split, shapes that the quantizer cannot divide, a
     metric that the stop rule misses, and texts that do not fit the model's positions.
     """
-    corpus = read_corpus(cache.realise(plan.corpus))
-    _compare_with_corpus(corpus, parts)
+    corpus = read_corpus(cache.realise(plan.corpora.whole))
     for name in parts.trainer.stop.needs_metrics:
         if name not in parts.metrics:
             raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not there")
@@ -96,15 +95,17 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         require_exportable(parts.quantizer, parts.export, skeleton, tokenizer)
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
-    _compare_with_positions(corpus, parts, skeleton, tokenizer)
+    _compare_with_positions(corpus, parts, skeleton, tokenizer, finetunes=plan.finetunes)
+    if plan.finetunes:
+        _compare_with_finetuning(plan, parts, cache)
     if plan.calibration is not None:
         _draw_calibration(plan.calibration, cache)
     choose_trainable(skeleton, parts.trainer.trainable)
-    num_sequences = len(encode(corpus.forget, tokenizer, parts.trainer.max_length))
+    counts = [_compare_with_split(step, plan, parts, cache) for step in plan.corpora.steps]
     asked = UpdateRequest(
         model=skeleton,
         parameters=trained_parameters(skeleton),
-        num_batches=-(-num_sequences // parts.trainer.batch_size),
+        num_batches=-(-min(counts) // parts.trainer.batch_size),
         weights=parts.trainer.weights,
     )
     try:
@@ -155,12 +156,17 @@ def require_possible(runtime: Runtime, report: Report) -> None:
 
 
 def _compare_with_positions(
-    corpus: Corpus, parts: Parts, skeleton: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    corpus: Corpus,
+    parts: Parts,
+    skeleton: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    finetunes: bool,
 ) -> None:
     positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
     for path, length in (
         ("trainer.max_length", parts.trainer.max_length),
-        ("trainer.finetune.max_length", parts.finetune.max_length),
+        *([("trainer.finetune.max_length", parts.finetune.max_length)] if finetunes else []),
         *(
             [("quant.calibration.length", parts.quantizer.calibration.length)]
             if isinstance(parts.quantizer, CalibratedQuantizer)
@@ -178,18 +184,43 @@ def _compare_with_positions(
             raise Refused(f"eval.metrics.{name}: {error}") from error
 
 
-def _compare_with_corpus(corpus: Corpus, parts: Parts) -> None:
-    objective, trainer, finetune = parts.objective, parts.trainer, parts.finetune
-    for role in objective.roles:
+def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> int:
+    """Compares what is unlearned in one step with the trainer; returns its forget sequences."""
+    trainer = parts.trainer
+    corpus = read_corpus(cache.realise(step))
+    for role in parts.objective.roles:
         if not getattr(corpus, role):
             raise Refused(f"dataset: its {role} split is empty, and method needs it")
-    if trainer.batch_size > len(corpus.forget):
+    count = _count(cache, step, plan.base, "forget", trainer.max_length, trainer.chunking)
+    _require_batch("trainer", trainer.batch_size, count, "the forget set")
+    return count
+
+
+def _compare_with_finetuning(plan: Plan, parts: Parts, cache: Cache) -> None:
+    whole, finetune = plan.corpora.whole, parts.finetune
+    count = _count(cache, whole, plan.base, "retain", finetune.max_length, finetune.chunking)
+    what = "the retain set, which the retrain control is trained on,"
+    _require_batch("trainer.finetune", finetune.batch_size, count, what)
+
+
+def _require_batch(path: str, batch_size: int, count: int, what: str) -> None:
+    if batch_size > count:
         raise Refused(
-            f"trainer.batch_size={trainer.batch_size}: the forget set has {len(corpus.forget)} "
-            "texts; choose at most that"
+            f"{path}.batch_size={batch_size}: {what} has {count} sequences of at most "
+            f"{path}.max_length tokens; choose at most that"
         )
-    if finetune.batch_size > len(corpus.retain):
-        raise Refused(
-            f"trainer.finetune.batch_size={finetune.batch_size}: the retain set, which the retrain "
-            f"control is trained on, has {len(corpus.retain)} texts; choose at most that"
-        )
+
+
+_counts: dict[tuple[object, ...], int] = {}
+"""Sequences of a split, counted once in a process: a sweep asks for the same ones in every job."""
+
+
+def _count(
+    cache: Cache, corpus: Stage, base: Stage, split: str, max_length: int, chunking: Chunking
+) -> int:
+    key = (corpus.key, base.key, split, max_length, chunking)
+    if key not in _counts:
+        texts = getattr(read_corpus(cache.realise(corpus)), split)
+        tokenizer = load_tokenizer(cache.realise(base).path)
+        _counts[key] = len(chunk(texts, tokenizer, max_length, chunking))
+    return _counts[key]

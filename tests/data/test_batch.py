@@ -24,10 +24,10 @@ def epochs(order, count):
 
 
 def test_the_order_is_a_function_of_seed_and_epoch():
-    one, other = PairedOrder([9, 5], 1), PairedOrder([9, 5], 1)
+    one, other = PairedOrder([9, 5], 1, "reshuffled"), PairedOrder([9, 5], 1, "reshuffled")
     other.set_epoch(3)
     assert list(epochs(one, 4))[3] == list(other)
-    assert list(epochs(PairedOrder([9, 5], 2), 4))[3] != list(other)
+    assert list(epochs(PairedOrder([9, 5], 2, "reshuffled"), 4))[3] != list(other)
 
 
 @settings(max_examples=25)
@@ -35,7 +35,9 @@ def test_the_order_is_a_function_of_seed_and_epoch():
 def test_forget_is_passed_over_once_an_epoch_and_all_of_retain_is_used_evenly(forget, retain, seed):
     num_epochs = retain
     seen = [
-        pair for epoch in epochs(PairedOrder([forget, retain], seed), num_epochs) for pair in epoch
+        pair
+        for epoch in epochs(PairedOrder([forget, retain], seed, "reshuffled"), num_epochs)
+        for pair in epoch
     ]
     for epoch in range(num_epochs):
         assert sorted(f for f, _ in seen[epoch * forget : (epoch + 1) * forget]) == list(
@@ -46,7 +48,7 @@ def test_forget_is_passed_over_once_an_epoch_and_all_of_retain_is_used_evenly(fo
 
 
 def test_the_deck_is_reshuffled():
-    pairs = [pair for epoch in epochs(PairedOrder([20, 20], 0), 2) for pair in epoch]
+    pairs = [pair for epoch in epochs(PairedOrder([20, 20], 0, "reshuffled"), 2) for pair in epoch]
     assert [r for _, r in pairs[:20]] != [r for _, r in pairs[20:]]
 
 
@@ -61,3 +63,10 @@ def test_items_are_collated_by_role():
 def test_an_empty_split_is_refused():
     with pytest.raises(ValueError, match="the retain split is empty"):
         PairedTexts({"forget": ids(2), "retain": []})
+
+
+def test_pairing_by_modulo_always_makes_the_same_pairs_and_leaves_some_of_retain_unseen():
+    pairs = {pair for epoch in epochs(PairedOrder([4, 3], 0, "modulo"), 5) for pair in epoch}
+    assert pairs == {(0, 0), (1, 1), (2, 2), (3, 0)}
+    seen = {pair[1] for epoch in epochs(PairedOrder([3, 8], 0, "modulo"), 9) for pair in epoch}
+    assert seen == {0, 1, 2}

@@ -2,7 +2,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from unlearn_lab.data.tokenise import encode
+from unlearn_lab.data.tokenise import chunk, encode
 
 
 def tokenizer(**special):
@@ -41,3 +41,33 @@ def test_no_text_gives_no_sequence(full):
 def test_a_length_without_room_is_refused(full):
     with pytest.raises(ValueError, match=r"trainer\.max_length=1: must be at least 2"):
         encode(["a"], full, 1)
+
+
+def test_a_stream_is_cut_after_bos_and_its_last_piece_filled_from_the_start(full):
+    """a b ? c a (a blank line parts the texts but is no word here), in rooms of 3 after BOS."""
+    pieces = lists(chunk(["a b", "? c a"], full, 4, "stream"))
+    assert pieces == [[0, 2, 3, 5], [0, 4, 2, 0]]
+
+
+def test_a_stream_that_fits_exactly_is_not_filled_up(full):
+    assert lists(chunk(["a b c", "a b c"], full, 4, "stream")) == [[0, 2, 3, 4], [0, 2, 3, 4]]
+
+
+def test_a_short_stream_is_filled_with_itself_once(full):
+    assert lists(chunk(["a b"], full, 8, "stream")) == [[0, 2, 3, 0, 2, 3]]
+
+
+def test_texts_of_a_stream_are_parted_by_a_blank_line():
+    letters = Tokenizer(models.WordLevel({"a": 0, "\n": 1, "?": 2}, unk_token="?"))
+    letters.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    made = PreTrainedTokenizerFast(tokenizer_object=letters, unk_token="?")
+    assert lists(chunk(["a", "a"], made, 4, "stream")) == [[0, 1, 1, 0]]
+
+
+def test_chunking_by_texts_is_encode(full):
+    texts = ["a b c", "a"]
+    assert lists(chunk(texts, full, 3, "texts")) == lists(encode(texts, full, 3))
+
+
+def test_an_empty_stream_gives_no_sequence(full):
+    assert chunk([], full, 8, "stream") == []

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import shutil
 
@@ -5,8 +6,9 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
+from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.models.causal_lm import output_embedding
-from unlearn_lab.models.hub import HubModel, write_pointer
+from unlearn_lab.models.hub import HubModel
 from unlearn_lab.models.load import (
     POINTER,
     device_of,
@@ -31,21 +33,43 @@ def test_a_model_is_loaded_in_the_dtype_asked_for(checkpoint, weights, dtype):
         torch.testing.assert_close(value, whole[name].to(dtype), rtol=0, atol=0)
 
 
+EMPTY = Corpus(**{field.name: () for field in dataclasses.fields(Corpus)})
+
+
+def hub_model(**changes):
+    values = {
+        "path": "x",
+        "revision": None,
+        "tokenizer": None,
+        "tokenizer_revision": None,
+        "finetune": True,
+        "retrain": None,
+        "retrain_revision": None,
+        "trust_remote_code": False,
+    }
+    return HubModel(**values | changes)
+
+
 def test_a_pointer_stands_for_a_checkpoint_elsewhere(checkpoint, tmp_path):
-    source = HubModel(
-        path=str(checkpoint),
-        revision=None,
-        finetune=True,
-        retrain=None,
-        retrain_revision=None,
-        trust_remote_code=False,
-    )
-    facts = write_pointer(tmp_path, source.path, source.revision, source.trust_remote_code)
+    facts = hub_model(path=str(checkpoint)).write_base(tmp_path, EMPTY, 0)
     assert facts["vocabulary"] == 20
     assert [path.name for path in tmp_path.iterdir()] == [POINTER]
     one, other = load_model(tmp_path, "fp32"), load_model(checkpoint, "fp32")
     assert torch.equal(one.lm_head.weight, other.lm_head.weight)
-    assert source.finetune
+
+
+def test_the_tokenizer_can_be_taken_from_another_place(checkpoint, tmp_path):
+    weights, words, folder = (tmp_path / name for name in ("weights", "words", "pointer"))
+    folder.mkdir()
+    for name in (weights, words):
+        shutil.copytree(checkpoint, name)
+    (weights / "tokenizer.json").unlink()
+    (weights / "tokenizer_config.json").unlink()
+    with pytest.raises(ValueError, match="cannot be loaded"):
+        hub_model(path=str(weights)).write_base(folder, EMPTY, 0)
+    hub_model(path=str(weights), tokenizer=str(words)).write_base(folder, EMPTY, 0)
+    assert len(load_tokenizer(folder)) == 20
+    assert load_model(folder, "fp32").config.vocab_size == 20
 
 
 def test_a_skeleton_has_shapes_and_no_weights(checkpoint):
@@ -95,16 +119,10 @@ def test_remote_code_is_not_run(checkpoint, tmp_path):
     assert not marker.exists()
 
 
-def test_a_control_is_needed_where_nothing_is_trained():
-    with pytest.raises(ValueError, match=r"^retrain=null: with model\.finetune=false"):
-        HubModel(
-            path="x",
-            revision=None,
-            finetune=False,
-            retrain=None,
-            retrain_revision=None,
-            trust_remote_code=False,
-        )
+def test_a_control_is_not_both_trained_and_given():
+    with pytest.raises(ValueError, match=r"^retrain=y: with model\.finetune=true"):
+        hub_model(retrain="y")
+    assert hub_model(finetune=False).retrain is None
 
 
 def test_devices():

@@ -12,7 +12,7 @@ from tests.quantize.test_gguf_file import SIZES, byte_level
 from unlearn_lab import libraries
 from unlearn_lab.models.hub import point
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import load_model, load_skeleton, to_compute
+from unlearn_lab.models.load import Source, load_model, load_skeleton, to_compute
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize import gguf_file, packed
 from unlearn_lab.quantize.bnb import BNB4, BNB8
@@ -97,7 +97,8 @@ def test_a_gguf_file_describes_itself_as_far_as_it_does(tmp_path):
     assert (report.bits, report.group, report.symmetric) == (None, None, None)
     given(file).require_fit(model)
     assert count_quantized(file) == len(block_linears(model))
-    point(tmp_path, str(file), None, trust_remote_code=False)
+    elsewhere = {"tokenizer": None, "tokenizer_revision": None}
+    point(tmp_path, Source(path=str(file), revision=None, trust_remote_code=False, **elsewhere))
     for weights in ("fp32", "bf16"):
         loaded = to_compute(load_model(tmp_path, weights))
         assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)

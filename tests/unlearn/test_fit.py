@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from unlearn_lab.settings import Runtime
-from unlearn_lab.unlearn.fit import CHECKPOINT, STEPS, Budget, fit, read_steps
+from unlearn_lab.unlearn.fit import CHECKPOINT, STEPS, Batches, Budget, fit, read_steps
 from unlearn_lab.unlearn.ga import GradientAscent
 from unlearn_lab.unlearn.module import Diverged, UnlearnModule, cosine_with_warmup
 from unlearn_lab.unlearn.objective import Learning, LossTerms, Unlearning
@@ -29,13 +29,16 @@ def adamw(parameters):
     return torch.optim.AdamW(parameters, lr=1e-2, weight_decay=0.1)
 
 
+def batches(size, seed=0):
+    return Batches(size=size, pairing="reshuffled", seed=seed)
+
+
 def train(model, sequences, work, *, objective=None, epochs=3, runtime=RUNTIME, **changed):
     objective = objective or Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=1.0))
     work.mkdir(exist_ok=True)
     settings = {
         "pad_id": 0,
-        "batch_size": 2,
-        "seed": 0,
+        "batches": batches(2),
         "budget": Budget(steps=None, epochs=epochs, clip_norm=1.0),
         "should_stop": lambda epoch: None,
         "work": work,
@@ -70,7 +73,7 @@ def test_a_budget_of_steps(model, sequences, tmp_path):
 def test_one_step_equals_plain_torch(make_llama, sequences, tmp_path):
     """Lightning adds nothing: loss, clipping and optimizer by hand give the same weights."""
     model, by_hand = make_llama(), make_llama()
-    train(model, sequences, tmp_path / "w", objective=Learning(), batch_size=4, epochs=1)
+    train(model, sequences, tmp_path / "w", objective=Learning(), batches=batches(4), epochs=1)
     losses = []
     for sequence in sequences:
         logs = by_hand(input_ids=sequence[None]).logits[0].log_softmax(-1)
@@ -150,7 +153,7 @@ def test_training_repeats_exactly(make_llama, sequences, tmp_path):
     one, other, third = make_llama(), make_llama(), make_llama()
     train(one, sequences, tmp_path / "1")
     train(other, sequences, tmp_path / "2")
-    train(third, sequences, tmp_path / "3", seed=1)
+    train(third, sequences, tmp_path / "3", batches=batches(2, seed=1))
     assert torch.equal(weights(one), weights(other))
     assert not torch.equal(weights(one), weights(third))
 
@@ -198,7 +201,7 @@ def test_an_infinite_gradient_fails_too(model, sequences, tmp_path):
 
 def test_a_batch_larger_than_the_set_is_refused(model, sequences, tmp_path):
     with pytest.raises(ValueError, match="batch_size=5: the forget split has only 4 sequences"):
-        train(model, sequences, tmp_path / "w", batch_size=5)
+        train(model, sequences, tmp_path / "w", batches=batches(5))
 
 
 def test_the_schedule_warms_up_and_falls_to_its_floor():

@@ -16,7 +16,7 @@ from unlearn_lab.unlearn.module import UnlearnModule
 from unlearn_lab.unlearn.released import SUREReleased
 from unlearn_lab.unlearn.update import Request, Training
 
-from .test_sure import OBJECTIVE, RUNTIME, Budget, fit, weights
+from .test_sure import OBJECTIVE, RUNTIME, Batches, Budget, fit, weights
 
 ADAMW = functools.partial(torch.optim.AdamW, weight_decay=0.2)
 
@@ -46,8 +46,7 @@ def train(rule, model, sequences, work, num_steps):
         module,
         dict.fromkeys(OBJECTIVE.roles, sequences),
         pad_id=0,
-        batch_size=4,
-        seed=0,
+        batches=Batches(size=4, pairing="reshuffled", seed=0),
         budget=Budget(steps=None, epochs=num_steps, clip_norm=1.0),
         should_stop=lambda epoch: None,
         work=work,

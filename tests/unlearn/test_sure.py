@@ -12,7 +12,7 @@ import torch
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
-from unlearn_lab.unlearn.fit import CHECKPOINT, Budget, fit
+from unlearn_lab.unlearn.fit import CHECKPOINT, Batches, Budget, fit
 from unlearn_lab.unlearn.ga import GradientAscent
 from unlearn_lab.unlearn.mask import read_mask
 from unlearn_lab.unlearn.module import UnlearnModule
@@ -65,8 +65,7 @@ def train(rule, model, sequences, work, *, epochs=3, rounding_seed=None, **chang
     module = UnlearnModule(model, OBJECTIVE, None, prepared.make, None, prepared.callbacks)
     settings = {
         "pad_id": 0,
-        "batch_size": 2,
-        "seed": 0,
+        "batches": Batches(size=2, pairing="reshuffled", seed=0),
         "budget": Budget(steps=None, epochs=epochs, clip_norm=1.0),
         "should_stop": lambda epoch: None,
         "work": work,
@@ -134,8 +133,7 @@ def test_percentile_0_is_the_inner_optimizer_itself(make_llama, sequences, tmp_p
     module = UnlearnModule(plain, OBJECTIVE, None, lambda: ADAMW(plain.parameters(), lr=0.01), None)
     settings = {
         "pad_id": 0,
-        "batch_size": 2,
-        "seed": 0,
+        "batches": Batches(size=2, pairing="reshuffled", seed=0),
         "budget": Budget(steps=None, epochs=2, clip_norm=1.0),
         "should_stop": lambda epoch: None,
         "runtime": RUNTIME,

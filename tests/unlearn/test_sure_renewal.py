@@ -106,7 +106,9 @@ def test_under_accumulation_of_gradients(make_llama, sequences, tmp_path, accumu
     prepared = prepare(sure(), model, sequences, tmp_path)
     module = UnlearnModule(model, OBJECTIVE, None, prepared.make, None, prepared.callbacks)
     texts = PairedTexts(dict.fromkeys(OBJECTIVE.roles, sequences))
-    loader = DataLoader(texts, batch_size=1, sampler=PairedOrder([4, 4], 0), collate_fn=Collate(0))
+    loader = DataLoader(
+        texts, batch_size=1, sampler=PairedOrder([4, 4], 0, "reshuffled"), collate_fn=Collate(0)
+    )
     trainer = Trainer(
         accelerator="cpu",
         max_epochs=3,
@@ -130,7 +132,7 @@ def test_under_accumulation_of_gradients(make_llama, sequences, tmp_path, accumu
 def accumulated_by_hand(model, sequences, work, accumulate):
     """Three epochs of four batches; the gradients of up to `accumulate` of them make a step."""
     optimizer = prepare(sure(), model, sequences, work).make()
-    order = PairedOrder([4, 4], 0)
+    order = PairedOrder([4, 4], 0, "reshuffled")
     for epoch in range(3):
         order.set_epoch(epoch)
         batches = [

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Int
@@ -19,6 +19,7 @@ class Tokens(NamedTuple):
 
 
 Batch = Mapping[str, Tokens]
+Pairing = Literal["reshuffled", "modulo"]
 Sequences = Sequence[Int[Tensor, " _"]]
 
 
@@ -59,14 +60,16 @@ class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):
 class PairedOrder(Sampler[tuple[int, ...]]):
     """The order of training, a function of the seed and the epoch alone.
 
-    The first role is shuffled every epoch; every further one (retain) is dealt from a deck that is
-    reshuffled whenever it is used up, so that all of it is seen. MUSE's reference code takes `index
-    % len` instead and never sees half of NEWS' retain.
+    The first role is shuffled every epoch. `pairing` says which sequence of every further one
+    (retain) goes with it: dealt from a deck that is `reshuffled` whenever it is used up, so that
+    all of it is seen; or the first role's index `modulo` the number there, as in MUSE's reference
+    code: always the same pairs, and half of NEWS' retain is never seen.
     """
 
-    def __init__(self, sizes: Sequence[int], seed: int) -> None:
+    def __init__(self, sizes: Sequence[int], seed: int, pairing: Pairing) -> None:
         self._sizes = tuple(sizes)
         self._seed = seed
+        self._pairing = pairing
         self._epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -75,15 +78,17 @@ class PairedOrder(Sampler[tuple[int, ...]]):
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
         lead = self._shuffled(0, self._epoch)
-        positions = range(self._epoch * len(lead), (self._epoch + 1) * len(lead))
-        others = [self._dealt(role, positions) for role in range(1, len(self._sizes))]
+        others = [self._partners(role, lead) for role in range(1, len(self._sizes))]
         yield from zip(lead, *others, strict=True)
 
     def __len__(self) -> int:
         return self._sizes[0]
 
-    def _dealt(self, role: int, positions: range) -> list[int]:
+    def _partners(self, role: int, lead: Sequence[int]) -> list[int]:
         size = self._sizes[role]
+        if self._pairing == "modulo":
+            return [index % size for index in lead]
+        positions = range(self._epoch * len(lead), (self._epoch + 1) * len(lead))
         decks = {
             deck: self._shuffled(role, deck)
             for deck in range(positions[0] // size, positions[-1] // size + 1)

@@ -1,10 +1,42 @@
 """Turns texts into token sequences that a model is trained on."""
 
 from collections.abc import Sequence
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase
+
+Chunking = Literal["texts", "stream"]
+
+BETWEEN = "\n\n"
+"""What stands between two texts of a stream, as in the files that MUSE's loader writes."""
+
+
+def chunk(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, chunking: Chunking
+) -> list[Tensor]:
+    """The training sequences of a split: each text by itself (`encode`), or cut from one stream."""
+    cut = encode if chunking == "texts" else encode_stream
+    return cut(texts, tokenizer, max_length)
+
+
+def encode_stream(
+    texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
+) -> list[Tensor]:
+    """All texts as one stream of tokens, cut into sequences of BOS and `max_length` - 1 tokens.
+
+    The last one is filled up from the start of the first, BOS included, so that all are equally
+    long (a stream of less than half of that stays shorter). There is no EOS. As in MUSE's reference
+    code for its raw/*.txt files (arXiv 2407.06460), where texts are parted by a blank line.
+    """
+    first = _bos(tokenizer)
+    room = _room(first, max_length)
+    ids = _ids([BETWEEN.join(texts)], tokenizer)[0] if texts else []
+    pieces = [[*first, *ids[at : at + room]] for at in range(0, len(ids), room)]
+    if pieces:
+        pieces[-1] = [*pieces[-1], *pieces[0]][:max_length]
+    return [torch.tensor(piece) for piece in pieces if len(piece) > 1]
 
 
 def encode(
@@ -16,14 +48,28 @@ def encode(
     tokens is cut into consecutive pieces, each of which starts with BOS. Raises `ValueError` when
     `max_length` leaves no room beside BOS.
     """
-    first = [] if tokenizer.bos_token_id is None else [tokenizer.bos_token_id]
+    first = _bos(tokenizer)
     last = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
-    room = max_length - len(first)
-    if room < 1:
-        raise ValueError(f"trainer.max_length={max_length}: must be at least {len(first) + 1}")
+    room = _room(first, max_length)
     sequences: list[Tensor] = []
-    for ids in tokenizer(list(texts), add_special_tokens=False)["input_ids"] if texts else []:
+    for ids in _ids(texts, tokenizer) if texts else []:
         body = [*ids, *last]
         pieces = [[*first, *body[at : at + room]] for at in range(0, len(body), room)]
         sequences += [torch.tensor(piece) for piece in pieces if len(piece) > 1]
     return sequences
+
+
+def _bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    first = cast("int | None", tokenizer.bos_token_id)
+    return [] if first is None else [first]
+
+
+def _room(first: Sequence[int], max_length: int) -> int:
+    room = max_length - len(first)
+    if room < 1:
+        raise ValueError(f"trainer.max_length={max_length}: must be at least {len(first) + 1}")
+    return room
+
+
+def _ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]

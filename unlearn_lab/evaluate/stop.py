@@ -13,6 +13,8 @@ from unlearn_lab.unlearn.stop import ShouldStop, Watched
 
 Values = Mapping[str, float]
 
+MEMORIES = ("verbmem", "knowmem")
+
 
 @dataclass(frozen=True, kw_only=True)
 class UtilityFloor:
@@ -54,19 +56,29 @@ class UtilityFloor:
 class Forgotten:
     """Ends after the first epoch in which the model has forgotten and is of use.
 
-    Forgotten: VerbMem and KnowMem on the forget set at most `margin` points above the retrain
+    Forgotten: each of `memories` (verbmem, knowmem) at most `margin` points above the retrain
     control's. Of use: utility at least `utility_share` times the control's. Methods, learning rates
     and dtypes that stop here can be compared at equal forgetting in full precision, by what
     quantization brings back. A training that never gets there ends with its epochs, and its record
     says so. Scores are taken every `every_epochs` epochs.
     """
 
+    memories: tuple[str, ...]
     margin: float
     utility_share: float
     every_epochs: int
-    needs_metrics: ClassVar[tuple[str, ...]] = ("verbmem", "knowmem", "utility")
+
+    @property
+    def needs_metrics(self) -> tuple[str, ...]:
+        """The memories; the utility where it matters."""
+        return (*self.memories, *(["utility"] if self.utility_share > 0 else []))
 
     def __post_init__(self) -> None:
+        unknown = set(self.memories) - set(MEMORIES)
+        if unknown or not self.memories:
+            raise ValueError(
+                f"memories={list(self.memories)}: choose from {', '.join(MEMORIES)}, at least one"
+            )
         if self.margin < 0:
             raise ValueError(f"margin={self.margin}: must be 0 points or more")
         if self.utility_share < 0:
@@ -74,17 +86,18 @@ class Forgotten:
         _require_epochs(self.every_epochs)
 
     def watch(self, training: Watched) -> ShouldStop:
-        """Raises `ValueError` when the retrain control was not scored for all three."""
+        """Raises `ValueError` when the retrain control was not scored for all of these."""
         score, control = _scorer(training, self.needs_metrics)
 
         def should_stop(epoch: int) -> str | None:
             if epoch % self.every_epochs:
                 return None
             values = score()
-            memories = {name: values[name] for name in ("verbmem", "knowmem")}
-            if any(value > control[name] + self.margin for name, value in memories.items()):
+            if any(values[name] > control[name] + self.margin for name in self.memories):
                 return None
-            if values["utility"] < self.utility_share * control["utility"]:
+            if self.utility_share > 0 and (
+                values["utility"] < self.utility_share * control["utility"]
+            ):
                 return None
             reached = ", ".join(f"{name} {value:.1f}" for name, value in values.items())
             return f"forgotten in epoch {epoch}: {reached}"

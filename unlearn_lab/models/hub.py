@@ -1,11 +1,12 @@
 """A model from the Hugging Face hub or a local folder, to fine-tune or to take as it is."""
 
+import dataclasses
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.models.load import POINTER, load_tokenizer
+from unlearn_lab.models.load import POINTER, Source, load_tokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -13,23 +14,26 @@ class HubModel:
     """A checkpoint by hub name or local folder.
 
     With `finetune` it is the starting point from which the target (forget + retain) and the retrain
-    control (retain only) are trained; without, `path` is the target and `retrain` the control.
-    `revision` is a branch, tag or commit on the hub.
+    control (retain only) are trained; without, `path` is the target and `retrain` the control, null
+    where there is none: then nothing can be said about what a model that never knew would score.
+    `tokenizer` is another place to take the tokenizer from, null for the checkpoint's own. Each
+    revision is a branch, tag or commit on the hub.
     """
 
     path: str
     revision: str | None
+    tokenizer: str | None
+    tokenizer_revision: str | None
     finetune: bool
     retrain: str | None
     retrain_revision: str | None
     trust_remote_code: bool
 
     def __post_init__(self) -> None:
-        if not self.finetune and self.retrain is None:
+        if self.finetune and self.retrain is not None:
             raise ValueError(
-                "retrain=null: with model.finetune=false give the control trained without the "
-                "forget set (a hub name or folder), or set model.finetune=true to train target "
-                "and control from model.path"
+                f"retrain={self.retrain}: with model.finetune=true the control is trained "
+                "here from model.path; set model.finetune=false to take model.path as the target"
             )
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
@@ -37,22 +41,26 @@ class HubModel:
 
         Raises `ValueError` when its tokenizer cannot be loaded.
         """
-        return write_pointer(folder, self.path, self.revision, self.trust_remote_code)
+        source = Source(
+            path=self.path,
+            revision=self.revision,
+            tokenizer=self.tokenizer,
+            tokenizer_revision=self.tokenizer_revision,
+            trust_remote_code=self.trust_remote_code,
+        )
+        return write_pointer(folder, source)
 
 
-def write_pointer(
-    folder: Path, path: str, revision: str | None, trust_remote_code: bool
-) -> dict[str, object]:
+def write_pointer(folder: Path, source: Source) -> dict[str, object]:
     """Makes `folder` stand for a checkpoint that lies elsewhere, whose tokenizer must load.
 
     Raises `ValueError` when it does not.
     """
-    point(folder, path, revision, trust_remote_code=trust_remote_code)
+    point(folder, source)
     tokenizer = load_tokenizer(folder)
-    return {"path": path, "revision": revision, "vocabulary": len(tokenizer)}
+    return {"path": source.path, "revision": source.revision, "vocabulary": len(tokenizer)}
 
 
-def point(folder: Path, path: str, revision: str | None, *, trust_remote_code: bool) -> None:
+def point(folder: Path, source: Source) -> None:
     """Makes `folder` stand for a checkpoint that lies elsewhere."""
-    pointer = {"path": path, "revision": revision, "trust_remote_code": trust_remote_code}
-    (folder / POINTER).write_text(json.dumps(pointer), encoding="utf-8")
+    (folder / POINTER).write_text(json.dumps(dataclasses.asdict(source)), encoding="utf-8")

@@ -1,6 +1,7 @@
 """The only place that loads checkpoints: safetensors, remote code only if asked, short errors."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -16,6 +17,18 @@ from transformers import (
 from unlearn_lab.models.quantized import loading, quant_method, split_gguf, unpacked
 
 POINTER = "pointer.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """Where a checkpoint lies, and its tokenizer where that is another place."""
+
+    path: str
+    revision: str | None
+    tokenizer: str | None
+    tokenizer_revision: str | None
+    trust_remote_code: bool
+
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16_sr": torch.bfloat16}
 """The dtype in which weights are held under each name of `trainer.weights`."""
@@ -58,7 +71,7 @@ def load_skeleton(folder: Path) -> PreTrainedModel:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in `folder`, with a padding token (EOS where the checkpoint names none)."""
-    path, options = _resolve(folder)
+    path, options = _resolve_tokenizer(folder)
     try:
         tokenizer = AutoTokenizer.from_pretrained(path, **options)
     except (OSError, ValueError) as error:
@@ -89,15 +102,30 @@ def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
     return found
 
 
-def _resolve(folder: Path) -> tuple[str, dict[str, Any]]:
+def _source(folder: Path) -> Source | None:
     pointer = folder / POINTER
     if not pointer.exists():
-        return str(folder), {}
-    found = json.loads(pointer.read_text(encoding="utf-8"))
-    path, file = split_gguf(found["path"])
-    return path, {
-        "revision": found["revision"] or "main",
-        "trust_remote_code": found["trust_remote_code"],
+        return None
+    return Source(**json.loads(pointer.read_text(encoding="utf-8")))
+
+
+def _resolve(folder: Path) -> tuple[str, dict[str, Any]]:
+    source = _source(folder)
+    return (str(folder), {}) if source is None else _place(source, source.path, source.revision)
+
+
+def _resolve_tokenizer(folder: Path) -> tuple[str, dict[str, Any]]:
+    source = _source(folder)
+    if source is None or source.tokenizer is None:
+        return _resolve(folder)
+    return _place(source, source.tokenizer, source.tokenizer_revision)
+
+
+def _place(source: Source, path: str, revision: str | None) -> tuple[str, dict[str, Any]]:
+    name, file = split_gguf(path)
+    return name, {
+        "revision": revision or "main",
+        "trust_remote_code": source.trust_remote_code,
         **file,
     }
 

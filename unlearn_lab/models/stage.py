@@ -1,5 +1,6 @@
 """The stages that provide a model untrained here: a base, or a finished target or control."""
 
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -9,6 +10,7 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.hub import write_pointer
+from unlearn_lab.models.load import Source
 from unlearn_lab.settings import Runtime
 
 
@@ -33,4 +35,6 @@ def build_imported(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
     """Builds the artifact: a pointer to a target or control that somebody else trained."""
-    return write_pointer(work, params["path"], params["revision"], params["trust_remote_code"])
+    return write_pointer(
+        work, Source(**{field.name: params[field.name] for field in dataclasses.fields(Source)})
+    )

@@ -10,7 +10,7 @@ from huggingface_hub import snapshot_download
 from unlearn_lab.build import build as make
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.hub import point
-from unlearn_lab.models.load import device_of, load_model, load_tokenizer
+from unlearn_lab.models.load import Source, device_of, load_model, load_tokenizer
 from unlearn_lab.models.memory import peak_gb, reset_peak
 from unlearn_lab.quantize import gptqmodel_files, packed
 from unlearn_lab.quantize.calibration_stage import read as read_calibration
@@ -66,5 +66,12 @@ def build_prequantized(
         kernel = f"{report.kernel}, unpacked to {params['weights']}"
         report = dataclasses.replace(report, kernel=kernel)
     else:
-        point(work, path, revision, trust_remote_code=False)
+        place = Source(
+            path=path,
+            revision=revision,
+            tokenizer=None,
+            tokenizer_revision=None,
+            trust_remote_code=False,
+        )
+        point(work, place)
     return {"quantizer": dataclasses.asdict(report)}

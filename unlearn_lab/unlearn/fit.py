@@ -15,7 +15,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from torch.utils.data import DataLoader
 
-from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, Sequences
+from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, Pairing, Sequences
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.stop import ShouldStop
 from unlearn_lab.unlearn.wrapped import WrappedOptimizer
@@ -31,6 +31,15 @@ class Budget:
     steps: int | None
     epochs: int | None
     clip_norm: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """How sequences are dealt: `size` of each split at a time, paired as `PairedOrder` does."""
+
+    size: int
+    pairing: Pairing
+    seed: int
 
 
 class StepLog(Logger):
@@ -107,8 +116,7 @@ def fit(
     splits: Mapping[str, Sequences],
     *,
     pad_id: int,
-    batch_size: int,
-    seed: int,
+    batches: Batches,
     budget: Budget,
     should_stop: ShouldStop,
     work: Path,
@@ -120,14 +128,15 @@ def fit(
     `work` is resumed from.
     """
     texts = PairedTexts(splits)
-    if batch_size > len(texts):
+    if batches.size > len(texts):
         role = next(iter(splits))
         raise ValueError(
-            f"trainer batch_size={batch_size}: the {role} split has only {len(texts)} sequences"
+            f"trainer batch_size={batches.size}: the {role} split has only {len(texts)} sequences"
         )
-    order = PairedOrder([len(sequences) for sequences in splits.values()], seed)
-    loader = DataLoader(texts, batch_size=batch_size, sampler=order, collate_fn=Collate(pad_id))
-    end = _EpochEnd(work, should_stop, runtime.checkpoint_seconds, seed)
+    sizes = [len(sequences) for sequences in splits.values()]
+    order = PairedOrder(sizes, batches.seed, batches.pairing)
+    loader = DataLoader(texts, batch_size=batches.size, sampler=order, collate_fn=Collate(pad_id))
+    end = _EpochEnd(work, should_stop, runtime.checkpoint_seconds, batches.seed)
     checkpoint = work / CHECKPOINT
     trainer = _trainer(end, budget, work, runtime)
     with warnings.catch_warnings():
@@ -142,7 +151,7 @@ def fit(
         "epochs": trainer.current_epoch,
         "steps": trainer.global_step,
         "stopped": end.reason or "end of the budget",
-        "batch": batch_size,
+        "batch": batches.size,
         "optimizer": optimizer_name(trainer.optimizers[0]),
         "optimizer_state": _state_dtypes(trainer.optimizers[0]),
         "trained_parameters": sum(

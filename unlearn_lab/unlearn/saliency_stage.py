@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from unlearn_lab.build import build as make
 from unlearn_lab.data.batch import PairedOrder, Sequences, pad, to_device
 from unlearn_lab.data.stage import read as read_corpus
-from unlearn_lab.data.tokenise import encode
+from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
@@ -40,7 +40,7 @@ def build(
     choose_trainable(model, params["trainable"])
     torch.nn.Module.to(model, device_of(runtime.accelerator))
     forget = read_corpus(inputs["corpus"]).forget
-    sequences = encode(forget, tokenizer, params["max_length"])
+    sequences = chunk(forget, tokenizer, params["max_length"], params["chunking"])
     batches = first_epoch(len(sequences), params["batch_size"], params["seed"], params["batches"])
     padding, objective = pad_id(tokenizer), Unlearning(forget=term, retain=None)
     with float32_arithmetic(model):
@@ -77,7 +77,7 @@ def first_epoch(
     num_texts: int, batch_size: int, seed: int, num_batches: int | None
 ) -> list[tuple[int, ...]]:
     """The forget batches of the training's first epoch, all (None) or the first few."""
-    order = [indices[0] for indices in PairedOrder([num_texts], seed)]
+    order = [indices[0] for indices in PairedOrder([num_texts], seed, "reshuffled")]
     batches = [tuple(order[i : i + batch_size]) for i in range(0, num_texts, batch_size)]
     return batches[:num_batches]
 

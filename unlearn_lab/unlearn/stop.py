@@ -27,7 +27,10 @@ class Watched:
 class StopRule(Protocol):
     """Decides after each epoch whether training ends, perhaps by metrics of the evaluation."""
 
-    needs_metrics: ClassVar[tuple[str, ...]]
+    @property
+    def needs_metrics(self) -> tuple[str, ...]:
+        """The metrics that the evaluation must have."""
+        ...
 
     def watch(self, training: Watched) -> ShouldStop:
         """The rule for one training."""

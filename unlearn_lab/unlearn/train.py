@@ -11,9 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.build import build as make
-from unlearn_lab.data.batch import Sequences, pad, to_device
+from unlearn_lab.data.batch import Pairing, Sequences, pad, to_device
 from unlearn_lab.data.stage import read as read_corpus
-from unlearn_lab.data.tokenise import encode
+from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.causal_lm import require_plain_head
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
@@ -22,7 +22,7 @@ from unlearn_lab.models.trained import Trainable, choose_trainable, trained_para
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn import saliency_stage
-from unlearn_lab.unlearn.fit import Budget, fit
+from unlearn_lab.unlearn.fit import Batches, Budget, fit
 from unlearn_lab.unlearn.forward import Reference, remember_reference
 from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
 from unlearn_lab.unlearn.objective import ForgetTerm, Learning, Objective
@@ -36,14 +36,15 @@ Weights = Literal["fp32", "bf16", "bf16_sr"]
 class FineTuning:
     """How target and retrain control are trained: with equally many optimizer steps.
 
-    AdamW with linear warm-up and a cosine to `floor` x lr; `batch_size` in texts, `max_length` in
-    tokens.
+    AdamW with linear warm-up and a cosine to `floor` x lr; `batch_size` in sequences, `max_length`
+    in tokens; `chunking` as in `UnlearningTraining`.
     """
 
     weights: Literal["fp32", "bf16"]
     steps: int
     batch_size: int
     max_length: int
+    chunking: Chunking
     lr: float
     betas: tuple[float, float]
     weight_decay: float
@@ -70,14 +71,17 @@ class UnlearningTraining:
       While it trains, a float32 copy of the trained weights is held: with AdamW on all of a 7B
       model more than 80 GB, with SURE a fraction of that.
 
-    `trainable` says which parameters take part; `batch_size` counts forget texts, each paired with
-    a retain text.
+    `trainable` says which parameters take part; `batch_size` counts forget sequences of at most
+    `max_length` tokens, each paired with a retain sequence as `pairing` says
+    (`data.batch.PairedOrder`). `chunking`: every text by itself, or all of a split as one `stream`.
     """
 
     weights: Weights
     epochs: int
     batch_size: int
     max_length: int
+    chunking: Chunking
+    pairing: Pairing
     clip_norm: float | None
     trainable: Trainable
     stop: StopRule
@@ -98,7 +102,7 @@ def build_finetuned(
         torch.optim.AdamW, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
     )
     schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
-    sequences = encode(texts, tokenizer, settings.max_length)
+    sequences = chunk(texts, tokenizer, settings.max_length, settings.chunking)
     with float32_arithmetic(model):
         _require_plain_head(model, sequences, pad_id(tokenizer))
         facts = fit(
@@ -107,8 +111,7 @@ def build_finetuned(
             ),
             {"learn": sequences},
             pad_id=pad_id(tokenizer),
-            batch_size=settings.batch_size,
-            seed=params["seed"],
+            batches=Batches(size=settings.batch_size, pairing="reshuffled", seed=params["seed"]),
             budget=Budget(steps=settings.steps, epochs=None, clip_norm=settings.clip_norm),
             should_stop=lambda epoch: None,
             work=work,
@@ -127,7 +130,7 @@ def build_unlearned(
     choose_trainable(model, settings.trainable)
     corpus = read_corpus(inputs["corpus"])
     splits = {
-        role: encode(getattr(corpus, role), tokenizer, settings.max_length)
+        role: chunk(getattr(corpus, role), tokenizer, settings.max_length, settings.chunking)
         for role in objective.roles
     }
     torch.nn.Module.to(model, device_of(runtime.accelerator))
@@ -151,8 +154,9 @@ def build_unlearned(
             ),
             splits,
             pad_id=pad_id(tokenizer),
-            batch_size=settings.batch_size,
-            seed=params["seed"],
+            batches=Batches(
+                size=settings.batch_size, pairing=settings.pairing, seed=params["seed"]
+            ),
             budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
             should_stop=settings.stop.watch(watched),
             work=work,

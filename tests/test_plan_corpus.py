@@ -1,0 +1,114 @@
+"""Which corpora a job reads, and how folds become steps."""
+
+import pytest
+
+from tests.test_plan import names, plain_config, stages
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.plan import plan
+from unlearn_lab.plan_corpus import corpora
+from unlearn_lab.plan_quantize import NO_QUANTIZER
+
+
+@pytest.fixture
+def content(tmp_path):
+    return ContentKey(tmp_path / "digests")
+
+
+@pytest.fixture
+def muse(tmp_path):
+    """The node of a local folder, whose content is not read."""
+    folder = tmp_path / "news"
+    folder.mkdir()
+    (folder / "a.json").write_text("[]")
+
+    def node(folds=None, fold=None):
+        return {
+            "_target_": "unlearn_lab.data.muse.MuseCorpus",
+            "path": str(folder),
+            "revision": None,
+            "retain": "retain1",
+            "folds": folds,
+            "fold": fold,
+        }
+
+    return node
+
+
+def folds(steps):
+    return [stage.params["dataset"]["fold"] for stage in steps]
+
+
+def test_without_folds_what_is_unlearned_is_the_whole(muse, content):
+    read = corpora(muse(), content)
+    assert read.steps == (read.whole,)
+    assert len(read.whole.params["content"]["path"]) == 64
+
+
+def test_a_changed_file_is_another_corpus(muse, content, tmp_path):
+    before = corpora(muse(), content).whole.key
+    (tmp_path / "news" / "a.json").write_text("[ ]")
+    assert corpora(muse(), content).whole.key != before
+
+
+@pytest.mark.parametrize(
+    ("kind", "fold", "wanted"),
+    [
+        ("scalability", 1, [1]),
+        ("scalability", 3, [3]),
+        ("scalability", None, [4]),
+        ("sustainability", 1, [1]),
+        ("sustainability", 3, [1, 2, 3]),
+        ("sustainability", None, [1, 2, 3, 4]),
+    ],
+)
+def test_steps(muse, content, kind, fold, wanted):
+    read = corpora(muse(kind, fold), content)
+    assert folds(read.steps) == wanted
+    assert read.whole.params["dataset"]["fold"] is None
+    assert read.whole.key == corpora(muse(kind, 2), content).whole.key
+
+
+def leaf(muse, content, kind, fold):
+    config = plain_config(NO_QUANTIZER) | {"dataset": muse(kind, fold)}
+    return plan(config, content)
+
+
+def test_sustainability_is_a_chain_whose_beginning_is_shared(muse, content):
+    last = leaf(muse, content, "sustainability", 4)
+    chain, stage = [], last.unlearn
+    while stage.name == "unlearn":
+        chain.insert(0, stage)
+        stage = stage.inputs["target"]
+    assert stage.name == "target"
+    assert folds(step.inputs["corpus"] for step in chain) == [1, 2, 3, 4]
+    for fold, step in enumerate(chain, start=1):
+        assert leaf(muse, content, "sustainability", fold).unlearn.key == step.key
+    assert names(last).count("unlearn") == 4
+
+
+def test_scalability_starts_from_the_target_every_time(muse, content):
+    leaves = [leaf(muse, content, "scalability", fold) for fold in (1, 2, 3, 4)]
+    assert len({made.unlearn.key for made in leaves}) == 4
+    assert {made.unlearn.inputs["target"].name for made in leaves} == {"target"}
+
+
+@pytest.mark.parametrize("kind", ["scalability", "sustainability"])
+def test_the_folds_of_a_sweep_share_target_control_and_their_scores(muse, content, kind):
+    leaves = [leaf(muse, content, kind, fold) for fold in (1, 2, 3, 4)]
+    every = {key: stage for made in leaves for key, stage in stages(made).items()}
+    counts = [stage.name for stage in every.values()]
+    assert (counts.count("target"), counts.count("retrain")) == (1, 1)
+    assert counts.count("unlearn") == 4
+    assert counts.count("evaluate") == 4 + 2
+
+
+def test_a_users_files_enter_the_key_by_content(content, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text("1")
+    node = {"_target_": "unlearn_lab.data.custom.CustomCorpus", "path": None, "forget": str(file)}
+    before = corpora(node | {"prompt_words": 3}, content).whole
+    assert before.params["dataset"]["forget"] == str(file)
+    file.write_text("2")
+    assert corpora(node | {"prompt_words": 3}, content).whole.key != before.key
+    with pytest.raises(ValueError, match=r"^dataset\.forget=nowhere: no such file or folder"):
+        corpora(node | {"forget": "nowhere"}, content)

@@ -1,0 +1,64 @@
+"""Decides which corpora a job reads: the one that is scored on, and those that are unlearned."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.stage import Stage
+from unlearn_lab.stages import Config, stage
+
+_CUSTOM = "unlearn_lab.data.custom.CustomCorpus"
+_MUSE = "unlearn_lab.data.muse.MuseCorpus"
+NUM_FOLDS = 4
+"""Folds of MUSE's scalability and sustainability (Shi et al., arXiv 2407.06460)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpora:
+    """`whole` is what target training and evaluation see; `steps` are unlearned in this order.
+
+    Without folds the one step is the whole. In scalability it is fold `fold`, which holds those
+    before it; in sustainability every fold up to `fold` is a step, from the previous one's result.
+    """
+
+    whole: Stage
+    steps: tuple[Stage, ...]
+
+
+def corpora(dataset: Config, content: ContentKey) -> Corpora:
+    """The corpora of a data set's node.
+
+    Raises `ValueError` when a file, a folder or a data set on the hub cannot be found.
+    """
+    node, digests = _pinned(dataset, content)
+    if not node.get("folds"):
+        whole = _corpus(node, digests)
+        return Corpora(whole=whole, steps=(whole,))
+    last = node["fold"] or NUM_FOLDS
+    folds = [last] if node["folds"] == "scalability" else range(1, last + 1)
+    return Corpora(
+        whole=_corpus({**node, "fold": None}, digests),
+        steps=tuple(_corpus({**node, "fold": fold}, digests) for fold in folds),
+    )
+
+
+def _corpus(node: Config, digests: Config) -> Stage:
+    content = {"content": digests} if digests else {}
+    return stage("corpus", "unlearn_lab.data.stage:build", {"dataset": node, **content})
+
+
+def _pinned(dataset: Config, content: ContentKey) -> tuple[dict[str, Any], dict[str, str]]:
+    """The node with paths made absolute and a hub name pinned to a commit; digests of files."""
+    node, digests = dict(dataset), dict[str, str]()
+    if node["_target_"] == _MUSE:
+        pin = content.of_dataset(node["path"], node["revision"])
+        node |= {"path": pin.path, "revision": pin.revision}
+        digests |= {} if pin.digest is None else {"path": pin.digest}
+    elif node["_target_"] == _CUSTOM:
+        for name, place in node.items():
+            if isinstance(place, str) and name != "_target_":
+                if not Path(place).exists():
+                    raise ValueError(f"dataset.{name}={place}: no such file or folder")
+                node[name], digests[name] = str(Path(place).resolve()), content.of_path(Path(place))
+    return node, digests
