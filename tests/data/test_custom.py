@@ -8,6 +8,9 @@ from datasets import Dataset
 
 from tests.data.corpora import custom, muse_folder, own_folder, prompts, questions, texts, write
 from unlearn_lab.data.corpus import Question, VerbatimPrompt
+from unlearn_lab.data.custom import PARTS
+from unlearn_lab.data.parts import parse
+from unlearn_lab.data.rows import SUFFIXES, read_rows
 from unlearn_lab.data.stage import CorpusSource
 
 
@@ -138,3 +141,20 @@ def test_the_first_problems_are_told_and_the_others_counted(tmp_path):
     message = refusal(custom(folder))
     assert message.count("forget.json:") == 5
     assert message.endswith(f"and 2 more (all: python -m unlearn_lab.data.check {folder})")
+
+
+def test_the_page_for_users_names_every_part_and_kind_of_file(repository):
+    page = (repository / "docs/your-data.md").read_text(encoding="utf-8")
+    assert all(f"`{name}`" in page for name in (*PARTS, *SUFFIXES))
+
+
+def test_the_examples_on_the_page_are_read(tmp_path, repository):
+    page = (repository / "docs/your-data.md").read_text(encoding="utf-8")
+    found = re.findall(r"`papers/(\S+?)`[^\n]*:\n\n((?:    .+\n)+)", page)
+    assert [name for name, _ in found] == ["forget.jsonl", "retain.json", "forget_questions.json"]
+    for name, content in found:
+        (tmp_path / name).write_text(content)
+        columns = PARTS[name.split(".")[0]]
+        part = parse(read_rows(tmp_path / name), columns, tolerant=False)
+        assert part.items
+        assert not part.problems

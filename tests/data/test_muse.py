@@ -90,6 +90,7 @@ def test_only_what_is_needed_is_read(folds):
     [
         ({"folds": "scalability", "fold": 5}, "fold=5: must be 1, 2, 3 or 4"),
         ({"folds": "sustainability", "fold": 0}, "fold=0: must be 1, 2, 3 or 4"),
+        ({"fold": 5}, "fold=5: must be 1, 2, 3 or 4"),
         ({"fold": 2}, "fold=2: needs folds=scalability or folds=sustainability"),
     ],
 )

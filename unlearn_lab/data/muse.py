@@ -43,10 +43,10 @@ class MuseCorpus:
         """Refuses folds that MUSE does not have."""
         if self.folds is not None and self.folds not in FOLDS:
             raise ValueError(f"folds={self.folds}: must be {' or '.join(FOLDS)}, or null")
-        if self.fold is not None and self.folds is None:
-            raise ValueError(f"fold={self.fold}: needs folds=scalability or folds=sustainability")
         if self.fold is not None and not 1 <= self.fold <= NUM_FOLDS:
             raise ValueError(f"fold={self.fold}: must be 1, 2, 3 or 4")
+        if self.fold is not None and self.folds is None:
+            raise ValueError(f"fold={self.fold}: needs folds=scalability or folds=sustainability")
 
     def load(self) -> Corpus:
         """The whole corpus, as published: few blank and repeated articles are kept.
