@@ -86,3 +86,18 @@ def test_a_hub_that_answers_gives_the_commit(tmp_path, monkeypatch):
     pins = [key.of_model("someone/model", "v1"), key.of_dataset("someone/texts", None)]
     assert [(pin.revision, pin.digest) for pin in pins] == [("a" * 40, None)] * 2
     assert asked == [("someone/model", "v1", "model"), ("someone/texts", None, "dataset")]
+
+
+@pytest.mark.parametrize(
+    ("setting", "hint"),
+    [
+        ("generic_text.path", "parquet, JSONL or text files, .*quant/calibration=retain$"),
+        ("dataset.path", "in MUSE's layout .*hf download --repo-type dataset someone/unknown$"),
+    ],
+)
+def test_an_unknown_data_set_is_refused_by_the_setting_that_names_it(
+    tmp_path, monkeypatch, setting, hint
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match=rf"^{setting}=someone/unknown: not a folder, .*{hint}"):
+        ContentKey(tmp_path / "memory").of_dataset("someone/unknown", None, setting)

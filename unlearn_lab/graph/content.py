@@ -54,14 +54,17 @@ class ContentKey:
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         return Pin(name, _hub_commit(name, revision, "model", setting), None)
 
-    def of_dataset(self, name: str, revision: str | None) -> "Pin":
+    def of_dataset(
+        self, name: str, revision: str | None, setting: str = "generic_text.path"
+    ) -> "Pin":
         """What pins a data set: a folder's or file's digest, or the present commit of a hub name.
 
-        Raises `ValueError` when it is neither on disk nor found on the hub or in its local cache.
+        Raises `ValueError`, which begins with `setting`, when it is neither on disk nor found on
+        the hub or in its local cache.
         """
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision, "dataset", "generic_text.path"), None)
+        return Pin(name, _hub_commit(name, revision, "dataset", setting), None)
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()
@@ -87,9 +90,8 @@ def _hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str
         if found:
             return found
     except HFValidationError as error:
-        raise ValueError(
-            _not_found(setting, name, "no such folder, and no valid hub name")
-        ) from error
+        reason = "no such folder, and no valid hub name"
+        raise ValueError(_not_found(kind, setting, name, reason)) from error
     except (
         OSError,
         httpx.HTTPError,
@@ -99,18 +101,20 @@ def _hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str
         found = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
     except OSError as error:
         reason = "not a folder, not reachable on the hub, not in its local cache"
-        raise ValueError(_not_found(setting, name, reason)) from error
+        raise ValueError(_not_found(kind, setting, name, reason)) from error
     return Path(found).name
 
 
-def _not_found(setting: str, name: str, reason: str) -> str:
+def _not_found(kind: str, setting: str, name: str, reason: str) -> str:
+    where = "or download it where there is network: hf download"
+    if kind == "model":
+        give = "a folder with config.json, *.safetensors and a tokenizer"
+        return f"{setting}={name}: {reason}. Give {give}, {where} {name}"
+    where = f"{where} --repo-type dataset {name}"
     if setting == "generic_text.path":
         return (
-            f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, "
-            "or download it where there is network: hf download --repo-type dataset "
-            f"{name}; or calibrate on the corpus: quant/calibration=retain"
+            f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, {where}; "
+            "or calibrate on the corpus: quant/calibration=retain"
         )
-    return (
-        f"{setting}={name}: {reason}. Give a folder with config.json, *.safetensors and a "
-        f"tokenizer, or download it where there is network: hf download {name}"
-    )
+    give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
+    return f"{setting}={name}: {reason}. Give {give}, {where}"
