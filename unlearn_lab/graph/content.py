@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearn_lab.graph.hub_commit import hub_commit
 from unlearn_lab.graph.manifest import file_digest
 
 
@@ -52,7 +53,7 @@ class ContentKey:
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         if name.endswith(".gguf") and Path(name).is_file():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision, "model", setting), None)
+        return Pin(name, hub_commit(name, revision, "model", setting), None)
 
     def of_dataset(self, name: str, revision: str | None) -> "Pin":
         """What pins a data set: a folder's or file's digest, or the present commit of a hub name.
@@ -61,7 +62,7 @@ class ContentKey:
         """
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision, "dataset", "generic_text.path"), None)
+        return Pin(name, hub_commit(name, revision, "dataset", "generic_text.path"), None)
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()
@@ -75,42 +76,3 @@ class ContentKey:
         fresh = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
         fresh.write_text(json.dumps(self._known))
         fresh.rename(self._memory)
-
-
-def _hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
-    import httpx
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = HfApi().repo_info(name, revision=revision, repo_type=kind).sha
-        if found:
-            return found
-    except HFValidationError as error:
-        raise ValueError(
-            _not_found(setting, name, "no such folder, and no valid hub name")
-        ) from error
-    except (
-        OSError,
-        httpx.HTTPError,
-    ):  # offline, refused or unknown: the local cache may still have it
-        pass
-    try:
-        found = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
-    except OSError as error:
-        reason = "not a folder, not reachable on the hub, not in its local cache"
-        raise ValueError(_not_found(setting, name, reason)) from error
-    return Path(found).name
-
-
-def _not_found(setting: str, name: str, reason: str) -> str:
-    if setting == "generic_text.path":
-        return (
-            f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, "
-            "or download it where there is network: hf download --repo-type dataset "
-            f"{name}; or calibrate on the corpus: quant/calibration=retain"
-        )
-    return (
-        f"{setting}={name}: {reason}. Give a folder with config.json, *.safetensors and a "
-        f"tokenizer, or download it where there is network: hf download {name}"
-    )
