@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from unlearn_lab.build import build as make
+from unlearn_lab.build import placed
 from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.settings import Runtime
@@ -26,8 +27,15 @@ class CorpusSource(Protocol):
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `corpus.json`; the facts count what it holds."""
-    corpus = make(params["dataset"], CorpusSource, "dataset").load()
+    """Builds the artifact: `corpus.json`; the facts count what it holds.
+
+    Raises `ValueError`, which begins with `dataset`, when the corpus cannot be read.
+    """
+    source = make(params["dataset"], CorpusSource, "dataset")
+    try:
+        corpus = source.load()
+    except ValueError as error:
+        raise ValueError(placed(error, "dataset")) from error
     rows = dataclasses.asdict(corpus)
     (work / FILE).write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
     return {name: len(items) for name, items in rows.items()}

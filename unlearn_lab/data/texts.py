@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
+from unlearn_lab.data.hub import load_split, not_loaded
 from unlearn_lab.data.stage import CorpusSource
 
 if TYPE_CHECKING:
@@ -64,12 +65,8 @@ class HubTexts:
         try:
             rows = self._rows()
         except (OSError, ValueError, DatasetsError) as error:
-            reason = " ".join(str(error).split())[:300]
-            raise ValueError(
-                f"generic_text.path={self.path}: cannot be loaded ({reason}). Give a folder of "
-                "parquet, JSONL or text files, or a hub name that is reachable or in the local "
-                "cache (hf download --repo-type dataset NAME)"
-            ) from error
+            give = "a folder of parquet, JSONL or text files"
+            raise not_loaded("generic_text.path", self.path, error, give) from error
         if self.column not in rows.column_names:
             raise ValueError(
                 f"generic_text.column={self.column}: {self.path} has {', '.join(rows.column_names)}"
@@ -94,5 +91,5 @@ class HubTexts:
         elif place.is_dir():
             found = load_dataset(self.path, split=self.split)
         else:
-            found = load_dataset(self.path, self.name, split=self.split, revision=self.revision)
+            return load_split(self.path, self.name, self.split, self.revision)
         return cast("Dataset", found)

@@ -55,14 +55,17 @@ class ContentKey:
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         return Pin(name, hub_commit(name, revision, "model", setting), None)
 
-    def of_dataset(self, name: str, revision: str | None) -> "Pin":
+    def of_dataset(
+        self, name: str, revision: str | None, setting: str = "generic_text.path"
+    ) -> "Pin":
         """What pins a data set: a folder's or file's digest, or the present commit of a hub name.
 
-        Raises `ValueError` when it is neither on disk nor found on the hub or in its local cache.
+        Raises `ValueError`, which begins with `setting`, when it is neither on disk nor found on
+        the hub or in its local cache.
         """
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, hub_commit(name, revision, "dataset", "generic_text.path"), None)
+        return Pin(name, hub_commit(name, revision, "dataset", setting), None)
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()

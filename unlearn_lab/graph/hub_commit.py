@@ -1,5 +1,6 @@
 """Which commit a name on the Hugging Face hub stands for, or in one line why there is none."""
 
+import re
 from collections.abc import Iterator
 
 
@@ -24,6 +25,11 @@ def hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
             return _resolved(name, revision, kind, locally=True)
         except unreachable:
             raise ValueError(_refusal(error, name, revision, kind, setting)) from error
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit in full, which always means the same files."""
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def is_gated(error: BaseException) -> bool:
@@ -77,8 +83,9 @@ def _refusal(error: Exception, name: str, revision: str | None, kind: str, setti
         asked = revision or "main"
         return f"{setting}={name}: has no branch, tag or commit {asked} on the hub"
     if isinstance(answer, RepositoryNotFoundError):
+        what = "data set" if kind == "dataset" else kind
         return (
-            f"{setting}={name}: neither a folder nor a {kind} on the hub. Check the name; "
+            f"{setting}={name}: neither a folder nor a {what} on the hub. Check the name; "
             "a private one needs `hf auth login`, or HF_TOKEN"
         )
     had = "not reachable on the hub"
@@ -89,17 +96,18 @@ def _refusal(error: Exception, name: str, revision: str | None, kind: str, setti
 
 
 def _with_ways_out(setting: str, name: str, kind: str, reason: str) -> str:
-    if kind == "dataset":
-        instead = "; or calibrate on the corpus: quant/calibration=retain"
+    where = "or download it where there is network: hf download"
+    if kind == "model":
+        give = "a folder with config.json, *.safetensors and a tokenizer"
+        return f"{setting}={name}: {reason}. Give {give}, {where} {name}"
+    where = f"{where} --repo-type dataset {name}"
+    if setting == "generic_text.path":
         return (
-            f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, "
-            f"or download it where there is network: hf download --repo-type dataset {name}"
-            f"{instead if setting == 'generic_text.path' else ''}"
+            f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, {where}; "
+            "or calibrate on the corpus: quant/calibration=retain"
         )
-    return (
-        f"{setting}={name}: {reason}. Give a folder with config.json, *.safetensors and a "
-        f"tokenizer, or download it where there is network: hf download {name}"
-    )
+    give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
+    return f"{setting}={name}: {reason}. Give {give}, {where}"
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

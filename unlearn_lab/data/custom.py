@@ -1,0 +1,174 @@
+"""Loads a corpus of the user's own: texts to forget, to retain and unseen, questions if any."""
+
+import re
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
+from unlearn_lab.data.leaks import leaks
+from unlearn_lab.data.muse_layout import is_muse_layout
+from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
+from unlearn_lab.data.problems import Problem, refusal
+from unlearn_lab.data.rows import SUFFIXES, read_rows
+
+PARTS = {
+    "forget": TEXT,
+    "retain": TEXT,
+    "holdout": TEXT,
+    "forget_questions": QUESTION,
+    "forget_examples": QUESTION,
+    "retain_questions": QUESTION,
+    "retain_examples": QUESTION,
+    "verbatim": VERBATIM,
+}
+"""The columns of each part; files are named after the parts."""
+NEEDED = ("forget", "retain", "holdout")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CustomCorpus:
+    """A folder with forget, retain and holdout texts, or single files; a named file wins.
+
+    A part is a .json, .jsonl, .parquet or .txt file (one text) called after it. Without `verbatim`
+    the prompts are the first `prompt_words` words of the first `num_items` forget texts, those
+    without further words passed over. Without examples the first `num_examples` questions of a
+    split are shown before the others and not asked. `num_items` documents of each split at most
+    are scored by PrivLeak.
+    """
+
+    path: str | None
+    forget: str | None
+    retain: str | None
+    holdout: str | None
+    forget_questions: str | None
+    forget_examples: str | None
+    retain_questions: str | None
+    retain_examples: str | None
+    verbatim: str | None
+    prompt_words: int
+    num_examples: int
+    num_items: int
+
+    def __post_init__(self) -> None:
+        """Refuses impossible numbers, and a corpus of which nothing is said."""
+        for name, lowest in (("prompt_words", 1), ("num_examples", 0), ("num_items", 1)):
+            if getattr(self, name) < lowest:
+                raise ValueError(f"{name}={getattr(self, name)}: must be at least {lowest}")
+        missing = [name for name in NEEDED if getattr(self, name) is None]
+        if self.path is None and missing:
+            raise ValueError(
+                f"{'path' if missing == list(NEEDED) else missing[0]}=null: give "
+                "dataset.path=FOLDER, or a file each as dataset.forget, dataset.retain and "
+                "dataset.holdout"
+            )
+
+    def load(self) -> Corpus:
+        """The whole corpus; raises `ValueError` with the first problems, by file, line and field.
+
+        Also where no prompt can be made of a forget text, or no question is left to ask.
+        """
+        parts = self.read()
+        problems = [problem for part in parts.values() for problem in part.problems]
+        if problems:
+            raise refusal(problems, self.path)
+        asked = {split: self._asked(parts, split) for split in ("forget", "retain")}
+        return Corpus(
+            forget=parts["forget"].texts,
+            retain=parts["retain"].texts,
+            verbatim=parts["verbatim"].prompts if "verbatim" in parts else self._prompts(parts),
+            forget_questions=asked["forget"][0],
+            forget_examples=asked["forget"][1],
+            retain_questions=asked["retain"][0],
+            retain_examples=asked["retain"][1],
+            forget_documents=parts["forget"].texts[: self.num_items],
+            holdout_documents=parts["holdout"].texts[: self.num_items],
+        )
+
+    def read(self) -> dict[str, Part]:
+        """The parts that there are, needed ones in any case, with what is wrong with each.
+
+        Raises `ValueError` when `path` is no folder, or one in MUSE's layout.
+        """
+        if self.path is not None:
+            _require_own(self.path)
+        parts = {name: part for name in PARTS if (part := self._part(name)) is not None}
+        forget, retain, holdout = (parts[name] for name in NEEDED)
+        parts["retain"] = _compared(retain, forget)
+        parts["holdout"] = _compared(holdout, forget, retain)
+        return parts
+
+    def _part(self, name: str) -> Part | None:
+        given = getattr(self, name)
+        if given is not None:
+            return parse(read_rows(Path(given)), PARTS[name], tolerant=False)
+        folder = Path(self.path or ".")
+        files = [folder / f"{name}{suffix}" for suffix in SUFFIXES] if self.path else []
+        found = [file for file in files if file.exists()]
+        if len(found) == 1:
+            return parse(read_rows(found[0]), PARTS[name], tolerant=False)
+        if not found and name not in NEEDED:
+            return None
+        if found:
+            names = " and ".join(file.name for file in found)
+            what = f"two files for one part, {names}; keep one, or name it: dataset.{name}=FILE"
+        else:
+            what = f"no such file, nor {', '.join(SUFFIXES[1:])}; dataset.{name} is needed"
+        problem = Problem(str((found or files)[0]), None, None, what)
+        return Part(place=problem.place, columns=(), items=(), problems=(problem,), remarks=())
+
+    def _prompts(self, parts: dict[str, Part]) -> tuple[VerbatimPrompt, ...]:
+        texts = parts["forget"].texts[: self.num_items]
+        ends = [_end_of_words(text, self.prompt_words) for text in texts]
+        found = [(end, text) for end, text in zip(ends, texts, strict=True) if end is not None]
+        if not found:
+            raise ValueError(
+                f"prompt_words={self.prompt_words}: none of the first {len(texts)} texts of "
+                f"{parts['forget'].place} has more words; choose fewer, or give prompts with their "
+                "continuations in dataset.verbatim"
+            )
+        return tuple(VerbatimPrompt(text[:end], text[end:]) for end, text in found)
+
+    def _asked(
+        self, parts: dict[str, Part], split: str
+    ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
+        """The questions to ask about a split, and those to show before them."""
+        questions, examples = parts.get(f"{split}_questions"), parts.get(f"{split}_examples")
+        if questions is None:
+            return (), ()
+        if examples is not None:
+            return questions.questions, examples.questions
+        asked, shown = questions.questions[self.num_examples :], questions.questions
+        if not asked:
+            raise ValueError(
+                f"num_examples={self.num_examples}: {questions.place} has {len(shown)} questions, "
+                "which would all be shown as examples and none asked; choose fewer, or give "
+                f"dataset.{split}_examples"
+            )
+        return asked, shown[: self.num_examples]
+
+
+def _end_of_words(text: str, num_words: int) -> int | None:
+    """Where the first words of a text end; None where no further word follows."""
+    words = list(islice(re.finditer(r"\S+", text), num_words + 1))
+    return words[num_words - 1].end() if len(words) > num_words else None
+
+
+def _require_own(path: str) -> None:
+    if not Path(path).is_dir():
+        raise ValueError(f"path={path}: no such folder; give one with {', '.join(NEEDED)} files")
+    if is_muse_layout(Path(path)):
+        raise ValueError(
+            f"path={path}: this is MUSE's layout; use dataset=muse_news dataset.path={path}"
+        )
+
+
+def _compared(part: Part, *others: Part) -> Part:
+    found = tuple(problem for other in others for problem in leaks(other, part, tolerant=False)[0])
+    return Part(
+        place=part.place,
+        columns=part.columns,
+        items=part.items,
+        problems=(*part.problems, *found),
+        remarks=part.remarks,
+    )

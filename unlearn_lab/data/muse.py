@@ -1,0 +1,98 @@
+"""Loads the corpora of the MUSE benchmark from the hub, or from a folder laid out as its own."""
+
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.hub import load_split, not_loaded
+from unlearn_lab.data.muse_layout import (
+    ASKED,
+    FOLDS,
+    NUM_FOLDS,
+    TRAINED,
+    columns,
+    compare,
+    forget_names,
+    is_muse_layout,
+    read_local,
+)
+from unlearn_lab.data.parts import Part, parse
+from unlearn_lab.data.problems import refusal
+from unlearn_lab.data.rows import Row, Rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class MuseCorpus:
+    """MUSE-News, MUSE-Books or another corpus in MUSE's layout (Shi et al., arXiv 2407.06460).
+
+    `path` is a hub name or a folder with `raw`, `knowmem`, `verbmem` and `privleak`; `revision` is
+    a branch, tag or commit on the hub; `retain` is the split of `raw` to be retained. `folds` names
+    the experiment whose forget folds are read from `scal` or `sust`: fold `fold`, or all that is
+    forgotten up to the last where it is None.
+    """
+
+    path: str
+    revision: str | None
+    retain: str
+    folds: Literal["scalability", "sustainability"] | None
+    fold: int | None
+
+    def __post_init__(self) -> None:
+        """Refuses folds that MUSE does not have."""
+        if self.folds is not None and self.folds not in FOLDS:
+            raise ValueError(f"folds={self.folds}: must be {' or '.join(FOLDS)}, or null")
+        if self.fold is not None and self.folds is None:
+            raise ValueError(f"fold={self.fold}: needs folds=scalability or folds=sustainability")
+        if self.fold is not None and not 1 <= self.fold <= NUM_FOLDS:
+            raise ValueError(f"fold={self.fold}: must be 1, 2, 3 or 4")
+
+    def load(self) -> Corpus:
+        """The whole corpus, as published: few blank and repeated articles are kept.
+
+        Raises `ValueError` when it cannot be had, a part is missing, or a row is not as it must be.
+        """
+        folder = Path(self.path)
+        if folder.is_dir() and not is_muse_layout(folder):
+            raise ValueError(
+                f"path={self.path}: has no folder raw, knowmem, verbmem or privleak, so it is not "
+                "laid out as MUSE's data; for texts of your own use dataset=custom "
+                f"dataset.path={self.path}"
+            )
+        read = partial(read_local, folder) if folder.is_dir() else self._read_hub
+        forget = [read(name) for name in forget_names(self.folds, self.fold)]
+        retain = read(f"raw/{self.retain}")
+        asked = {role: read(name) for role, name in ASKED.items()}
+        parts = [*forget, retain, *asked.values()]
+        problems = [problem for part in parts for problem in part.problems]
+        problems += compare(forget, [retain], asked)[0]
+        if problems:
+            raise refusal(problems, self.path if folder.is_dir() else None)
+        return Corpus(
+            forget=tuple(text for part in forget for text in part.texts),
+            retain=retain.texts,
+            verbatim=asked["verbatim"].prompts,
+            forget_questions=asked["forget_questions"].questions,
+            forget_examples=asked["forget_examples"].questions,
+            retain_questions=asked["retain_questions"].questions,
+            retain_examples=asked["retain_examples"].questions,
+            forget_documents=asked["forget_documents"].texts,
+            holdout_documents=asked["holdout_documents"].texts,
+        )
+
+    def _read_hub(self, name: str) -> Part:
+        import httpx
+        from datasets.exceptions import DatasetsError
+
+        configuration, split = name.split("/")
+        try:
+            found = load_split(self.path, configuration, split, self.revision)
+        except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
+            give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
+            raise not_loaded("path", self.path, error, give) from error
+        values = enumerate(found, start=1)
+        rows = tuple(Row(f"row {number}", "", value) for number, value in values)
+        return parse(
+            Rows(f"{self.path} {name}", rows, ()), columns(name), tolerant=name.startswith(TRAINED)
+        )

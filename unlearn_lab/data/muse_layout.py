@@ -1,0 +1,83 @@
+"""Where MUSE keeps each part of a corpus, in a local folder as on the hub."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from unlearn_lab.data.leaks import leaks
+from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
+from unlearn_lab.data.problems import Problem
+from unlearn_lab.data.rows import SUFFIXES, read_rows
+
+ASKED = {
+    "verbatim": "verbmem/forget",
+    "forget_questions": "knowmem/forget_qa",
+    "forget_examples": "knowmem/forget_qa_icl",
+    "retain_questions": "knowmem/retain_qa",
+    "retain_examples": "knowmem/retain_qa_icl",
+    "forget_documents": "privleak/forget",
+    "holdout_documents": "privleak/holdout",
+}
+"""The parts, `configuration/split`, that metrics read; training reads `raw`, `scal` or `sust`."""
+TRAINED = ("raw", "scal", "sust")
+FOLDS = ("scalability", "sustainability")
+NUM_FOLDS = 4
+
+
+def columns(name: str) -> tuple[str, ...]:
+    """The columns of a part, by its name `configuration/split`."""
+    return {"knowmem": QUESTION, "verbmem": VERBATIM}.get(name.split("/")[0], TEXT)
+
+
+def is_muse_layout(folder: Path) -> bool:
+    """Whether the folder is laid out as MUSE's data is."""
+    return any((folder / name).is_dir() for name in ("raw", "knowmem", "verbmem", "privleak"))
+
+
+def forget_names(folds: str | None, fold: int | None) -> tuple[str, ...]:
+    """The parts that are to be forgotten.
+
+    Folds of scalability hold those before them, folds of sustainability are disjoint (MUSE's own
+    description). Without `fold`: all that is to be forgotten in the end.
+    """
+    if folds is None:
+        return ("raw/forget",)
+    if folds == "scalability":
+        return (f"scal/forget_{fold or NUM_FOLDS}",)
+    numbers = range(1, NUM_FOLDS + 1) if fold is None else (fold,)
+    return tuple(f"sust/forget_{number}" for number in numbers)
+
+
+def local_file(folder: Path, name: str) -> Path | None:
+    """The file of a part: JSON before text, and parquet as in a copy of the hub's repository."""
+    endings = (*SUFFIXES, "-00000-of-00001.parquet")
+    files = (folder / f"{name}{ending}" for ending in endings)
+    return next((file for file in files if file.exists()), None)
+
+
+def read_local(folder: Path, name: str) -> Part:
+    """A part of a folder; the first fold of either kind is `raw/forget` where it has no file."""
+    file = local_file(folder, name)
+    if file is None and name in ("scal/forget_1", "sust/forget_1"):
+        file = local_file(folder, "raw/forget")
+    rows = read_rows(file or folder / f"{name}.json")
+    return parse(rows, columns(name), tolerant=name.startswith(TRAINED))
+
+
+def compare(
+    forget: Iterable[Part], retain: Iterable[Part], asked: Mapping[str, Part]
+) -> tuple[list[Problem], list[Problem]]:
+    """Texts in two splits: problems and remarks.
+
+    Articles that a published benchmark has twice are remarked on as long as they are few.
+    """
+    forget, retain = tuple(forget), tuple(retain)
+    documents, holdout = asked["forget_documents"], asked["holdout_documents"]
+    found = [
+        *(leaks(known, other, tolerant=True) for known in forget for other in retain),
+        *(leaks(known, holdout, tolerant=True) for known in (*forget, *retain)),
+        leaks(documents, holdout, tolerant=False),
+    ]
+    return (
+        [problem for problems, _ in found for problem in problems],
+        [remark for _, remarks in found for remark in remarks],
+    )

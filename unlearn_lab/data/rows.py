@@ -1,0 +1,180 @@
+"""What lies in a file of a corpus: its rows with the lines they are on, and where it is broken."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn_lab.data.problems import Problem
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    str: "a text",
+    bool: "true or false",
+    int: "a number",
+    float: "a number",
+    type(None): "null",
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A value as the file has it.
+
+    `at` is its line ("3") or row ("row 3"); `item` its place in a JSON array ("[2]"), else empty.
+    """
+
+    at: str
+    item: str
+    value: object
+
+
+@dataclass(frozen=True)
+class Rows:
+    """All rows of a file or hub split that could be read, and what could not."""
+
+    place: str
+    rows: tuple[Row, ...]
+    problems: tuple[Problem, ...]
+
+
+class _Broken(Exception):
+    """Nothing of the file can be read."""
+
+    def __init__(self, what: str, at: int | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.at = None if at is None else str(at)
+
+
+def read_rows(file: Path) -> Rows:
+    """The rows of a .json array, of a .jsonl or .parquet file, or the one text of a .txt file.
+
+    Raises nothing for what is wrong with the file: that is in `problems`.
+    """
+    problems: list[Problem] = []
+    try:
+        rows = _rows(file, problems)
+    except _Broken as broken:
+        return Rows(str(file), (), (Problem(str(file), broken.at, None, broken.what),))
+    except OSError as error:
+        what = f"cannot be read ({error.strerror or error})"
+        return Rows(str(file), (), (Problem(str(file), None, None, what),))
+    return Rows(str(file), rows, tuple(problems))
+
+
+def _rows(file: Path, problems: list[Problem]) -> tuple[Row, ...]:
+    if file.suffix not in _READERS:
+        raise _Broken(f"a file must end in {', '.join(_READERS)}")
+    if not file.exists():
+        raise _Broken("no such file")
+    if not file.is_file():
+        raise _Broken("is no file")
+    rows = tuple(_READERS[file.suffix](file, problems))
+    if not rows and not problems:
+        raise _Broken("holds no items")
+    return rows
+
+
+def kind(value: object) -> str:
+    """What a JSON value is, in words."""
+    return _KINDS.get(type(value), f"of type {type(value).__name__}")
+
+
+def _json(file: Path, problems: list[Problem]) -> Iterator[Row]:
+    text = _text(file)
+    try:
+        whole = _parse(text)
+    except json.JSONDecodeError as error:
+        raise _Broken(f"invalid JSON ({error.msg}, column {error.colno})", error.lineno) from error
+    if not isinstance(whole, list):
+        raise _Broken(f"must be a list [...] of texts or objects, and is {kind(whole)}", 1)
+    for place, (line, value) in enumerate(_elements(text)):
+        yield Row(str(line), f"[{place}]", value)
+
+
+def _jsonl(file: Path, problems: list[Problem]) -> Iterator[Row]:
+    for line, text in enumerate(_text(file).split("\n"), start=1):
+        if not text.strip():
+            continue
+        try:
+            value = _parse(text)
+        except json.JSONDecodeError as error:
+            what = f"invalid JSON ({error.msg}, column {error.colno})"
+            problems.append(Problem(str(file), str(line), None, what))
+            continue
+        except _Broken as broken:
+            problems.append(Problem(str(file), str(line), None, broken.what))
+            continue
+        yield Row(str(line), "", value)
+
+
+def _parquet(file: Path, problems: list[Problem]) -> Iterator[Row]:
+    import pyarrow
+    from pyarrow.parquet import ParquetFile
+
+    if file.stat().st_size == 0:
+        raise _Broken("is empty")
+    try:
+        with ParquetFile(file) as opened:
+            values = opened.read().to_pylist()
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise _Broken(f"cannot be read as parquet ({reason})") from error
+    for place, value in enumerate(values, start=1):
+        yield Row(f"row {place}", "", value)
+
+
+def _txt(file: Path, problems: list[Problem]) -> Iterator[Row]:
+    yield Row("1", "", _text(file))
+
+
+_READERS: dict[str, Callable[[Path, list[Problem]], Iterator[Row]]] = {
+    ".json": _json,
+    ".jsonl": _jsonl,
+    ".parquet": _parquet,
+    ".txt": _txt,
+}
+SUFFIXES = tuple(_READERS)
+
+
+def _text(file: Path) -> str:
+    data = file.read_bytes()
+    try:
+        text = data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+        raise _Broken(f"is not UTF-8 ({byte}); save it as UTF-8", line) from error
+    if not text.strip():
+        raise _Broken("is empty")
+    return text
+
+
+def _parse(text: str) -> object:
+    """A JSON value, numbers as floats: Python refuses to read integers of over 4300 digits."""
+    try:
+        return json.loads(text, parse_int=float)
+    except RecursionError as error:
+        raise _Broken("is nested too deeply") from error
+
+
+def _elements(text: str) -> Iterator[tuple[int, object]]:
+    """The elements of a valid JSON array, each with the line it begins on."""
+    decoder = json.JSONDecoder(parse_int=float)
+    place, line, counted = _skip(text, text.index("[") + 1), 1, 0
+    while text[place] != "]":
+        line, counted = line + text.count("\n", counted, place), place
+        value, end = decoder.raw_decode(text, place)
+        yield line, value
+        place = _skip(text, end)
+        if text[place] == ",":
+            place = _skip(text, place + 1)
+
+
+def _skip(text: str, place: int) -> int:
+    found = _SPACE.match(text, place)
+    return place if found is None else found.end()
