@@ -1,7 +1,6 @@
 """A hub on this machine, and processes that use it as if it were the real one."""
 
 import multiprocessing
-import os
 import subprocess
 import sys
 from concurrent.futures import ProcessPoolExecutor
@@ -69,7 +68,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def process():
-    """Makes a process with an environment; it runs functions of loading.py and hands back results."""
+    """Makes a process with an environment, which runs functions of loading.py."""
     pools = []
 
     def make(environment):
@@ -80,7 +79,11 @@ def process():
             initargs=(environment,),
         )
         pools.append(pool)
-        return lambda function, *arguments: pool.submit(function, *arguments).result()
+
+        def run(function, *arguments, **named):
+            return pool.submit(function, *arguments, **named).result()
+
+        return run
 
     yield make
     for pool in pools:
@@ -108,8 +111,3 @@ def stranded(process, home):
 def nowhere() -> str:
     """An address at which nothing listens: port 9 (discard) is no service of today."""
     return "http://127.0.0.1:9"
-
-
-@pytest.fixture(autouse=True)
-def _quiet_start():
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

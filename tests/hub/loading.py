@@ -68,6 +68,27 @@ def log_in(token: str | None) -> None:
         os.environ["HF_TOKEN"] = token
 
 
+def read_texts(**fields) -> tuple[str, ...]:
+    """One column of a data set, by the source that calibration uses."""
+    from unlearn_lab.data.texts import HubTexts
+
+    return HubTexts(**fields).load()
+
+
+def read_muse(**fields):
+    """A whole corpus in MUSE's layout."""
+    from unlearn_lab.data.muse import MuseCorpus
+
+    return MuseCorpus(**fields).load()
+
+
+def download(name: str, revision: str) -> None:
+    """What `hf download --repo-type dataset` does."""
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(name, revision=revision, repo_type="dataset")
+
+
 def digests(weights) -> dict[str, str]:
     """SHA-256 of each tensor's bytes."""
     return {

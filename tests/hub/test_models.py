@@ -1,4 +1,4 @@
-"""Models of a hub in its own layout, loaded by the real `from_pretrained`: pins, cache, refusals."""
+"""Models of a hub in its layout, loaded by the real `from_pretrained`: pins, cache, refusals."""
 
 import json
 import shutil

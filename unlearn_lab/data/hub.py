@@ -1,5 +1,6 @@
 """Reads a split of a data set from the hub, or from what was downloaded of it."""
 
+from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -25,20 +26,20 @@ def load_split(path: str, name: str | None, split: str, revision: str | None) ->
         found = cast("Dataset", load_dataset(path, name, split=split, revision=revision))
         if revision is None or not is_commit(revision) or _is_of(found, revision):
             return found
-        error: OSError | ValueError = ValueError(
-            f"the hub is not reachable, and the local cache holds no {name} of commit {revision}"
+        failure: Exception = ValueError(
+            f"the hub is not reachable, and {name} of commit {revision} is not in the local cache"
         )
-    except (OSError, ValueError) as unreachable:
-        error = unreachable
-    fetched = _fetched(path, revision)
-    if fetched is None:
-        raise error
-    return cast("Dataset", load_dataset(fetched, name, split=split))
+    except (OSError, ValueError) as error:
+        failure = error
+    found = _fetched(path, name, split, revision)
+    if found is None:
+        raise failure
+    return found
 
 
 def not_loaded(setting: str, path: str, error: Exception, give: str) -> ValueError:
     """The error, in one line, of a data set that cannot be had; `give` says what would do."""
-    if is_gated(error):
+    if is_gated(error) or "is a gated dataset" in str(error):  # `datasets` hides the cause
         return ValueError(gated(setting, path, "dataset"))
     reason = " ".join(str(error).split())[:300]
     return ValueError(
@@ -47,9 +48,7 @@ def not_loaded(setting: str, path: str, error: Exception, give: str) -> ValueErr
     )
 
 
-def _prepared(
-    path: str, name: str | None, split: str, revision: str | None
-) -> "Dataset | None":
+def _prepared(path: str, name: str | None, split: str, revision: str | None) -> "Dataset | None":
     """The split as `datasets` keeps it since it was read from this commit."""
     from datasets import config
     from datasets.naming import camelcase_to_snakecase
@@ -57,9 +56,9 @@ def _prepared(
 
     if revision is None or not is_commit(revision):
         return None
-    owner, _, short = path.rpartition("/")
-    kept = Path(config.HF_DATASETS_CACHE) / f"{owner}___{camelcase_to_snakecase(short)}"
-    places = list(kept.glob(f"{name or '*'}/*/{revision}"))
+    *owner, short = path.split("/")
+    kept = Path(config.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(short)])
+    places = list(kept.glob(f"{escape(name) if name else '*'}/*/{revision}"))
     if len(places) != 1:
         return None
     configuration, version, commit = places[0].parts[-3:]
@@ -78,13 +77,15 @@ def _is_of(found: "Dataset", commit: str) -> bool:
     return all(commit in Path(file["filename"]).parts for file in found.cache_files)
 
 
-def _fetched(path: str, revision: str | None) -> str | None:
-    """The folder into which the whole data set was downloaded."""
+def _fetched(path: str, name: str | None, split: str, revision: str | None) -> "Dataset | None":
+    """The split in the folder into which `hf download` has put the data set."""
+    from datasets import load_dataset
     from huggingface_hub import snapshot_download
 
     try:
-        return snapshot_download(
+        folder = snapshot_download(
             path, revision=revision, repo_type="dataset", local_files_only=True
         )
-    except OSError:
+        return cast("Dataset", load_dataset(folder, name, split=split))
+    except (OSError, ValueError):
         return None
