@@ -12,6 +12,8 @@ from tests.hub.loading import prepare
 from tests.hub_server import LOG, Repository
 
 SERVER = Path(__file__).resolve().parents[1] / "hub_server.py"
+NOWHERE = "http://127.0.0.1:9"
+"""An address at which nothing listens: port 9 (discard) is no service of today."""
 
 
 class Hub:
@@ -99,15 +101,10 @@ def online(process, hub, home):
 @pytest.fixture(scope="module")
 def offline(process, home):
     """Runs a function with `HF_HUB_OFFLINE=1` and no hub, but with what `online` has cached."""
-    return process({**variables(nowhere(), home), "HF_HUB_OFFLINE": "1"})
+    return process({**variables(NOWHERE, home), "HF_HUB_OFFLINE": "1"})
 
 
 @pytest.fixture(scope="module")
 def stranded(process, home):
     """Runs a function where nobody has said that there is no network, and there is none."""
-    return process(variables(nowhere(), home))
-
-
-def nowhere() -> str:
-    """An address at which nothing listens: port 9 (discard) is no service of today."""
-    return "http://127.0.0.1:9"
+    return process(variables(NOWHERE, home))
