@@ -248,3 +248,12 @@ def test_a_hub_that_is_down_is_told_and_the_cache_counts(online, serve, tmp_path
     online(load, found.path, found.revision, tmp_path / "pointer")
     repository.fail(503)
     assert online(pin, "maker/down", None) == found
+
+
+def test_a_model_that_was_taken_down_is_still_in_the_cache(online, serve, tmp_path):
+    repository = serve("maker/gone", lambda folder: None)
+    found = online(pin, "maker/gone", None)
+    weights = online(load, found.path, found.revision, tmp_path / "pointer")
+    shutil.rmtree(repository.folder)
+    assert online(pin, "maker/gone", None) == found
+    assert online(load, found.path, found.revision, tmp_path / "pointer") == weights
