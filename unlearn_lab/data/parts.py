@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from unlearn_lab.data.corpus import Question, VerbatimPrompt
 from unlearn_lab.data.problems import Problem
@@ -74,7 +74,9 @@ def parse(rows: Rows, columns: tuple[str, ...], *, tolerant: bool) -> Part:
         columns=columns,
         items=tuple(items),
         problems=(*problems, *(() if tolerated else blanks)),
-        remarks=tuple(blanks) if tolerated else (),
+        remarks=tuple(replace(blank, what=f"{_BLANK}; kept, as published") for blank in blanks)
+        if tolerated
+        else (),
     )
 
 

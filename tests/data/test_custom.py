@@ -1,0 +1,140 @@
+"""A user's own corpus: which files are read, what is made of them, what is refused."""
+
+import json
+import re
+
+import pytest
+from datasets import Dataset
+
+from tests.data.corpora import custom, muse_folder, own_folder, prompts, questions, texts, write
+from unlearn_lab.data.corpus import Question, VerbatimPrompt
+from unlearn_lab.data.stage import CorpusSource
+
+
+def refusal(source):
+    with pytest.raises(ValueError, match=":") as refused:
+        source.load()
+    return str(refused.value)
+
+
+def test_a_folder_of_texts_is_enough(tmp_path):
+    source = custom(own_folder(tmp_path))
+    assert isinstance(source, CorpusSource)
+    corpus = source.load()
+    assert list(corpus.forget) == texts("forget")
+    assert list(corpus.retain) == texts("retain")
+    assert list(corpus.forget_documents) == texts("forget")[:20]
+    assert list(corpus.holdout_documents) == texts("holdout")[:20]
+    assert len(corpus.verbatim) == 20
+    assert not corpus.forget_questions + corpus.forget_examples
+    assert not corpus.retain_questions + corpus.retain_examples
+
+
+def test_prompts_are_the_beginnings_of_long_enough_texts_with_their_white_space(tmp_path):
+    forget = [" one  two\nthree\tfour ", "one two three", "one two three ", "1 2 3 4 5"]
+    corpus = custom(own_folder(tmp_path, forget=forget), prompt_words=3).load()
+    assert corpus.verbatim == (
+        VerbatimPrompt(" one  two\nthree", "\tfour "),
+        VerbatimPrompt("1 2 3", " 4 5"),
+    )
+
+
+def test_given_prompts_are_used_instead(tmp_path):
+    corpus = custom(own_folder(tmp_path, verbatim=prompts(3)), prompt_words=99).load()
+    assert [item.prompt for item in corpus.verbatim] == [row["prompt"] for row in prompts(3)]
+
+
+def test_the_first_questions_are_shown_and_not_asked(tmp_path):
+    asked = questions("forget", 5)
+    corpus = custom(own_folder(tmp_path, forget_questions=asked), num_examples=2).load()
+    assert corpus.forget_examples == tuple(Question(**row) for row in asked[:2])
+    assert corpus.forget_questions == tuple(Question(**row) for row in asked[2:])
+
+
+def test_given_examples_are_shown_and_all_questions_asked(tmp_path):
+    shown = questions("shown", 4)
+    folder = own_folder(tmp_path, retain_questions=questions("retain"), retain_examples=shown)
+    corpus = custom(folder).load()
+    assert (len(corpus.retain_questions), len(corpus.retain_examples)) == (25, 4)
+
+
+def test_files_of_every_kind_read_alike(tmp_path):
+    rows = [{"text": text} for text in texts("retain")]
+    folder = own_folder(tmp_path)
+    expected = custom(folder).load()
+    (folder / "forget.json").unlink()
+    (folder / "forget.jsonl").write_text("\n".join(map(json.dumps, texts("forget"))))
+    (folder / "retain.json").unlink()
+    Dataset.from_list(rows).to_parquet(folder / "retain.parquet")
+    assert custom(folder).load() == expected
+
+
+def test_a_named_file_wins_over_the_folder(tmp_path):
+    folder = own_folder(tmp_path)
+    write(tmp_path / "mine.json", texts("my own"))
+    (folder / "forget.txt").write_text("a second file of this name does not matter then")
+    corpus = custom(folder, forget=str(tmp_path / "mine.json")).load()
+    assert list(corpus.forget) == texts("my own")
+
+
+def test_single_files_need_no_folder(tmp_path):
+    folder = own_folder(tmp_path)
+    files = {split: str(folder / f"{split}.json") for split in ("forget", "retain", "holdout")}
+    assert custom(None, **files).load() == custom(folder).load()
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({}, "path=null: give dataset.path=FOLDER, or a file each as dataset.forget, "),
+        ({"forget": "a", "retain": "b"}, "holdout=null: give dataset.path=FOLDER, or a file each"),
+        ({"path": "a", "prompt_words": 0}, "prompt_words=0: must be at least 1"),
+        ({"path": "a", "num_examples": -1}, "num_examples=-1: must be at least 0"),
+        ({"path": "a", "num_items": 0}, "num_items=0: must be at least 1"),
+    ],
+)
+def test_impossible_settings_are_refused_by_name(settings, message):
+    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+        custom(**{"path": None, **settings})
+
+
+def test_a_missing_folder_and_one_of_muse_are_refused(tmp_path):
+    path = muse_folder(tmp_path / "muse")
+    assert refusal(custom(path)) == (
+        f"path={path}: this is MUSE's layout; use dataset=muse_news dataset.path={path}"
+    )
+    assert refusal(custom("/nowhere")).startswith("path=/nowhere: no such folder; give one with")
+
+
+def test_missing_and_doubled_parts_are_refused_together(tmp_path):
+    folder = own_folder(tmp_path)
+    (folder / "retain.json").unlink()
+    (folder / "holdout.txt").write_text("a text")
+    assert refusal(custom(folder)) == (
+        f"{folder}/retain.json: no such file, nor .jsonl, .parquet, .txt; dataset.retain is "
+        f"needed; {folder}/holdout.json: two files for one part, holdout.json and holdout.txt; "
+        "keep one, or name it: dataset.holdout=FILE"
+    )
+
+
+def test_no_prompt_and_no_question_left_are_refused_by_setting(tmp_path):
+    folder = own_folder(tmp_path, retain_questions=questions("retain", 3))
+    message = refusal(custom(folder))
+    assert message.startswith(f"num_examples=3: {folder}/retain_questions.json has 3 questions")
+    message = refusal(custom(folder, num_examples=1, prompt_words=99))
+    assert message.startswith("prompt_words=99: none of the first 20 texts of ")
+
+
+def test_a_holdout_text_may_be_in_no_other_split_however_it_is_spaced(tmp_path):
+    folder = own_folder(tmp_path, holdout=["new", texts("retain")[1].replace(" ", "\n ")])
+    assert refusal(custom(folder)) == (
+        f"{folder}/holdout.json:3: [1]: the same text as {folder}/retain.json:3 ([1]); "
+        "a text may be in one split only"
+    )
+
+
+def test_the_first_problems_are_told_and_the_others_counted(tmp_path):
+    folder = own_folder(tmp_path, forget=["", None, 1, {}, [], "  ", {"text": None}])
+    message = refusal(custom(folder))
+    assert message.count("forget.json:") == 5
+    assert message.endswith(f"and 2 more (all: python -m unlearn_lab.data.check {folder})")

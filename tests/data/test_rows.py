@@ -1,0 +1,166 @@
+"""What a file of any kind gives: its rows, the lines they are on, and what is wrong with it."""
+
+import json
+
+import pytest
+from datasets import Dataset
+
+from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, parse
+from unlearn_lab.data.rows import read_rows
+
+
+@pytest.fixture
+def rows(tmp_path):
+    """Reads a file that holds `content`."""
+
+    def read(name, content):
+        file = tmp_path / name
+        file.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return read_rows(file)
+
+    return read
+
+
+def told(read):
+    """The problems, without the folder."""
+    return [str(problem).rsplit("/", 1)[1] for problem in read.problems]
+
+
+def faults(read, columns=TEXT):
+    return told(parse(read, columns, tolerant=False))
+
+
+def test_elements_of_an_array_know_their_lines(rows):
+    found = rows("a.json", '[ "one",\n\n {"text":\n"t,]wo"}, "th\\nree"\n,\n["x"] ]')
+    assert [(row.at, row.item) for row in found.rows] == [
+        ("1", "[0]"),
+        ("3", "[1]"),
+        ("4", "[2]"),
+        ("6", "[3]"),
+    ]
+    assert found.rows[1].value == {"text": "t,]wo"}
+    assert not found.problems
+
+
+def test_an_array_reads_as_json_does(rows):
+    values = ["a", {"b": [1.5, None, {"c": "]["}]}, [], True, 'quo"te', "\u2028 é"]
+    for indent in (None, 0, 3):
+        found = rows("a.json", json.dumps(values, indent=indent, ensure_ascii=indent is None))
+        assert [row.value for row in found.rows] == values
+
+
+def test_lines_hold_objects_or_texts_and_may_be_blank(rows):
+    found = rows("a.jsonl", '\n{"text": "one"}\r\n\n"two\u2028"\n')
+    assert [(row.at, row.value) for row in found.rows] == [
+        ("2", {"text": "one"}),
+        ("4", "two\u2028"),
+    ]
+
+
+def test_every_broken_line_is_told_and_the_others_read(rows):
+    found = rows("a.jsonl", '{"text": "one"}\n{"text": \n"three"\n[1\n')
+    assert [row.at for row in found.rows] == ["1", "3"]
+    assert told(found) == [
+        "a.jsonl:2: invalid JSON (Expecting value, column 10)",
+        "a.jsonl:4: invalid JSON (Expecting ',' delimiter, column 3)",
+    ]
+
+
+def test_a_text_file_is_one_text(rows):
+    (row,) = rows("a.txt", "\ufeffOne.\n\nTwo.\n").rows
+    assert row.value == "One.\n\nTwo.\n"
+
+
+def test_parquet_counts_rows(tmp_path):
+    (tmp_path / "x=1").mkdir()
+    file = tmp_path / "x=1" / "a.parquet"
+    Dataset.from_dict({"text": ["one", None]}).to_parquet(file)
+    found = read_rows(file)
+    assert [(row.at, row.value) for row in found.rows] == [
+        ("row 1", {"text": "one"}),
+        ("row 2", {"text": None}),
+    ]
+    assert faults(found) == ["a.parquet:row 2: text: is null; must be a text"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("a.json", "", "a.json: is empty"),
+        ("a.jsonl", " \n", "a.jsonl: is empty"),
+        ("a.txt", "\n", "a.txt: is empty"),
+        ("a.parquet", "", "a.parquet: is empty"),
+        ("a.json", "[]", "a.json: holds no items"),
+        (
+            "a.json",
+            '{"text": "a"}',
+            "a.json:1: must be a list [...] of texts or objects, and is an ",
+        ),
+        (
+            "a.json",
+            '["a",\n"b"\n"c"]',
+            "a.json:3: invalid JSON (Expecting ',' delimiter, column 1)",
+        ),
+        ("a.json", '["a",\n"b', "a.json:2: invalid JSON (Unterminated string starting at, column"),
+        ("a.json", '["a"] ["b"]', "a.json:1: invalid JSON (Extra data, column 7)"),
+        ("a.json", "[" * 10**6, "a.json: is nested too deeply"),
+        (
+            "a.jsonl",
+            b'"a"\n"caf\xe9"\n',
+            "a.jsonl:2: is not UTF-8 (byte 0xe9 at offset 8); save it",
+        ),
+        ("a.json", '["a"]'.encode("utf-16"), "a.json:1: is not UTF-8 (byte 0xff at offset 0)"),
+        ("a.parquet", b"PAR1 cut", "a.parquet: cannot be read as parquet ("),
+        ("a.csv", "text\n", "a.csv: a file must end in .json, .jsonl, .parquet, .txt"),
+    ],
+)
+def test_a_file_that_cannot_be_read_gives_one_problem(rows, name, content, message):
+    found = rows(name, content)
+    (problem,) = told(found)
+    assert problem.startswith(message)
+    assert not found.rows
+
+
+def test_a_missing_file_and_a_folder_are_problems(tmp_path):
+    (tmp_path / "folder.json").mkdir()
+    assert told(read_rows(tmp_path / "none.json")) == ["none.json: no such file"]
+    assert told(read_rows(tmp_path / "folder.json")) == ["folder.json: is no file"]
+
+
+@pytest.mark.parametrize(
+    ("value", "columns", "message"),
+    [
+        ("3", TEXT, "[0]: is a number; must be a text or an object with text"),
+        ("9" * 5000, TEXT, "[0]: is a number; must be a text or an object with text"),
+        ('""', TEXT, "[0]: is blank"),
+        ('{"text": " \\n"}', TEXT, "[0].text: is blank"),
+        ('{"text": ["a"]}', TEXT, "[0].text: is a list; must be a text"),
+        ('{"body": "a"}', TEXT, "[0].text: missing; there is body"),
+        ('"a \\ud83d b"', TEXT, "[0]: has \\ud83d, half of a character, at position 2"),
+        ('"a"', QUESTION, "[0]: is a text; must be an object with question and answer"),
+        ('{"question": "a", "answer": 3}', QUESTION, "[0].answer: is a number; must be a text"),
+        ('{"question": "a"}', QUESTION, "[0].answer: missing; there is question"),
+        ('{"prompt": "a", "gt": ""}', VERBATIM, "[0].gt: is blank"),
+    ],
+)
+def test_a_value_that_is_no_item_is_told_by_field(rows, value, columns, message):
+    assert faults(rows("a.json", f"[{value}]"), columns) == [f"a.json:1: {message}"]
+
+
+def test_all_faults_of_a_file_are_told_and_further_columns_passed_over(rows):
+    found = rows("a.jsonl", '{"answer": null}\n{"question": "q", "answer": "a", "id": 1}\n')
+    part = parse(found, QUESTION, tolerant=False)
+    assert told(part) == [
+        "a.jsonl:1: question: missing; there is answer",
+        "a.jsonl:1: answer: is null; must be a text",
+    ]
+    assert [item.values for item in part.items] == [("q", "a")]
+
+
+def test_few_blank_texts_of_a_published_split_are_kept_and_told(rows):
+    part = parse(rows("a.json", json.dumps(["a"] * 9 + [""])), TEXT, tolerant=True)
+    assert (len(part.texts), part.problems) == (10, ())
+    assert [remark.what for remark in part.remarks] == ["is blank; kept, as published"]
+    many = parse(rows("a.json", json.dumps(["a"] * 4 + [""])), TEXT, tolerant=True)
+    assert [problem.what for problem in many.problems] == ["is blank"]
+    assert not many.remarks

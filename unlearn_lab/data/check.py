@@ -1,0 +1,125 @@
+"""Tells what a corpus folder holds and what is wrong: `python -m unlearn_lab.data.check PATH`."""
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.survey import Survey, survey
+from unlearn_lab.data.write import write_corpus, write_parts
+from unlearn_lab.exits import REFUSED
+
+_LAYOUTS = {"muse_news": "in MUSE's layout", "custom": "of your own"}
+_NUM_SHOWN = 30
+_PIPED_WIDTH = 140
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Checks a folder, and writes it in MUSE's layout where asked to; the exit status, 0 or 2."""
+    parser = argparse.ArgumentParser(prog="python -m unlearn_lab.data.check", description=__doc__)
+    parser.add_argument("path", type=Path, help="a folder in MUSE's layout, or one of your own")
+    parser.add_argument(
+        "--write", type=Path, metavar="FOLDER", help="write the corpus here, in MUSE's layout"
+    )
+    asked = parser.parse_args(arguments)
+    console = _console()
+    if not asked.path.is_dir():
+        what = "give one with forget, retain and holdout files, or one in MUSE's layout"
+        _line(console, f"{asked.path}: no such folder; {what}")
+        return REFUSED
+    try:
+        found = survey(asked.path)
+        _print(console, asked.path, found)
+        if found.corpus is None:
+            return REFUSED
+        if asked.write is not None:
+            _write(found, found.corpus, asked.write)
+            use = f"dataset=muse_news dataset.path={asked.write}"
+            _line(console, f"Written in MUSE's layout: {use}")
+    except (ValueError, OSError) as error:
+        _line(console, f"{asked.write or asked.path}: {error}")
+        return REFUSED
+    return 0
+
+
+def _console() -> Console:
+    """As wide as the terminal; for a file or pipe as $COLUMNS says, else 140."""
+    if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
+        return Console(highlight=False)
+    return Console(highlight=False, width=_PIPED_WIDTH)
+
+
+def _print(console: Console, folder: Path, found: Survey) -> None:
+    _line(console, f"{folder}: a corpus {_LAYOUTS[found.dataset]}")
+    console.print(_table(folder, found))
+    if found.corpus is not None:
+        _line(console, _measured(found.corpus))
+    for heading, lines in (("Warnings", found.warnings), ("Problems", found.problems)):
+        if lines:
+            _line(console, f"\n{heading} ({len(lines)})")
+        for line in lines:
+            _line(console, f"  {line}")
+    if not found.problems:
+        _line(console, f"\nNo problems. Use it: dataset={found.dataset} dataset.path={folder}")
+
+
+def _table(folder: Path, found: Survey) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+    for heading in ("part", "file"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("items", "characters", "shortest", "longest"):
+        table.add_column(heading, no_wrap=True, justify="right")
+    table.add_column("begins", no_wrap=True, overflow="ellipsis")
+    for name, part in found.parts.items():
+        lengths = [sum(map(len, item.values)) for item in part.items]
+        numbers = [len(lengths), sum(lengths), min(lengths, default=0), max(lengths, default=0)]
+        begins = _beginning(part.items[0].values[0]) if part.items else "-"
+        file = os.path.relpath(part.place, folder)
+        cells = [name, file, *(f"{number:,}" for number in numbers), begins]
+        table.add_row(*map(Text, cells), style="red" if part.problems else "")
+    return table
+
+
+def _beginning(text: str) -> str:
+    words = " ".join(text[: 10 * _NUM_SHOWN].split())
+    shown = "".join(character for character in words if character.isprintable())
+    return f"{shown[:_NUM_SHOWN]}..." if len(shown) > _NUM_SHOWN else shown
+
+
+def _measured(corpus: Corpus) -> str:
+    """What the metrics would score."""
+    knowledge = (
+        f"{len(getattr(corpus, f'{split}_questions'))} questions "
+        f"({len(getattr(corpus, f'{split}_examples'))} examples)"
+        for split in ("forget", "retain")
+    )
+    documents = f"{len(corpus.forget_documents)} and {len(corpus.holdout_documents)}"
+    return (
+        f"\nScored: VerbMem {len(corpus.verbatim)} prompts; KnowMem {next(knowledge)}; Utility "
+        f"{next(knowledge)}; PrivLeak {documents} forget and holdout texts"
+    )
+
+
+def _write(found: Survey, corpus: Corpus, folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise ValueError("is there and not empty; name a new folder")
+    if found.dataset == "custom":
+        write_corpus(corpus, folder)
+    else:
+        write_parts(found.parts, folder)
+
+
+def _line(console: Console, line: str) -> None:
+    """Never wrapped or marked up: a path that is cut in two cannot be opened."""
+    console.print(Text(line), soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""Reads all of a corpus folder, whichever its layout, and gathers what is wrong with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from unlearn_lab.build import placed
+from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.custom import PARTS, CustomCorpus
+from unlearn_lab.data.muse import MuseCorpus
+from unlearn_lab.data.muse_layout import (
+    ASKED,
+    NUM_FOLDS,
+    compare,
+    is_muse_layout,
+    local_file,
+    read_local,
+)
+from unlearn_lab.data.parts import Part
+from unlearn_lab.data.problems import Problem
+from unlearn_lab.data.rows import SUFFIXES
+from unlearn_lab.data.weaknesses import foreign_script, weaknesses
+from unlearn_lab.paths import data_dir
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a folder holds; `corpus` is None where problems keep it from being loaded."""
+
+    dataset: str
+    parts: Mapping[str, Part]
+    corpus: Corpus | None
+    problems: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def survey(folder: Path) -> Survey:
+    """The corpus in a folder in MUSE's layout or in one of the user's own."""
+    return _muse(folder) if is_muse_layout(folder) else _custom(folder)
+
+
+def _muse(folder: Path) -> Survey:
+    retains = sorted({file.name.split(".")[0] for file in (folder / "raw").glob("retain*")})
+    names = ["raw/forget", *(f"raw/{retain}" for retain in retains or ["retain1"])]
+    folds = [f"{kind}/forget_{k}" for kind in ("scal", "sust") for k in range(1, NUM_FOLDS + 1)]
+    names += [name for name in folds if local_file(folder, name) is not None]
+    parts = {name: read_local(folder, name) for name in [*names, *ASKED.values()]}
+    last = [name for name in names if name.startswith("scal/")][-1:]  # it holds those before it
+    forget = ["raw/forget", *last, *(name for name in names if name.startswith("sust/"))]
+    shared, remarks = compare(
+        [parts[name] for name in forget],
+        [parts[name] for name in names if name.startswith("raw/retain")],
+        {role: parts[name] for role, name in ASKED.items()},
+    )
+    source = MuseCorpus(
+        path=str(folder),
+        revision=None,
+        retain=names[1].removeprefix("raw/"),
+        folds=None,
+        fold=None,
+    )
+    return _survey("muse_news", source, parts, shared, remarks)
+
+
+def _custom(folder: Path) -> Survey:
+    settings = OmegaConf.load(data_dir("conf") / "dataset" / "custom.yaml")
+    settings = {str(name): value for name, value in settings.items() if name != "_target_"}
+    source = CustomCorpus(**{**settings, "path": str(folder)})
+    unread = [
+        Problem(str(file), None, None, f"is not read; the parts are {', '.join(PARTS)}")
+        for file in sorted(folder.iterdir())
+        if file.suffix in SUFFIXES and file.stem not in PARTS
+    ]
+    parts = source.read()
+    for split in ("forget", "retain"):
+        if f"{split}_examples" in parts and f"{split}_questions" not in parts:
+            place = parts[f"{split}_examples"].place
+            unread.append(Problem(place, None, None, f"is not used without {split}_questions"))
+    return _survey("custom", source, parts, [], unread)
+
+
+def _survey(
+    dataset: str,
+    source: MuseCorpus | CustomCorpus,
+    parts: Mapping[str, Part],
+    shared: list[Problem],
+    remarks: list[Problem],
+) -> Survey:
+    problems = [str(fault) for part in parts.values() for fault in part.problems]
+    problems += map(str, shared)
+    corpus = None
+    if not problems:
+        try:
+            corpus = source.load()
+        except ValueError as error:
+            problems.append(placed(error, "dataset"))
+    told = [*(remark for part in parts.values() for remark in part.remarks), *remarks]
+    return Survey(
+        dataset=dataset,
+        parts=parts,
+        corpus=corpus,
+        problems=tuple(problems),
+        warnings=(
+            *map(str, told),
+            *foreign_script(parts),
+            *(() if corpus is None else weaknesses(corpus)),
+        ),
+    )
