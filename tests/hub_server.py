@@ -116,9 +116,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer()
 
     def log_request(self, code: object = "-", size: object = "-") -> None:
-        number = int(code) if isinstance(code, int) else code
         with (self.root / LOG).open("a") as log:
-            log.write(f"{self.command} {self.path} {number}\n")
+            log.write(f"{self.command} {self.path} {code}\n")
 
     def _answer(self) -> None:
         length = int(self.headers.get("Content-Length", 0))
@@ -172,8 +171,6 @@ class Handler(BaseHTTPRequestHandler):
                 "private": False,
                 "gated": "manual" if repository.refuses("") else False,
                 "tags": [],
-                "downloads": 0,
-                "likes": 0,
                 "siblings": [{"rfilename": file.relative_to(place).as_posix()} for file in files],
             }
         )

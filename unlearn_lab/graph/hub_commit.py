@@ -12,11 +12,12 @@ def hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
     `setting`, when neither knows one.
     """
     import httpx
+    from huggingface_hub import is_offline_mode
     from huggingface_hub.errors import HFValidationError, RevisionResolutionError
 
     unreachable = (OSError, httpx.HTTPError, RevisionResolutionError)
     try:
-        return _resolved(name, revision, kind, locally=False)
+        return _resolved(name, revision, kind, locally=is_offline_mode())
     except HFValidationError as error:
         reason = "no such folder, and no valid hub name"
         raise ValueError(_with_ways_out(setting, name, kind, reason)) from error
