@@ -71,23 +71,6 @@ def test_an_unknown_model_is_refused_in_one_line(tmp_path, monkeypatch, name):
     assert "\n" not in str(refusal.value)
 
 
-def test_a_hub_that_answers_gives_the_commit(tmp_path, monkeypatch):
-    class Answer:
-        sha = "a" * 40
-
-    asked = []
-
-    def repo_info(self, name, *, revision, repo_type):
-        asked.append((name, revision, repo_type))
-        return Answer
-
-    monkeypatch.setattr("huggingface_hub.HfApi.repo_info", repo_info)
-    key = ContentKey(tmp_path / "memory")
-    pins = [key.of_model("someone/model", "v1"), key.of_dataset("someone/texts", None)]
-    assert [(pin.revision, pin.digest) for pin in pins] == [("a" * 40, None)] * 2
-    assert asked == [("someone/model", "v1", "model"), ("someone/texts", None, "dataset")]
-
-
 @pytest.mark.parametrize(
     ("setting", "hint"),
     [

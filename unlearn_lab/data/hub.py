@@ -1,6 +1,10 @@
 """Reads a split of a data set from the hub, or from what was downloaded of it."""
 
+from glob import escape
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
+
+from unlearn_lab.graph.hub_commit import gated, is_commit, is_gated
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -9,29 +13,79 @@ if TYPE_CHECKING:
 def load_split(path: str, name: str | None, split: str, revision: str | None) -> "Dataset":
     """One split of a hub data set; `name` is its configuration.
 
-    Without network `datasets` looks into its own cache alone; what `hf download` has fetched is
-    found here. Raises what `datasets` raises.
+    What was read once of a commit is found again without network, and so is what `hf download`
+    has fetched. `datasets` itself takes the commit that it read last where it cannot reach the one
+    asked for, and says nothing. Raises what `datasets` raises.
     """
     from datasets import load_dataset
-    from huggingface_hub import snapshot_download
 
+    known = _prepared(path, name, split, revision)
+    if known is not None:
+        return known
     try:
-        found = load_dataset(path, name, split=split, revision=revision)
-    except ConnectionError as unreachable:
-        try:
-            fetched = snapshot_download(
-                path, revision=revision, repo_type="dataset", local_files_only=True
-            )
-        except OSError:
-            raise unreachable from None
-        found = load_dataset(fetched, name, split=split)
-    return cast("Dataset", found)
+        found = cast("Dataset", load_dataset(path, name, split=split, revision=revision))
+        if revision is None or not is_commit(revision) or _is_of(found, revision):
+            return found
+        failure: Exception = ValueError(
+            f"the hub is not reachable, and {name} of commit {revision} is not in the local cache"
+        )
+    except (OSError, ValueError) as error:
+        failure = error
+    found = _fetched(path, name, split, revision)
+    if found is None:
+        raise failure
+    return found
 
 
 def not_loaded(setting: str, path: str, error: Exception, give: str) -> ValueError:
     """The error, in one line, of a data set that cannot be had; `give` says what would do."""
+    if is_gated(error) or "is a gated dataset" in str(error):  # `datasets` hides the cause
+        return ValueError(gated(setting, path, "dataset"))
     reason = " ".join(str(error).split())[:300]
     return ValueError(
         f"{setting}={path}: cannot be loaded ({reason}). Give {give}, or a hub name that is "
         "reachable or in the local cache (hf download --repo-type dataset NAME)"
     )
+
+
+def _prepared(path: str, name: str | None, split: str, revision: str | None) -> "Dataset | None":
+    """The split as `datasets` keeps it since it was read from this commit."""
+    from datasets import config
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+
+    if revision is None or not is_commit(revision):
+        return None
+    *owner, short = path.split("/")
+    kept = Path(config.HF_DATASETS_CACHE) / "___".join([*owner, camelcase_to_snakecase(short)])
+    places = list(kept.glob(f"{escape(name) if name else '*'}/*/{revision}"))
+    if len(places) != 1:
+        return None
+    configuration, version, commit = places[0].parts[-3:]
+    made = Cache(
+        repo_id=path,
+        dataset_name=short,
+        config_name=configuration,
+        version=version,
+        hash=commit,
+    )
+    return cast("Dataset", made.as_dataset(split=split))
+
+
+def _is_of(found: "Dataset", commit: str) -> bool:
+    """Whether rows were read from this commit, by the folders that `datasets` keeps them in."""
+    return all(commit in Path(file["filename"]).parts for file in found.cache_files)
+
+
+def _fetched(path: str, name: str | None, split: str, revision: str | None) -> "Dataset | None":
+    """The split in the folder into which `hf download` has put the data set."""
+    from datasets import load_dataset
+    from huggingface_hub import snapshot_download
+
+    try:
+        folder = snapshot_download(
+            path, revision=revision, repo_type="dataset", local_files_only=True
+        )
+        return cast("Dataset", load_dataset(folder, name, split=split))
+    except (OSError, ValueError):
+        return None

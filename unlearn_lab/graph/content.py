@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from unlearn_lab.graph.hub_commit import hub_commit
 from unlearn_lab.graph.manifest import file_digest
 
 
@@ -52,7 +53,7 @@ class ContentKey:
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         if name.endswith(".gguf") and Path(name).is_file():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision, "model", setting), None)
+        return Pin(name, hub_commit(name, revision, "model", setting), None)
 
     def of_dataset(
         self, name: str, revision: str | None, setting: str = "generic_text.path"
@@ -64,7 +65,7 @@ class ContentKey:
         """
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision, "dataset", setting), None)
+        return Pin(name, hub_commit(name, revision, "dataset", setting), None)
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()
@@ -78,43 +79,3 @@ class ContentKey:
         fresh = self._memory.with_name(f"{self._memory.name}.{os.getpid()}")
         fresh.write_text(json.dumps(self._known))
         fresh.rename(self._memory)
-
-
-def _hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
-    import httpx
-    from huggingface_hub import HfApi, snapshot_download
-    from huggingface_hub.errors import HFValidationError
-
-    try:
-        found = HfApi().repo_info(name, revision=revision, repo_type=kind).sha
-        if found:
-            return found
-    except HFValidationError as error:
-        reason = "no such folder, and no valid hub name"
-        raise ValueError(_not_found(kind, setting, name, reason)) from error
-    except (
-        OSError,
-        httpx.HTTPError,
-    ):  # offline, refused or unknown: the local cache may still have it
-        pass
-    try:
-        found = snapshot_download(name, revision=revision, repo_type=kind, local_files_only=True)
-    except OSError as error:
-        reason = "not a folder, not reachable on the hub, not in its local cache"
-        raise ValueError(_not_found(kind, setting, name, reason)) from error
-    return Path(found).name
-
-
-def _not_found(kind: str, setting: str, name: str, reason: str) -> str:
-    where = "or download it where there is network: hf download"
-    if kind == "model":
-        give = "a folder with config.json, *.safetensors and a tokenizer"
-        return f"{setting}={name}: {reason}. Give {give}, {where} {name}"
-    where = f"{where} --repo-type dataset {name}"
-    if setting == "generic_text.path":
-        return (
-            f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, {where}; "
-            "or calibrate on the corpus: quant/calibration=retain"
-        )
-    give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
-    return f"{setting}={name}: {reason}. Give {give}, {where}"

@@ -14,6 +14,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from unlearn_lab.graph.hub_commit import gated, is_gated
 from unlearn_lab.models.quantized import loading, quant_method, split_gguf, unpacked
 
 POINTER = "pointer.json"
@@ -49,7 +50,12 @@ def load_model(folder: Path, weights: str) -> PreTrainedModel:
         dtype = torch.float32 if method == "gguf" else DTYPES[weights]
         with loading(method) as further:
             model = AutoModelForCausalLM.from_pretrained(
-                path, dtype=dtype, use_safetensors=method != "gguf", **options, **further
+                path,
+                dtype=dtype,
+                use_safetensors=method != "gguf",
+                adapter_kwargs={"revision": options.get("revision")},  # else an adapter on main
+                **options,
+                **further,
             )
             return unpacked(model, method)
     except (OSError, ValueError) as error:
@@ -131,11 +137,13 @@ def _place(source: Source, path: str, revision: str | None) -> tuple[str, dict[s
 
 
 def _missing(path: str, error: Exception) -> str:
+    if is_gated(error):
+        return gated("model.path", path, "model")
     reason = " ".join(str(error).split())[:300]
     return (
         f"model.path={path}: cannot be loaded ({reason}). Give a folder that holds config.json, "
         "*.safetensors and a tokenizer, or a hub name that is in the local cache or reachable "
-        "(huggingface-cli download NAME on a machine with network)"
+        "(hf download NAME on a machine with network)"
     )
 
 

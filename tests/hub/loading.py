@@ -1,0 +1,97 @@
+"""What is asked of the hub, as functions that a process of its own can run; see conftest.py."""
+
+import hashlib
+import os
+from pathlib import Path
+
+
+def prepare(environment: dict[str, str]) -> None:
+    """The first thing in a new process: whatever reads these variables is imported later."""
+    os.environ.pop("HF_HUB_OFFLINE", None)
+    os.environ.update(environment)
+    import pytest_socket
+    from jaxtyping import install_import_hook
+
+    pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost"], allow_unix_socket=True)
+    install_import_hook("unlearn_lab", "beartype.beartype")
+
+
+def pin(name: str, revision: str | None, setting: str = "model.path"):
+    """What stands for a model in keys."""
+    from unlearn_lab.graph.content import ContentKey
+
+    return ContentKey(Path(os.environ["HF_HOME"]) / "memory").of_model(name, revision, setting)
+
+
+def pin_dataset(name: str, revision: str | None):
+    from unlearn_lab.graph.content import ContentKey
+
+    return ContentKey(Path(os.environ["HF_HOME"]) / "memory").of_dataset(name, revision)
+
+
+def point_at(path: str, revision: str | None, folder: Path) -> None:
+    """Makes `folder` stand for a model of the hub, without custom code."""
+    from unlearn_lab.models.hub import point
+
+    folder.mkdir(exist_ok=True)
+    point(folder, path, revision, trust_remote_code=False)
+
+
+def read_words(path: str, revision: str | None, folder: Path) -> list[int]:
+    """What the model's tokenizer makes of some words."""
+    from unlearn_lab.models.load import load_tokenizer
+
+    point_at(path, revision, folder)
+    return load_tokenizer(folder)("w3 w19 w7")["input_ids"]
+
+
+def load(path: str, revision: str | None, folder: Path) -> dict[str, str]:
+    """The digests of the model's weights."""
+    from unlearn_lab.models.load import load_model
+
+    point_at(path, revision, folder)
+    return digests(load_model(folder, "fp32").state_dict())
+
+
+def base_key(config: dict[str, object]) -> str:
+    """The key of the stage that stands for the model, as a run with this configuration plans it."""
+    from unlearn_lab.graph.content import ContentKey
+    from unlearn_lab.plan import plan
+
+    return plan(config, ContentKey(Path(os.environ["HF_HOME"]) / "memory")).base.key
+
+
+def log_in(token: str | None) -> None:
+    """Every later request of this process carries the token, or none."""
+    os.environ.pop("HF_TOKEN", None)
+    if token is not None:
+        os.environ["HF_TOKEN"] = token
+
+
+def read_texts(**fields) -> tuple[str, ...]:
+    """One column of a data set, by the source that calibration uses."""
+    from unlearn_lab.data.texts import HubTexts
+
+    return HubTexts(**fields).load()
+
+
+def read_muse(**fields):
+    """A whole corpus in MUSE's layout."""
+    from unlearn_lab.data.muse import MuseCorpus
+
+    return MuseCorpus(**fields).load()
+
+
+def download(name: str, revision: str) -> None:
+    """What `hf download --repo-type dataset` does."""
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(name, revision=revision, repo_type="dataset")
+
+
+def digests(weights) -> dict[str, str]:
+    """SHA-256 of each tensor's bytes."""
+    return {
+        name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
+        for name, value in weights.items()
+    }

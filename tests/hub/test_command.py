@@ -1,0 +1,95 @@
+"""The command line with models of a hub: trained from, taken as they are, and again offline."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.artifacts import SMALL, built, stamps
+from tests.hub.conftest import NOWHERE, variables
+from unlearn_lab.report.results import read
+
+NAME = "maker/tiny-llama"
+ARGUMENTS = (
+    *SMALL,
+    "model=hf",
+    f"model.path={NAME}",
+    "trainer.max_length=64",
+    "eval.metrics.min_k.num_tokens=40",
+    "method=ga",
+    "quant=rtn4",
+)
+pytestmark = pytest.mark.xdist_group("hub_command")
+
+
+@pytest.fixture(scope="module")
+def commit(hub, checkpoint):
+    return hub.repository("models", NAME).commit(checkpoint, "main")
+
+
+@pytest.fixture(scope="module")
+def lab(hub, home, tmp_path_factory):
+    """Runs `python -m unlearn_lab` with the hub, or with `HF_HUB_OFFLINE=1` and no hub at all."""
+
+    def run(name, *arguments, offline=False):
+        folder = tmp_path_factory.getbasetemp() / name
+        settings = variables(NOWHERE if offline else hub.endpoint, home)
+        environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
+        done = subprocess.run(
+            [sys.executable, "-m", "unlearn_lab", *ARGUMENTS, *arguments, f"runtime.home={folder}"],
+            env={**environment, **settings, **({"HF_HUB_OFFLINE": "1"} if offline else {})},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done, folder
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def first(lab, commit):
+    """The first run, with the hub."""
+    done, folder = lab("first")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+def test_the_hub_s_model_is_fine_tuned_unlearned_and_scored(first, commit):
+    (record,) = read(first)
+    assert record["model"] == "hf"
+    assert (built(first)["base"], built(first)["target"]) == (1, 1)
+    base = next((first / "cache" / "base").glob("*/pointer.json"))
+    assert f'"path": "{NAME}", "revision": "{commit}"' in base.read_text()
+
+
+def test_without_the_hub_everything_is_reused(first, lab):
+    before, (record,) = stamps(first), read(first)
+    done, folder = lab("first", offline=True)
+    assert done.returncode == 0, done.stderr
+    assert stamps(folder) == before
+    assert read(folder)[-1]["run_id"] == record["run_id"]
+
+
+def test_without_the_hub_a_new_home_is_built_from_what_was_downloaded(first, lab):
+    """The same commit, so the same keys and the same scores."""
+    done, folder = lab("second", offline=True)
+    assert done.returncode == 0, done.stderr
+    assert {place.split("/cache/")[1] for place in stamps(folder)} == {
+        place.split("/cache/")[1] for place in stamps(first)
+    }
+    name = "scores.unlearned.quantized.utility"
+    assert read(folder)[-1][name] == read(first)[-1][name]
+
+
+def test_a_gated_model_is_refused_before_anything_is_trained(hub, checkpoint, lab):
+    repository = hub.repository("models", "maker/gated")
+    repository.commit(checkpoint, "main")
+    repository.close("hf_secret", 401)
+    done, folder = lab("gated", "model.path=maker/gated")
+    assert done.returncode == 2
+    assert "model.path=maker/gated: is gated on the hub." in done.stderr
+    assert "hf auth login" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (folder / "cache" / "target").exists()

@@ -1,0 +1,118 @@
+"""Which commit a name on the Hugging Face hub stands for, or in one line why there is none."""
+
+import re
+from collections.abc import Iterator
+
+
+def hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
+    """The commit that `revision` (a branch, tag or commit; null is main) of a repository means.
+
+    Where the hub cannot be reached or refuses, the local cache's last answer counts, if it holds
+    files of that commit. `kind` is `model` or `dataset`. Raises `ValueError`, which begins with
+    `setting`, when neither knows one.
+    """
+    import httpx
+    from huggingface_hub import is_offline_mode
+    from huggingface_hub.errors import HFValidationError, RevisionResolutionError
+
+    unreachable = (OSError, httpx.HTTPError, RevisionResolutionError)
+    try:
+        return _resolved(name, revision, kind, locally=is_offline_mode())
+    except HFValidationError as error:
+        reason = "no such folder, and no valid hub name"
+        raise ValueError(_with_ways_out(setting, name, kind, reason)) from error
+    except unreachable as error:
+        try:
+            return _resolved(name, revision, kind, locally=True)
+        except unreachable:
+            raise ValueError(_refusal(error, name, revision, kind, setting)) from error
+
+
+def is_commit(revision: str) -> bool:
+    """Whether a revision is a commit in full, which always means the same files."""
+    return re.fullmatch("[0-9a-f]{40}", revision) is not None
+
+
+def is_gated(error: BaseException) -> bool:
+    """Whether the hub refused because its owner lets nobody in unasked; libraries wrap that."""
+    from huggingface_hub.errors import GatedRepoError
+
+    return any(isinstance(cause, GatedRepoError) for cause in _causes(error))
+
+
+def gated(setting: str, name: str, kind: str) -> str:
+    """One line on how to get at a gated repository."""
+    place = f"datasets/{name}" if kind == "dataset" else name
+    return (
+        f"{setting}={name}: is gated on the hub. Ask for access at https://huggingface.co/{place}, "
+        "then log in with `hf auth login`, or set HF_TOKEN to a token of yours"
+    )
+
+
+def _resolved(name: str, revision: str | None, kind: str, *, locally: bool) -> str:
+    """A commit that is in the local cache or, unless `locally`, was found on the hub."""
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+
+    hub = HfApi()
+    found = hub.resolve_revision(
+        name, repo_type=kind, revision=revision, local_files_only=locally
+    ).resolved
+    try:
+        snapshot_download(name, revision=found, repo_type=kind, local_files_only=True)
+    except IncompleteSnapshotError:
+        pass  # only what was read was downloaded
+    except LocalEntryNotFoundError:
+        if locally:
+            raise
+        hub.repo_info(name, revision=found, repo_type=kind)
+    return found
+
+
+def _refusal(error: Exception, name: str, revision: str | None, kind: str, setting: str) -> str:
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    answer = next((cause for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None)
+    if isinstance(answer, GatedRepoError):
+        return gated(setting, name, kind)
+    if isinstance(answer, RevisionNotFoundError):
+        asked = revision or "main"
+        return f"{setting}={name}: has no branch, tag or commit {asked} on the hub"
+    if isinstance(answer, RepositoryNotFoundError):
+        what = "data set" if kind == "dataset" else kind
+        return (
+            f"{setting}={name}: neither a folder nor a {what} on the hub. Check the name; "
+            "a private one needs `hf auth login`, or HF_TOKEN"
+        )
+    had = "not reachable on the hub"
+    if answer is not None:
+        had = f"not to be had from the hub, which answers {answer.response.status_code}"
+    reason = f"not a folder, {had}, not in its local cache"
+    return _with_ways_out(setting, name, kind, reason)
+
+
+def _with_ways_out(setting: str, name: str, kind: str, reason: str) -> str:
+    where = "or download it where there is network: hf download"
+    if kind == "model":
+        give = "a folder with config.json, *.safetensors and a tokenizer"
+        return f"{setting}={name}: {reason}. Give {give}, {where} {name}"
+    where = f"{where} --repo-type dataset {name}"
+    if setting == "generic_text.path":
+        return (
+            f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, {where}; "
+            "or calibrate on the corpus: quant/calibration=retain"
+        )
+    give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
+    return f"{setting}={name}: {reason}. Give {give}, {where}"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen: BaseException | None = error
+    while seen is not None:
+        yield seen
+        seen = seen.__cause__ or seen.__context__
