@@ -8,7 +8,7 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.evaluate.knowmem import KnowMem, cut_answer
 from unlearn_lab.evaluate.metric import Metric
 
-FORGET = KnowMem(split="forget", num_tokens=32)
+FORGET = KnowMem(split="forget", num_tokens=32, answer_cue="Answer:")
 RETAIN = replace(FORGET, split="retain")
 
 SHOWN = "Question: Why?\nAnswer: because\n\nQuestion: When?\nAnswer: now\n\n"
@@ -62,11 +62,11 @@ def test_scores_the_retain_split(corpus: Corpus, scripted: type) -> None:
 def test_refuses_a_split_without_questions(corpus: Corpus, scripted: type, split: str) -> None:
     empty = replace(corpus, forget_questions=(), retain_questions=())
     with pytest.raises(ValueError, match=f"corpus.{split}_questions is empty"):
-        KnowMem(split=split, num_tokens=1).score(empty, scripted(texts={}, scores={}))
+        replace(FORGET, split=split).score(empty, scripted(texts={}, scores={}))
 
 
 def test_refuses_impossible_settings() -> None:
     with pytest.raises(ValueError, match="split='holdout': must be one of forget, retain"):
-        KnowMem(split="holdout", num_tokens=1)
+        replace(FORGET, split="holdout")
     with pytest.raises(ValueError, match="num_tokens=0: must be at least 1"):
-        KnowMem(split="forget", num_tokens=0)
+        replace(FORGET, num_tokens=0)

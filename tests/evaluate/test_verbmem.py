@@ -8,7 +8,7 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.evaluate.metric import Continue, Metric
 from unlearn_lab.evaluate.verbmem import VerbMem
 
-METRIC = VerbMem(num_tokens=4)
+METRIC = VerbMem(num_tokens=4, temperature=None, num_samples=1, seed=0)
 
 
 def test_asks_for_one_continuation_a_prompt(corpus: Corpus) -> None:
@@ -27,6 +27,6 @@ def test_compares_with_the_truncated_truth(corpus: Corpus, scripted: type) -> No
 
 def test_refuses_what_cannot_be_scored(corpus: Corpus, scripted: type) -> None:
     with pytest.raises(ValueError, match="num_tokens=0: must be at least 1"):
-        VerbMem(num_tokens=0)
+        replace(METRIC, num_tokens=0)
     with pytest.raises(ValueError, match=r"corpus\.verbatim is empty: VerbMem needs"):
         METRIC.score(replace(corpus, verbatim=()), scripted(texts={}, scores={}))

@@ -43,12 +43,12 @@ def privleak(unlearned: Score, retrain: Score | float) -> Score | None:
             for row, score in zip(unlearned.items, retrain.per_item, strict=True)
         )
     else:
-        control, resampled, items = retrain, np.asarray(retrain), unlearned.items
+        control, resampled, items = retrain, np.asarray([retrain]), unlearned.items
     if control == 0:
         return None
     low, high = interval(_leak(resampled_areas(ours, *counts), resampled))
     return Score(
-        value=float(_leak(np.asarray(area(ours)), np.asarray(control))),
+        value=float(_leak(np.asarray([area(ours)]), np.asarray([control]))[0]),
         low=low,
         high=high,
         per_item=unlearned.per_item,
