@@ -24,6 +24,17 @@ def test_asks_after_the_examples_of_its_split(corpus: Corpus) -> None:
     assert [request.prompt for request in RETAIN.requests(corpus)] == ["Question: What?\nAnswer:"]
 
 
+def test_the_cue_ends_the_question_asked_and_not_the_examples(corpus: Corpus) -> None:
+    metric = replace(FORGET, answer_cue="Answer: ")
+    assert metric.requests(corpus)[0].prompt == f"{SHOWN}Question: Who?\nAnswer: "
+
+
+def test_says_what_it_misses(corpus: Corpus) -> None:
+    bare = replace(corpus, retain_questions=(), forget_examples=())
+    assert FORGET.missing(bare) is None
+    assert RETAIN.missing(bare) == "the corpus has no questions about the retain set"
+
+
 @pytest.mark.parametrize(
     ("text", "cut"),
     [
