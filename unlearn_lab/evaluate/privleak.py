@@ -57,14 +57,14 @@ def privleak(unlearned: Score, retrain: Score | float) -> Score | None:
 
 
 def check_auc_retrain(
-    name: str, dataset: Mapping[str, Any], metrics: Mapping[str, AnyMetric]
+    name: object, dataset: Mapping[str, Any], metrics: Mapping[str, AnyMetric]
 ) -> None:
     """Refuses a published AUC that is not of this data set and of this Min-K%.
 
     Raises `ValueError`. A local folder in MUSE's layout is taken at the user's word.
     """
     known = (SCORED, *PUBLISHED_AUC)
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         raise ValueError(f"eval.auc_retrain={name}: must be one of {', '.join(known)}")
     if name == SCORED:
         return
