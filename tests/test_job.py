@@ -209,14 +209,14 @@ def watched(folder, inputs, runtime):
 def control(tmp_path):
     """A retrain control whose scores are all 50."""
     score = Score(value=50.0, low=0.0, high=100.0, per_item=(50.0,), items=({"answer": "a"},))
-    known = "unlearn_lab.evaluate.knowmem.KnowMem"
+    greedy = {"temperature": None, "num_samples": 1, "seed": 0}
+    known, words = "unlearn_lab.evaluate.knowmem.KnowMem", {"num_tokens": 2, "answer_cue": "A:"}
     metrics = {
-        "utility": {"_target_": known, "split": "retain", "num_tokens": 2},
-        "knowmem": {"_target_": known, "split": "forget", "num_tokens": 2},
-        "verbmem": {"_target_": "unlearn_lab.evaluate.verbmem.VerbMem", "num_tokens": 2},
+        "utility": {"_target_": known, "split": "retain", **words},
+        "knowmem": {"_target_": known, "split": "forget", **words},
+        "verbmem": {"_target_": "unlearn_lab.evaluate.verbmem.VerbMem", "num_tokens": 2, **greedy},
     }
-    rows = {name: dataclasses.asdict(score) for name in metrics}
-    (tmp_path / evaluations.FILE).write_text(json.dumps(rows))
+    (tmp_path / evaluations.FILE).write_text(json.dumps(dict.fromkeys(metrics, vars(score))))
     stage = Stage(name="e", builder="b", version=1, params={"metrics": metrics})
     return Artifact(stage=stage, path=tmp_path, facts={}, seconds=0.0, built_now=False)
 

@@ -25,7 +25,12 @@ def plain_config(quant):
             "finetune": {"steps": 3},
         },
         "quant": quant,
-        "eval": {"metrics": {"m": {}}, "bits": [4], "recovery": {"smallest_denominator": 5}},
+        "eval": {
+            "metrics": {"m": {}},
+            "bits": [4],
+            "recovery": {"smallest_denominator": 5},
+            "auc_retrain": "scored",
+        },
         "runtime": {"home": "lab"},
         "report": {"sweep": "now"},
         "seed": 0,
@@ -85,6 +90,7 @@ def changed(config, path, value):
         ("optimizer.lr", 0.2, ["codes", "evaluate", "evaluate", "record", "unlearn", "widths"]),
         ("trainer.epochs", 3, ["codes", "evaluate", "evaluate", "record", "unlearn", "widths"]),
         ("eval.recovery.smallest_denominator", 6, ["record"]),
+        ("eval.auc_retrain", "muse_news", ["record"]),
         ("eval.bits", [4, 8], ["record", "widths"]),
         (
             "trainer.weights",

@@ -92,6 +92,7 @@ SOURCES = {
         *("quantize/prequantized.py", "models/quantized.py"),
         *("evaluate/stage.py", "evaluate/answer.py", "evaluate/verbmem.py", "evaluate/knowmem.py"),
         *("evaluate/min_k.py", "evaluate/auc.py", "evaluate/rouge.py", "evaluate/bootstrap.py"),
+        *("evaluate/sampling.py", "evaluate/fluency.py"),
         *(
             "quantize/grid.py",
             "quantize/rtn.py",
@@ -117,6 +118,7 @@ SOURCES = {
     ],
     "record": [
         "report/record.py",
+        "report/score_figures.py",
         "evaluate/recovery.py",
         "evaluate/privleak.py",
         "evaluate/bootstrap.py",

@@ -79,7 +79,7 @@ def plan(config: Config, content: ContentKey) -> Plan:
         inputs[f"{who}.full"] = _evaluate(model, corpus, config, NO_QUANTIZER)
         if quant != NO_QUANTIZER and (quant["_target_"] != PREQUANTIZED or kept[who]):
             inputs[f"{who}.quantized"] = _evaluate(model, corpus, config, quant, kept[who])
-    figures = {"recovery": config["eval"]["recovery"]}
+    figures = {name: config["eval"][name] for name in ("recovery", "auc_retrain")}
     record = stage("record", "unlearn_lab.report.record:build", figures, inputs)
     return Plan(corpora=read, base=base, calibration=calibration, unlearn=unlearn, record=record)
 

@@ -14,7 +14,8 @@ from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
-from unlearn_lab.evaluate.metric import Metric
+from unlearn_lab.evaluate.metric import AnyMetric, Metric, missing_metrics
+from unlearn_lab.evaluate.privleak import check_auc_retrain
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
@@ -46,7 +47,7 @@ class Parts:
     finetune: FineTuning
     quantizer: AnyQuantizer
     export: bool | str
-    metrics: Mapping[str, Metric]
+    metrics: Mapping[str, AnyMetric]
 
 
 def build_parts(config: Config) -> Parts:
@@ -64,6 +65,8 @@ def build_parts(config: Config) -> Parts:
     ):
         raise Refused(f"eval.bits={bits}: must be a list of whole numbers from 2 to 8")
     nodes = config["eval"]["metrics"]
+    metrics = {name: build(node, AnyMetric, f"eval.metrics.{name}") for name, node in nodes.items()}
+    check_auc_retrain(config["eval"]["auc_retrain"], config["dataset"], metrics)
     quant = dict(config["quant"])
     export = quant.pop("export", False)
     return Parts(
@@ -73,7 +76,7 @@ def build_parts(config: Config) -> Parts:
         finetune=finetune,
         quantizer=build(quant, AnyQuantizer, "quant"),
         export=export,
-        metrics={name: build(node, Metric, f"eval.metrics.{name}") for name, node in nodes.items()},
+        metrics=metrics,
     )
 
 
@@ -81,12 +84,11 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     """Compares the parts with the corpus and the model, both built here (seconds, cached).
 
     Raises `Refused` for batches larger than a split, shapes that the quantizer cannot divide, a
-    metric that the stop rule misses, and texts that do not fit the model's positions.
+    metric that the stop rule misses, a corpus that can serve no metric, and texts that do not fit
+    the model's positions.
     """
     corpus = read_corpus(cache.realise(plan.corpora.whole))
-    for name in parts.trainer.stop.needs_metrics:
-        if name not in parts.metrics:
-            raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not there")
+    _compare_metrics(corpus, parts)
     base = cache.realise(plan.base).path
     skeleton, tokenizer = load_skeleton(base), load_tokenizer(base)
     _require_plain(skeleton)
@@ -177,11 +179,29 @@ def _compare_with_positions(
             raise Refused(
                 f"{path}={length}: the model has {positions} positions; choose at most that"
             )
+    missing = missing_metrics(parts.metrics, corpus)
     for name, metric in parts.metrics.items():
+        if name in missing or not isinstance(metric, Metric):
+            continue
         try:
             encode_requests(skeleton, tokenizer, metric.requests(corpus))
         except ValueError as error:
             raise Refused(f"eval.metrics.{name}: {error}") from error
+
+
+def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
+    missing = missing_metrics(parts.metrics, corpus)
+    if parts.metrics and missing.keys() == parts.metrics.keys():
+        told = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise Refused(f"eval.metrics: nothing can be measured ({told})")
+    for name in parts.trainer.stop.needs_metrics:
+        if name not in parts.metrics:
+            raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not there")
+        if name in missing:
+            raise Refused(
+                f"trainer.stop: needs {name}, which cannot be measured: {missing[name]}; "
+                "use trainer/stop=fixed"
+            )
 
 
 def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> int:

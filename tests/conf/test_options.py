@@ -8,7 +8,7 @@ import yaml
 
 from unlearn_lab.build import build, check
 from unlearn_lab.data.texts import TextSource
-from unlearn_lab.evaluate.metric import Metric
+from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.paths import data_dir
 from unlearn_lab.quantize.calibration import SOURCES, Calibration
 from unlearn_lab.quantize.quantizer import AnyQuantizer
@@ -108,7 +108,24 @@ def test_optimizers_behind_sure(plain, name, inner):
 @pytest.mark.parametrize("name", options("eval"))
 def test_evaluations(plain, name):
     for metric, node in plain(f"eval={name}")["eval"]["metrics"].items():
-        build(node, Metric, metric)
+        build(node, AnyMetric, metric)
+
+
+def test_published_evaluations_differ_from_the_default_in_what_they_say(plain):
+    default, published, sampled = (
+        plain(f"eval={name}")["eval"] for name in ("muse", "muse_published", "muse_sampled")
+    )
+    assert set(published) == set(default)
+    assert published["metrics"]["knowmem"] == {
+        **default["metrics"]["knowmem"],
+        "answer_cue": "Answer: ",
+    }
+    assert published["metrics"]["utility"]["answer_cue"] == "Answer: "
+    assert published["metrics"]["min_k"]["num_tokens"] is None
+    assert published["metrics"]["verbmem"] == default["metrics"]["verbmem"]
+    assert sampled["metrics"].pop("verbmem")["temperature"] == 0.9
+    published["metrics"].pop("verbmem")
+    assert sampled == published
 
 
 def test_a_recipe_never_outranks_the_command_line(plain):

@@ -104,8 +104,10 @@ def test_texts_are_cut_to_num_tokens_after_bos(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     long, short = LogLikelihood("w1 w2 w3", 2), LogLikelihood("w1 w2", 9)
-    answers = answer(model, tokenizer, [long, short], batch_tokens=100)
+    whole = LogLikelihood("w1 w2 w3", None)
+    answers = answer(model, tokenizer, [long, short, whole], batch_tokens=100)
     assert torch.equal(answers.log_probabilities(long), answers.log_probabilities(short))
+    assert len(answers.log_probabilities(whole)) == 3
 
 
 def test_without_bos_the_first_token_is_context(

@@ -8,7 +8,7 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.evaluate.knowmem import KnowMem, cut_answer
 from unlearn_lab.evaluate.metric import Metric
 
-FORGET = KnowMem(split="forget", num_tokens=32)
+FORGET = KnowMem(split="forget", num_tokens=32, answer_cue="Answer:")
 RETAIN = replace(FORGET, split="retain")
 
 SHOWN = "Question: Why?\nAnswer: because\n\nQuestion: When?\nAnswer: now\n\n"
@@ -22,6 +22,17 @@ def test_asks_after_the_examples_of_its_split(corpus: Corpus) -> None:
     ]
     assert {request.num_tokens for request in metric.requests(corpus)} == {32}
     assert [request.prompt for request in RETAIN.requests(corpus)] == ["Question: What?\nAnswer:"]
+
+
+def test_the_cue_ends_the_question_asked_and_not_the_examples(corpus: Corpus) -> None:
+    metric = replace(FORGET, answer_cue="Answer: ")
+    assert metric.requests(corpus)[0].prompt == f"{SHOWN}Question: Who?\nAnswer: "
+
+
+def test_says_what_it_misses(corpus: Corpus) -> None:
+    bare = replace(corpus, retain_questions=(), forget_examples=())
+    assert FORGET.missing(bare) is None
+    assert RETAIN.missing(bare) == "the corpus has no questions about the retain set"
 
 
 @pytest.mark.parametrize(
@@ -62,11 +73,11 @@ def test_scores_the_retain_split(corpus: Corpus, scripted: type) -> None:
 def test_refuses_a_split_without_questions(corpus: Corpus, scripted: type, split: str) -> None:
     empty = replace(corpus, forget_questions=(), retain_questions=())
     with pytest.raises(ValueError, match=f"corpus.{split}_questions is empty"):
-        KnowMem(split=split, num_tokens=1).score(empty, scripted(texts={}, scores={}))
+        replace(FORGET, split=split).score(empty, scripted(texts={}, scores={}))
 
 
 def test_refuses_impossible_settings() -> None:
     with pytest.raises(ValueError, match="split='holdout': must be one of forget, retain"):
-        KnowMem(split="holdout", num_tokens=1)
+        replace(FORGET, split="holdout")
     with pytest.raises(ValueError, match="num_tokens=0: must be at least 1"):
-        KnowMem(split="forget", num_tokens=0)
+        replace(FORGET, num_tokens=0)

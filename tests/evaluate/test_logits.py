@@ -19,6 +19,11 @@ def test_without_text_there_is_no_error():
     assert logit_error([], []) is None
 
 
+def test_without_holdout_documents_there_are_no_logits(checkpoint):
+    model, tokenizer = load_model(checkpoint, "fp32"), load_tokenizer(checkpoint)
+    assert holdout_logits(model, tokenizer, ()) == []
+
+
 def test_logits_that_are_not_finite_are_refused():
     with pytest.raises(ValueError, match="logits are NaN or infinite on holdout text"):
         logit_error([torch.tensor([[torch.nan]])], [torch.ones(1, 1)])

@@ -83,6 +83,13 @@ def test_memorised_texts_have_an_area_near_zero(corpus: Corpus, scripted: type) 
     assert [row["split"] for row in score.items] == ["forget"] * 2 + ["holdout"] * 3
 
 
+def test_says_which_documents_it_misses(corpus: Corpus) -> None:
+    assert METRIC.missing(corpus) is None
+    for split in ("forget", "holdout"):
+        without = replace(corpus, **{f"{split}_documents": ()})
+        assert METRIC.missing(without) == f"the corpus has no {split} documents"
+
+
 @pytest.mark.parametrize("field", ["forget_documents", "holdout_documents"])
 def test_refuses_a_corpus_without_documents(corpus: Corpus, scripted: type, field: str) -> None:
     with pytest.raises(ValueError, match=f"corpus.{field} is empty"):

@@ -3,7 +3,8 @@
 import pytest
 
 from unlearn_lab.evaluate.metric import Score
-from unlearn_lab.evaluate.privleak import privleak
+from unlearn_lab.evaluate.min_k import MinK
+from unlearn_lab.evaluate.privleak import check_auc_retrain, privleak
 
 
 def score(forget: list[float], holdout: list[float]) -> Score:
@@ -58,3 +59,66 @@ def test_is_undefined_where_the_retrained_area_is_zero() -> None:
 def test_refuses_scores_over_other_documents() -> None:
     with pytest.raises(ValueError, match=r"4 forget and 4 holdout .* retrain on 2 forget and 1"):
         privleak(EVEN, score([1.0, 2.0], [3.0]))
+
+
+def test_against_a_published_area_by_hand() -> None:
+    """AUC 3/4 against 0.6: 25 %; the constant does not vary, so a sure AUC has a sure leak."""
+    result = privleak(score([2.0, 4.0], [1.0, 3.0]), 0.6)
+    assert result is not None
+    assert result.value == pytest.approx(25.0)
+    assert result.low < 25.0 < result.high
+    assert "retrain_score" not in result.items[0]
+    sure = privleak(score([0.1, 0.2], [1.0, 2.0]), 0.4772)
+    assert sure is not None
+    assert (sure.value, sure.low, sure.high) == (-100.0, -100.0, -100.0)
+
+
+MUSE = "unlearn_lab.data.muse.MuseCorpus"
+GAZETTE = "unlearn_lab.data.gazette.Gazette"
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset"),
+    [
+        ("scored", {"_target_": GAZETTE}),
+        ("muse_news", {"_target_": MUSE, "path": "muse-bench/MUSE-News"}),
+        ("muse_books", {"_target_": MUSE, "path": "muse-bench/MUSE-Books"}),
+        ("muse_books", {"_target_": MUSE, "path": "data/books"}),
+    ],
+)
+def test_a_published_area_goes_with_its_data_set(name: str, dataset: dict[str, str]) -> None:
+    check_auc_retrain(name, dataset, {"min_k": MinK(fraction=0.4, num_tokens=None)})
+
+
+@pytest.mark.parametrize(
+    ("name", "dataset", "fraction", "message"),
+    [
+        ("news", {"_target_": MUSE}, 0.4, "=news: must be one of scored, muse_news, muse_books"),
+        ("muse_news", {"_target_": GAZETTE}, 0.4, "muse-bench/MUSE-News, and dataset is Gazette"),
+        (
+            "muse_news",
+            {"_target_": MUSE, "path": "muse-bench/MUSE-Books"},
+            0.4,
+            "and dataset is muse-bench/MUSE-Books; use eval.auc_retrain=scored",
+        ),
+        (
+            "muse_news",
+            {"_target_": MUSE, "path": "muse-bench/MUSE-News"},
+            0.2,
+            "with fraction 0.4, and eval.metrics.min_k.fraction is 0.2",
+        ),
+    ],
+)
+def test_and_is_refused_elsewhere(
+    name: str, dataset: dict[str, str], fraction: float, message: str
+) -> None:
+    metrics = {"min_k": MinK(fraction=fraction, num_tokens=None)}
+    with pytest.raises(ValueError, match=f"^eval.auc_retrain={name}") as refusal:
+        check_auc_retrain(name, dataset, metrics)
+    assert message in str(refusal.value)
+
+
+def test_a_published_area_needs_min_k() -> None:
+    dataset = {"_target_": MUSE, "path": "muse-bench/MUSE-News"}
+    with pytest.raises(ValueError, match=r"eval\.metrics\.min_k\.fraction is not there"):
+        check_auc_retrain("muse_news", dataset, {})

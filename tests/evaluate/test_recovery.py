@@ -1,5 +1,7 @@
 """Recovery worked out by hand, with its nulls and its paired intervals."""
 
+from dataclasses import replace
+
 import pytest
 
 from unlearn_lab.evaluate.metric import Score
@@ -36,6 +38,16 @@ def test_by_hand() -> None:
     assert result.retained_quantized.value == pytest.approx(5 / 6)
     assert result.recovered_share is not None
     assert result.recovered_share.value == 0.75
+
+
+def test_without_a_retrained_model_only_the_excess_is_null() -> None:
+    ours, best = (
+        precisions(score(*[full] * 4), score(*[quantized] * 4))
+        for full, quantized in ((20.0, 50.0), (80.0, 60.0))
+    )
+    result = recovery(unlearned=ours, target=best, retrain=None, smallest_denominator=5.0)
+    whole = recovered((20.0, 50.0), (80.0, 60.0), (12.0, 10.0))
+    assert result == replace(whole, excess=None)
 
 
 def test_numbers_that_do_not_vary_have_intervals_of_no_width() -> None:

@@ -2,7 +2,13 @@
 
 import pytest
 
-from unlearn_lab.report.verdict import Thresholds, forgot, returned_metrics, verdict
+from unlearn_lab.report.verdict import (
+    Thresholds,
+    forgot,
+    not_judged_because,
+    returned_metrics,
+    verdict,
+)
 
 TARGET = {"full": (98.0, 80.0, 80.0, 0.0), "quantized": (90.0, 70.0, 70.0, 0.0)}
 RETRAIN = {"full": (12.0, 10.0, 78.0, 0.0), "quantized": (15.0, 11.0, 70.0, 0.0)}
@@ -96,3 +102,21 @@ def test_impossible_thresholds_are_refused(wrong):
     right = {"destroyed_share": 0.6, "forgotten_margin": 5.0, "return_margin": 20.0}
     with pytest.raises(ValueError, match=f"report.thresholds.{next(iter(wrong))}"):
         Thresholds(**(right | wrong))
+
+
+@pytest.mark.parametrize(
+    ("absent", "reason"),
+    [
+        ("scores.unlearned.full.", "neither VerbMem nor KnowMem was measured"),
+        ("scores.retrain.", "there is no retrain control"),
+        ("scores.target.full.utility", "without Utility a destroyed model cannot be told"),
+        ("scores.retrain.quantized.", "the retrain control has no quantized scores"),
+    ],
+)
+def test_what_a_verdict_lacks_is_told(make_record, thresholds, absent, reason):
+    scores = {"full": (4.0, 6.0, 70.0, 0.0), "quantized": (4.0, 7.0, 70.0, 0.0)}
+    row = make_record(unlearned=scores, target=TARGET, retrain=RETRAIN)
+    assert verdict(row, thresholds) == "stays forgotten"
+    bare = {key: value for key, value in row.items() if not key.startswith(absent)}
+    assert verdict(bare, thresholds) == "not judged"
+    assert reason in not_judged_because(bare)

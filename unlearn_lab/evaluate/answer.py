@@ -12,6 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.generation.logits_process import LogitsProcessorList
 
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, Request
+from unlearn_lab.evaluate.sampling import GumbelMax
 
 Asked = TypeVar("Asked", Continue, LogLikelihood)
 
@@ -50,10 +51,10 @@ def answer(
 
     Prompts and texts start with BOS if the tokenizer has one. A batch holds at most `batch_tokens`
     tokens, padding and new tokens included, but at least one request; its make-up changes answers
-    only within float noise. Continuations are greedy whatever the model's own generation settings
-    say, and end at the tokenizer's EOS. The model's mode and settings are restored. Raises
-    `ValueError` for a request that is empty or longer than the model's positions, a model that
-    cannot generate, and logits that are NaN.
+    only within float noise. Continuations are greedy or drawn from the whole vocabulary, as asked,
+    whatever the model's own generation settings say, and end at the tokenizer's EOS. The model's
+    mode and settings are restored. Raises `ValueError` for a request that is empty or longer than
+    the model's positions, a model that cannot generate, and logits that are NaN.
     """
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens={batch_tokens}: must be at least 1")
@@ -93,7 +94,7 @@ def _evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode and blank generation settings, put back afterwards.
 
     Blank, because `generate` fills what a given configuration leaves open from the model's own
-    (repetition penalties, suppressed tokens, other EOS): answers would no longer be greedy.
+    (repetition penalties, suppressed tokens, other EOS): answers would no longer be as asked.
     """
     modes = {module: module.training for module in model.modules()}
     settings = model.generation_config
@@ -122,7 +123,7 @@ def _continue_all(
             if request.num_tokens == num_tokens
         }
         for batch in _batches(group, num_tokens, batch_tokens):
-            answers = _generate(model, [group[request] for request in batch], num_tokens, end)
+            answers = _generate(model, {request: group[request] for request in batch}, end)
             texts.update(
                 {
                     request: _decode(tokenizer, tokens)
@@ -158,22 +159,22 @@ def _batches(
 
 
 def _generate(
-    model: PreTrainedModel, prompts: Sequence[list[int]], num_tokens: int, end: int | None
+    model: PreTrainedModel, prompts: Mapping[Continue, list[int]], end: int | None
 ) -> list[list[int]]:
-    """The new tokens of each prompt up to its EOS, which is left out."""
-    tokens, mask = _pad(prompts, left=True)
+    """The new tokens of each prompt up to its EOS, left out; all ask for as many new tokens."""
+    tokens, mask = _pad(list(prompts.values()), left=True)
     grown = cast("Any", model).generate(
         inputs=tokens.to(model.device),
         attention_mask=mask.long().to(model.device),
         generation_config=GenerationConfig(
-            max_new_tokens=num_tokens,
+            max_new_tokens=next(iter(prompts)).num_tokens,
             do_sample=False,
             num_beams=1,
             use_cache=True,
             pad_token_id=_PADDING,
             eos_token_id=end,
         ),
-        logits_processor=LogitsProcessorList([_refuse_nan]),
+        logits_processor=LogitsProcessorList([_refuse_nan, GumbelMax(list(prompts))]),
     )
     return [_before(row, end) for row in grown[:, tokens.shape[1] :].tolist()]
 
@@ -248,7 +249,7 @@ def _encode_text(
 
 
 def _check_num_tokens(request: Request) -> None:
-    if request.num_tokens < 1:
+    if request.num_tokens is not None and request.num_tokens < 1:
         raise ValueError(f"num_tokens={request.num_tokens}: must be at least 1")
 
 

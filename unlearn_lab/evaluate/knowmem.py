@@ -15,14 +15,15 @@ STOPS = ("\n\n", "\nQuestion", "Question:")
 class KnowMem:
     """ROUGE-L F1 x 100 of greedy few-shot answers, cut before the next question (MUSE, 2407.06460).
 
-    `num_tokens` bounds the answer; the examples are the split's own. The prompt ends in "Answer:".
-    MUSE's ends in "Answer: ", a blank which most tokenizers take from the first word of the answer,
-    so that the examples shown and the answer asked for would be spelt in different tokens. `items`
-    rows: question, answer, true, score.
+    `num_tokens` bounds the answer; the examples are the split's own. The prompt ends in
+    `answer_cue`. MUSE's code ends it in "Answer: ", with a blank which most tokenizers take from
+    the first word of the answer, so that the examples shown and the answer asked for are spelt in
+    different tokens; with "Answer:" they are not. `items` rows: question, answer, true, score.
     """
 
     split: str
     num_tokens: int
+    answer_cue: str
 
     def __post_init__(self) -> None:
         """Refuses an unknown split and an empty answer."""
@@ -30,6 +31,11 @@ class KnowMem:
             raise ValueError(f"split={self.split!r}: must be one of {', '.join(SPLITS)}")
         if self.num_tokens < 1:
             raise ValueError(f"num_tokens={self.num_tokens}: must be at least 1")
+
+    def missing(self, corpus: Corpus) -> str | None:
+        """Questions about the split are needed; examples are not."""
+        questions, _ = self._asked(corpus)
+        return None if questions else f"the corpus has no questions about the {self.split} set"
 
     def requests(self, corpus: Corpus) -> Sequence[Continue]:
         """One answer per question of the split, in corpus order."""
@@ -61,15 +67,16 @@ class KnowMem:
         return corpus.retain_questions, corpus.retain_examples
 
     def _request(self, question: Question, examples: Sequence[Question]) -> Continue:
-        return Continue(prompt=few_shot_prompt(question, examples), num_tokens=self.num_tokens)
+        prompt = few_shot_prompt(question, examples, self.answer_cue)
+        return Continue(prompt=prompt, num_tokens=self.num_tokens)
 
 
-def few_shot_prompt(question: Question, examples: Sequence[Question]) -> str:
+def few_shot_prompt(question: Question, examples: Sequence[Question], answer_cue: str) -> str:
     """The examples as pairs parted by blank lines, then the question with an open answer."""
     shown = "".join(
         f"Question: {example.question}\nAnswer: {example.answer}\n\n" for example in examples
     )
-    return f"{shown}Question: {question.question}\nAnswer:"
+    return f"{shown}Question: {question.question}\n{answer_cue}"
 
 
 def cut_answer(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a metric is: it asks, one batched engine answers, it scores."""
+"""What a metric is: it asks, one batched engine answers, it scores; or it measures by itself."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,24 +6,46 @@ from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.data.corpus import Corpus
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sampling:
+    """Draw every token from softmax(logits / temperature); `index` tells a prompt's samples apart.
+
+    Equal settings give a prompt the same draws every time.
+    """
+
+    temperature: float
+    seed: int
+    index: int
+
+    def __post_init__(self) -> None:
+        """Refuses a temperature that is none."""
+        if not self.temperature > 0:
+            raise ValueError(f"temperature={self.temperature}: must be above 0, or null for greedy")
+
+
 @dataclass(frozen=True)
 class Continue:
-    """Ask for the greedy continuation of a prompt, at most `num_tokens` new tokens long."""
+    """Ask for a continuation of a prompt, at most `num_tokens` new tokens long; None is greedy."""
 
     prompt: str
     num_tokens: int
+    sampling: Sampling | None = None
 
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """Ask for the log-probabilities of a text's first `num_tokens` tokens, BOS not counted."""
+    """Ask for the log-probabilities of a text's first `num_tokens` tokens, BOS not counted.
+
+    None asks for all of them.
+    """
 
     text: str
-    num_tokens: int
+    num_tokens: int | None
 
 
 Request = Continue | LogLikelihood
@@ -62,7 +84,16 @@ class Score:
 
 
 @runtime_checkable
-class Metric(Protocol):
+class AnyMetric(Protocol):
+    """What both kinds of metric say of a corpus."""
+
+    def missing(self, corpus: Corpus) -> str | None:
+        """Why this corpus cannot serve the metric, as a clause ("the corpus has no ...")."""
+        ...
+
+
+@runtime_checkable
+class Metric(AnyMetric, Protocol):
     """A metric over a corpus; `score` receives the answers to its own `requests`, by request."""
 
     def requests(self, corpus: Corpus) -> Sequence[Request]:
@@ -72,3 +103,20 @@ class Metric(Protocol):
     def score(self, corpus: Corpus, answers: Answers) -> Score:
         """The score; raises `ValueError` when the corpus has nothing to score."""
         ...
+
+
+@runtime_checkable
+class ModelMetric(AnyMetric, Protocol):
+    """A metric that runs the model by itself, as an evaluation harness does."""
+
+    def measure(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
+    ) -> Score:
+        """The score of the model, which is left as it was."""
+        ...
+
+
+def missing_metrics(metrics: Mapping[str, AnyMetric], corpus: Corpus) -> dict[str, str]:
+    """The metrics that the corpus cannot serve, by name, and the reason of each."""
+    reasons = {name: metric.missing(corpus) for name, metric in metrics.items()}
+    return {name: reason for name, reason in reasons.items() if reason is not None}

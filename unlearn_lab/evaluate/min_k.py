@@ -18,20 +18,27 @@ class MinK:
     """AUC x 100 of the Min-K% score of forget against holdout documents (Shi et al., 2310.16789).
 
     A text scores minus the mean of its lowest `fraction` of token log-probabilities, over its first
-    `num_tokens` tokens; AUC = P(score of forget > score of holdout), ties half. Memorised text has
-    low scores, hence an AUC near 0. MUSE's code does not cut texts. `items` rows: text, split,
-    score; `per_item` holds the scores in nats a token.
+    `num_tokens` tokens, None for all; AUC = P(score of forget > score of holdout), ties half.
+    Memorised text has low scores, hence an AUC near 0. MUSE's code does not cut texts. `items`
+    rows: text, split, score; `per_item` holds the scores in nats a token.
     """
 
     fraction: float
-    num_tokens: int
+    num_tokens: int | None
 
     def __post_init__(self) -> None:
         """Refuses a fraction outside (0, 1] and an empty text."""
         if not 0 < self.fraction <= 1:
             raise ValueError(f"fraction={self.fraction}: must be above 0 and at most 1")
-        if self.num_tokens < 1:
+        if self.num_tokens is not None and self.num_tokens < 1:
             raise ValueError(f"num_tokens={self.num_tokens}: must be at least 1")
+
+    def missing(self, corpus: Corpus) -> str | None:
+        """Documents of both splits are needed."""
+        for split in ("forget", "holdout"):
+            if not getattr(corpus, f"{split}_documents"):
+                return f"the corpus has no {split} documents"
+        return None
 
     def requests(self, corpus: Corpus) -> Sequence[LogLikelihood]:
         """One scoring request per forget document, then one per holdout document."""

@@ -1,42 +1,86 @@
 """PrivLeak: how far membership inference on a model is from what it is on the retrained one."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 
 from unlearn_lab.evaluate.auc import area, pairwise_wins, resampled_areas
 from unlearn_lab.evaluate.bootstrap import interval
-from unlearn_lab.evaluate.metric import Score
-from unlearn_lab.evaluate.min_k import document_counts
+from unlearn_lab.evaluate.metric import AnyMetric, Score
+from unlearn_lab.evaluate.min_k import MinK, document_counts
+
+SCORED = "scored"
+PUBLISHED_AUC = {"muse_news": 0.4772, "muse_books": 0.5393}
+"""Of MUSE's own retrained models: `forget_holdout_Min-40%` in the constants of its code."""
+
+_CORPORA = {"muse_news": "muse-bench/MUSE-News", "muse_books": "muse-bench/MUSE-Books"}
+_PUBLISHED_FRACTION = 0.4
 
 
-def privleak(unlearned: Score, retrain: Score) -> Score | None:
+def privleak(unlearned: Score, retrain: Score | float) -> Score | None:
     """(AUC_unlearned - AUC_retrain) / AUC_retrain x 100 of two `MinK` scores (MUSE, 2407.06460).
 
     In percent. `retrain` is always the full-precision retrained model, also when `unlearned` is
-    quantized. Near -100: memorised. None when AUC_retrain is 0, where the ratio has no value;
-    resamples in which that happens are left out of the interval. Forget and holdout documents are
-    resampled separately, each draw shared by both models. Rows gain `retrain_score`. Raises
+    quantized, or its published AUC from 0 to 1, as MUSE's code has it. Near -100: memorised. None
+    when AUC_retrain is 0, where the ratio has no value; resamples in which that happens are left
+    out of the interval. Forget and holdout documents are resampled separately, each draw shared by
+    both models; a published AUC does not vary. Rows gain `retrain_score` where there is one. Raises
     `ValueError` when the two were not scored on as many documents of each split.
     """
-    ours, theirs = _wins(unlearned), _wins(retrain)
-    if ours.shape != theirs.shape:
-        raise ValueError(
-            f"unlearned was scored on {_spell(ours)} and retrain on {_spell(theirs)}: "
-            "both must score the same documents"
-        )
-    if area(theirs) == 0:
-        return None
+    ours = _wins(unlearned)
     counts = document_counts(*ours.shape)
-    low, high = interval(_leak(resampled_areas(ours, *counts), resampled_areas(theirs, *counts)))
+    if isinstance(retrain, Score):
+        theirs = _wins(retrain)
+        if ours.shape != theirs.shape:
+            raise ValueError(
+                f"unlearned was scored on {_spell(ours)} and retrain on {_spell(theirs)}: "
+                "both must score the same documents"
+            )
+        control, resampled = area(theirs), resampled_areas(theirs, *counts)
+        items = tuple(
+            {**row, "retrain_score": score}
+            for row, score in zip(unlearned.items, retrain.per_item, strict=True)
+        )
+    else:
+        control, resampled, items = retrain, np.asarray([retrain]), unlearned.items
+    if control == 0:
+        return None
+    low, high = interval(_leak(resampled_areas(ours, *counts), resampled))
     return Score(
-        value=float(_leak(np.asarray([area(ours)]), np.asarray([area(theirs)]))[0]),
+        value=float(_leak(np.asarray([area(ours)]), np.asarray([control]))[0]),
         low=low,
         high=high,
         per_item=unlearned.per_item,
-        items=tuple(
-            {**row, "retrain_score": score}
-            for row, score in zip(unlearned.items, retrain.per_item, strict=True)
-        ),
+        items=items,
     )
+
+
+def check_auc_retrain(
+    name: object, dataset: Mapping[str, Any], metrics: Mapping[str, AnyMetric]
+) -> None:
+    """Refuses a published AUC that is not of this data set and of this Min-K%.
+
+    Raises `ValueError`. A local folder in MUSE's layout is taken at the user's word.
+    """
+    known = (SCORED, *PUBLISHED_AUC)
+    if not isinstance(name, str) or name not in known:
+        raise ValueError(f"eval.auc_retrain={name}: must be one of {', '.join(known)}")
+    if name == SCORED:
+        return
+    told = f"eval.auc_retrain={name}: is MUSE's figure for {_CORPORA[name]}"
+    others = {path for corpus, path in _CORPORA.items() if corpus != name}
+    is_muse = str(dataset["_target_"]).endswith("muse.MuseCorpus")
+    if not is_muse or dataset.get("path") in others:
+        found = dataset.get("path") if is_muse else str(dataset["_target_"]).rsplit(".", 1)[-1]
+        raise ValueError(f"{told}, and dataset is {found}; use eval.auc_retrain={SCORED}")
+    min_k = metrics.get("min_k")
+    if not isinstance(min_k, MinK) or min_k.fraction != _PUBLISHED_FRACTION:
+        found = min_k.fraction if isinstance(min_k, MinK) else "not there"
+        raise ValueError(
+            f"{told} with fraction {_PUBLISHED_FRACTION}, and eval.metrics.min_k.fraction is "
+            f"{found}; use {_PUBLISHED_FRACTION}, or eval.auc_retrain={SCORED}"
+        )
 
 
 def _leak(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:

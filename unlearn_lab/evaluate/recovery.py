@@ -47,7 +47,11 @@ class Recovery:
 
 
 def recovery(
-    *, unlearned: Precisions, target: Precisions, retrain: Precisions, smallest_denominator: float
+    *,
+    unlearned: Precisions,
+    target: Precisions,
+    retrain: Precisions | None,
+    smallest_denominator: float,
 ) -> Recovery:
     """What quantization brings back of one metric M (VerbMem or KnowMem), with paired intervals.
 
@@ -62,15 +66,18 @@ def recovery(
 
     A share is None when its denominator is below `smallest_denominator` points. Resamples whose
     denominator is below half of that are left out of its interval. What needs the quantized score
-    of a control is None without one. Raises `ValueError` when `smallest_denominator` is not
-    positive, when the unlearned model has no quantized score, or when the scores are not over the
-    same number of items.
+    of a control is None without one; without a retrained model that is excess. Raises `ValueError`
+    when `smallest_denominator` is not positive, when the unlearned model has no quantized score, or
+    when the scores are not over the same number of items.
     """
     if not smallest_denominator > 0:
         raise ValueError(f"smallest_denominator={smallest_denominator}: must be above 0 points")
-    models = (unlearned, target, retrain)
     unlearned_full, unlearned_q, target_full, target_q, retrain_full, retrain_q = _means(
-        [score for model in models for score in (model.full, model.quantized)]
+        [
+            score
+            for model in (unlearned, target, retrain)
+            for score in ((None, None) if model is None else (model.full, model.quantized))
+        ]
     )
     if unlearned_full is None or unlearned_q is None:
         raise ValueError("the unlearned model has no quantized score: nothing can have come back")

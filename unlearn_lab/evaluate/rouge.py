@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from statistics import fmean
 
 from rouge_score.rouge_scorer import RougeScorer
 
@@ -28,14 +29,26 @@ def score_answers(rows: Sequence[Mapping[str, str]]) -> Score:
 
     Raises `ValueError` when there are no rows.
     """
+    return score_samples([rows])
+
+
+def score_samples(samples: Sequence[Sequence[Mapping[str, str]]]) -> Score:
+    """As `score_answers`, where an item's score is the mean over its samples.
+
+    `samples` holds the rows of every item once a sample, in the same order; `items` are all rows,
+    sample after sample. Raises `ValueError` when there are no rows.
+    """
+    rows = [row for sample in samples for row in sample]
     if not rows:
         raise ValueError("no answers to score: the mean of nothing is undefined")
-    per_item = tuple(100 * rouge_l(row["true"], row["answer"]) for row in rows)
+    scores = [100 * rouge_l(row["true"], row["answer"]) for row in rows]
+    num_items = len(samples[0])
+    per_item = tuple(fmean(scores[place::num_items]) for place in range(num_items))
     low, high = mean_interval(per_item, num_resamples=NUM_RESAMPLES, seed=SEED)
     return Score(
         value=sum(per_item) / len(per_item),
         low=low,
         high=high,
         per_item=per_item,
-        items=tuple({**row, "score": score} for row, score in zip(rows, per_item, strict=True)),
+        items=tuple({**row, "score": score} for row, score in zip(rows, scores, strict=True)),
     )

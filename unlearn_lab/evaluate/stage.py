@@ -15,7 +15,7 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.logits import holdout_logits, logit_error
-from unlearn_lab.evaluate.metric import Metric, Score
+from unlearn_lab.evaluate.metric import AnyMetric, Metric, ModelMetric, Score, missing_metrics
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, to_compute
 from unlearn_lab.models.memory import peak_gb, reset_peak
@@ -29,10 +29,14 @@ FILE = "scores.json"
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `scores.json`, a `Score` per metric; the facts tell what really ran."""
+    """Builds the artifact: `scores.json`, a `Score` per metric that the corpus can serve.
+
+    The facts tell what really ran, and why which metric was skipped.
+    """
     reset_peak()
     metrics = {
-        name: make(node, Metric, f"eval.metrics.{name}") for name, node in params["metrics"].items()
+        name: make(node, AnyMetric, f"eval.metrics.{name}")
+        for name, node in params["metrics"].items()
     }
     corpus = read_corpus(inputs["corpus"])
     model, ran = _model(params, inputs, corpus, device_of(runtime.accelerator))
@@ -48,6 +52,7 @@ def build(
         "device": str(model.device),
         "peak_gb": peak_gb(model.device.type),
         "items": {name: len(score.per_item) for name, score in scores.items()},
+        "skipped": missing_metrics(metrics, corpus),
     }
 
 
@@ -92,13 +97,26 @@ def score_all(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     corpus: Corpus,
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, AnyMetric],
     batch_tokens: int,
 ) -> dict[str, Score]:
-    """The scores of all metrics by name; equal requests of several metrics are answered once."""
-    requests = [request for metric in metrics.values() for request in metric.requests(corpus)]
+    """The scores by name of all metrics that the corpus can serve, in their order.
+
+    Equal requests of several metrics are answered once.
+    """
+    served = metrics.keys() - missing_metrics(metrics, corpus).keys()
+    asking = {
+        name: metric
+        for name, metric in metrics.items()
+        if name in served and isinstance(metric, Metric)
+    }
+    requests = [request for metric in asking.values() for request in metric.requests(corpus)]
     answers = answer(model, tokenizer, requests, batch_tokens=batch_tokens)
-    return {name: metric.score(corpus, answers) for name, metric in metrics.items()}
+    scores = {name: metric.score(corpus, answers) for name, metric in asking.items()}
+    for name, metric in metrics.items():
+        if name in served and isinstance(metric, ModelMetric):
+            scores[name] = metric.measure(model, tokenizer, batch_tokens)
+    return {name: scores[name] for name in metrics if name in served}
 
 
 def read(artifact: Artifact) -> dict[str, Score]:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from unlearn_lab.build import build as make
 from unlearn_lab.data.stage import read as read_corpus
-from unlearn_lab.evaluate.metric import Metric
+from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.stage import read as read_scores
 from unlearn_lab.evaluate.stage import score_all
 from unlearn_lab.unlearn.stop import ShouldStop, Watched
@@ -114,7 +114,7 @@ def _scorer(training: Watched, names: Sequence[str]) -> tuple[Callable[[], Value
             raise ValueError(
                 f"trainer.stop: needs eval.metrics.{name}, which this evaluation does not have"
             )
-    metrics = {name: make(known[name], Metric, f"eval.metrics.{name}") for name in names}
+    metrics = {name: make(known[name], AnyMetric, f"eval.metrics.{name}") for name in names}
     corpus, scores = read_corpus(training.inputs["corpus"]), read_scores(control)
 
     def score() -> Values:

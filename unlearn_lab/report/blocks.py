@@ -6,7 +6,7 @@ from typing import Literal
 
 from rich.cells import cell_len
 
-from unlearn_lab.report.leaf import METRICS, RECOVERED, TITLES
+from unlearn_lab.report.leaf import RECOVERED, TITLES, shown_metrics, title
 from unlearn_lab.report.rows import Row
 
 GAP = 2
@@ -42,7 +42,8 @@ def arrange(
         cells=tuple((row.verdict or "control",) for row in rows),
         justify="left",
     )
-    scores = [_score_block(rows, metric, arrow) for metric in METRICS]
+    metrics = shown_metrics([row.record for row in rows])
+    scores = [_score_block(rows, metric, arrow) for metric in metrics]
     widest = max(words.width + scores[0].width, *(block.width for block in scores[1:]))
     if keys.width + widest > width:
         keys = _folded(keys, width - widest)
@@ -80,7 +81,7 @@ def _width(cell: str) -> int:
 
 def _score_block(rows: Sequence[Row], metric: str, arrow: str) -> Block:
     cells = tuple((format_pair(*row.scores(metric), arrow, both=row.quantized),) for row in rows)
-    return Block(headings=(TITLES[metric],), cells=cells, justify="left")
+    return Block(headings=(title(metric),), cells=cells, justify="left")
 
 
 def _return_block(rows: Sequence[Row], metrics: Sequence[str]) -> Block:

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from itertools import groupby
 
 from unlearn_lab.report.leaf import (
-    METRICS,
     RECOVERED,
     TITLES,
     Record,
@@ -25,12 +24,16 @@ _ONCE = ("stopped_epoch", "peak_gb", "version", "git", "time", "sweep", "run_id"
 
 
 def leaf_details(
-    leaf: Record, names: Names, samples: Sequence[Sample], num_samples: int
+    leaf: Record,
+    names: Names,
+    metrics: Sequence[str],
+    samples: Sequence[Sample],
+    num_samples: int,
 ) -> dict[str, object]:
-    """Everything that the template's part on one leaf shows, as text."""
+    """Everything that the template's part on one leaf shows, as text; `metrics` are the columns."""
     return {
         "name": names.leaf(leaf),
-        "scores": _score_lines(leaf),
+        "scores": _score_lines(leaf, metrics),
         "recovery": [(TITLES[metric], *_recovery_cells(leaf, metric)) for metric in RECOVERED],
         "codes": [(share, _fine_share(number(leaf, f"codes.{share}"))) for share in _CODES]
         + [
@@ -69,12 +72,12 @@ def _score(sample: Sample) -> str:
     return "-" if value is None else f"{value:z.1f}"
 
 
-def _score_lines(leaf: Record) -> list[tuple[str, ...]]:
+def _score_lines(leaf: Record, metrics: Sequence[str]) -> list[tuple[str, ...]]:
     return [
-        (who, precision, *(_with_interval(leaf, who, precision, metric) for metric in METRICS))
+        (who, precision, *(_with_interval(leaf, who, precision, metric) for metric in metrics))
         for who in _WHO
         for precision in _PRECISIONS
-        if any(score(leaf, who, precision, metric) is not None for metric in METRICS)
+        if any(score(leaf, who, precision, metric) is not None for metric in metrics)
     ]
 
 

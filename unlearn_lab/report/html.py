@@ -14,7 +14,9 @@ from unlearn_lab.report.arrows import arrow_plot
 from unlearn_lab.report.blocks import format_delta, format_pair, format_share
 from unlearn_lab.report.details import leaf_details
 from unlearn_lab.report.explanation import flip_map, layer_lines
-from unlearn_lab.report.leaf import METRICS, RECOVERED, TITLES, Record, number
+from unlearn_lab.report.leaf import RECOVERED, TITLES, Record, number, shown_metrics
+from unlearn_lab.report.leaf import title as metric_title
+from unlearn_lab.report.notes import notes
 from unlearn_lab.report.plots import layer_map, recovery_map
 from unlearn_lab.report.rows import Row, build_rows, key_headings
 from unlearn_lab.report.sentences import headlines
@@ -66,29 +68,30 @@ def render(
     )
     rows = build_rows(records, thresholds)
     leaves = [row.record for row in rows if row.who == "unlearned"]
-    names = Names.of(leaves)
+    names, metrics = Names.of(leaves), shown_metrics(leaves)
     sides = [read_sides(home, leaf) for leaf in leaves]
     return environment.get_template(_TEMPLATE).render(
         title=title(records),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         headlines=headlines(records, thresholds),
         legend=legend("→"),
+        notes=notes(records, thresholds),
         thresholds=thresholds,
         keys=key_headings(records),
-        metrics=[TITLES[metric] for metric in METRICS],
+        metrics=[metric_title(metric) for metric in metrics],
         recovered=[TITLES[metric] for metric in RECOVERED],
-        rows=[_cells(row) for row in rows],
+        rows=[_cells(row, metrics) for row in rows],
         plots=_plots(leaves, sides, thresholds),
         models=_models(leaves, sides, names),
         leaves=[
-            leaf_details(leaf, names, side.samples, num_samples)
+            leaf_details(leaf, names, metrics, side.samples, num_samples)
             for leaf, side in zip(leaves, sides, strict=True)
         ],
     )
 
 
-def _cells(row: Row) -> dict[str, object]:
-    pairs = [_aligned(row, metric) for metric in METRICS]
+def _cells(row: Row, metrics: Sequence[str]) -> dict[str, object]:
+    pairs = [_aligned(row, metric) for metric in metrics]
     returns = [
         cell
         for metric in RECOVERED

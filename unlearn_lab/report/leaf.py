@@ -1,13 +1,14 @@
 """Names the figures of a flat record, so that tables, sentences and plots read them alike."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 Record = Mapping[str, object]
 
 METRICS = ("verbmem", "knowmem", "utility", "privleak")
 RECOVERED = ("verbmem", "knowmem")
 TITLES = {"verbmem": "VerbMem", "knowmem": "KnowMem", "utility": "Utility", "privleak": "PrivLeak"}
+_SCORE_DEPTH = 4
 CHOICES = ("model", "dataset", "method", "optimizer", "quant")
 
 
@@ -52,6 +53,21 @@ def text(record: Record, key: str) -> str:
     if key.endswith("._target_"):
         return str(value).rsplit(".", 1)[-1]
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def shown_metrics(records: Sequence[Record]) -> tuple[str, ...]:
+    """The metrics worth a column: MUSE's four, then any further ones that a record has scores of.
+
+    The AUC is left out: PrivLeak tells it.
+    """
+    paths = [key.split(".") for record in records for key in record if key.startswith("scores.")]
+    found = {path[3] for path in paths if len(path) == _SCORE_DEPTH} - {*METRICS, "auc"}
+    return (*METRICS, *sorted(found))
+
+
+def title(metric: str) -> str:
+    """What a metric is called in words; a further one as the configuration names it."""
+    return TITLES.get(metric, metric.replace("_", " "))
 
 
 def nested(record: Record, prefix: str) -> dict[str, object]:

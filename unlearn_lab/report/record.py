@@ -1,7 +1,6 @@
 """The record: every score, what came back and what really ran, as one flat row."""
 
 import json
-import math
 import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -13,15 +12,12 @@ from unlearn_lab import __version__
 from unlearn_lab.evaluate import codes_stage
 from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score
-from unlearn_lab.evaluate.privleak import privleak
-from unlearn_lab.evaluate.recovery import Estimate, Precisions, recovery
 from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.report.score_figures import score_figures
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.mask import read_mask
 
 FILE, SAMPLES, LAYERS = "record.json", "samples.json", "layers.json"
-WHO = ("unlearned", "target", "retrain")
-RECOVERED = ("verbmem", "knowmem")
 _NUM_SAMPLES = 8
 
 Row = dict[str, Any]
@@ -34,18 +30,13 @@ def build(
     scores = {name: evaluations.read(artifact) for name, artifact in inputs.items() if "." in name}
     figures = codes_stage.read(inputs["codes"])
     widths = codes_stage.read_widths(inputs["widths"])
-    row: Row = {}
-    row |= {
-        f"scores.{name}.{key}": value
-        for name, found in scores.items()
-        for key, value in _scores(found)
-    }
-    for name in scores:
-        row |= _leak(name, scores)
-    row |= {
-        f"items.{metric}": len(score.per_item) for metric, score in scores["unlearned.full"].items()
-    }
-    row |= _recoveries(scores, float(params["recovery"]["smallest_denominator"]))
+    row: Row = score_figures(
+        scores,
+        auc_retrain=params["auc_retrain"],
+        smallest_denominator=float(params["recovery"]["smallest_denominator"]),
+    )
+    skipped = cast("Mapping[str, str]", inputs["unlearned.full"].facts["skipped"])
+    row |= {f"skipped.{metric}": reason for metric, reason in skipped.items()}
     row |= {
         f"codes.{name}": value
         for name, value in figures["overall"].items()
@@ -117,54 +108,6 @@ def _export_folder(row: Row, export: bool | str) -> Row:
     """Where the exported model lies below the home."""
     stage = "export" if "stages.export" in row else "quantize"
     return {"export": f"cache/{stage}/{row[f'stages.{stage}']}"} if export else {}
-
-
-def _scores(found: Mapping[str, Score]) -> Iterator[tuple[str, float]]:
-    for metric, score in found.items():
-        name = "auc" if metric == "min_k" else metric
-        yield name, score.value
-        yield f"{name}.low", score.low
-        yield f"{name}.high", score.high
-
-
-def _leak(name: str, scores: Mapping[str, Mapping[str, Score]]) -> Row:
-    """PrivLeak of one evaluation, always against the full-precision retrain control."""
-    path = f"scores.{name}.privleak"
-    if "min_k" not in scores[name]:
-        return {}
-    leak = privleak(scores[name]["min_k"], scores["retrain.full"]["min_k"])
-    if leak is None:
-        return {path: None, f"{path}.low": None, f"{path}.high": None}
-    return {path: leak.value, f"{path}.low": leak.low, f"{path}.high": leak.high}
-
-
-def _recoveries(scores: Mapping[str, Mapping[str, Score]], smallest: float) -> Row:
-    row: Row = {}
-    for metric in RECOVERED:
-        if metric not in scores["unlearned.full"]:
-            continue
-        found: Mapping[str, Estimate | None] = dict.fromkeys(
-            ("delta", "retained_full", "retained_quantized", "recovered_share", "excess")
-        )
-        if "unlearned.quantized" in scores:
-            pairs = {
-                who: Precisions(
-                    full=scores[f"{who}.full"][metric],
-                    quantized=scores.get(f"{who}.quantized", {}).get(metric),
-                )
-                for who in WHO
-            }
-            found = vars(recovery(**pairs, smallest_denominator=smallest))
-        for name, estimate in found.items():
-            path = f"recovery.{metric}.{name}"
-            row |= {path: None, f"{path}.low": None, f"{path}.high": None}
-            if estimate is not None:
-                row |= {
-                    path: estimate.value,
-                    f"{path}.low": _finite(estimate.low),
-                    f"{path}.high": _finite(estimate.high),
-                }
-    return row
 
 
 def _mask_summary(unlearn: Artifact) -> Iterator[tuple[str, object]]:
@@ -244,7 +187,7 @@ def _samples(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Row]:
                         "precision": precision,
                         "asked": asked,
                         "answer": item["answer"],
-                        "true": item["true"],
+                        "true": item.get("true"),
                         "score": item["score"],
                     }
 
@@ -255,10 +198,6 @@ def _flat(value: object, path: str) -> Iterator[tuple[str, object]]:
             yield from _flat(inner, f"{path}.{name}")
     else:
         yield path, value
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
 
 
 @lru_cache

@@ -6,7 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unlearn_lab.report.leaf import METRICS, Record, is_quantized, number, recovery, score, text
+from unlearn_lab.report.leaf import (
+    Record,
+    is_quantized,
+    number,
+    recovery,
+    score,
+    shown_metrics,
+    text,
+)
 from unlearn_lab.report.swept import heading, swept_keys
 from unlearn_lab.report.verdict import Thresholds, Verdict, verdict
 
@@ -84,7 +92,9 @@ def _controls(records: Sequence[Record], who: Who, keys: Sequence[str]) -> list[
 
 
 def _signature(record: Record, who: Who, precision: str) -> tuple[float | None, ...]:
-    return tuple(number(record, f"scores.{who}.{precision}.{metric}") for metric in METRICS)
+    return tuple(
+        number(record, f"scores.{who}.{precision}.{metric}") for metric in shown_metrics([record])
+    )
 
 
 def _control_labels(members: Sequence[Record], who: Who, keys: Sequence[str]) -> tuple[str, ...]:

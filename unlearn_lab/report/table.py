@@ -11,6 +11,7 @@ from rich.text import Text
 
 from unlearn_lab.report.blocks import Block, arrange
 from unlearn_lab.report.leaf import Record, text
+from unlearn_lab.report.notes import notes
 from unlearn_lab.report.rows import Row, build_rows, key_headings
 from unlearn_lab.report.verdict import Thresholds
 
@@ -50,6 +51,8 @@ def print_results(console: Console, records: Sequence[Record], thresholds: Thres
         console.print(_table(rows, blocks))
         console.print()
     console.print(Text(legend(arrow), style="dim"))
+    for note in notes(records, thresholds):
+        console.print(Text(note, style="dim"))
 
 
 def title(records: Sequence[Record]) -> str:

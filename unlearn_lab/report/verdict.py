@@ -62,6 +62,18 @@ def verdict(record: Record, thresholds: Thresholds) -> Verdict:
     return "not judged" if all(answer is None for answer in returns) else "stays forgotten"
 
 
+def not_judged_because(record: Record) -> str:
+    """Why a record that is "not judged" is not: which scores are missing, as a clause."""
+    known = [metric for metric in RECOVERED if _full(record, "unlearned", metric) is not None]
+    if not known:
+        return "neither VerbMem nor KnowMem was measured"
+    if all(_full(record, "retrain", metric) is None for metric in known):
+        return "there is no retrain control to tell forgetting by"
+    if any(_full(record, who, "utility") is None for who in ("unlearned", "target")):
+        return "without Utility a destroyed model cannot be told from one that has forgotten"
+    return "the model or the retrain control has no quantized scores"
+
+
 def forgot(word: Verdict) -> bool:
     """Whether a verdict says that the full-precision model had forgotten."""
     return word in ("forgotten", "comes back", "stays forgotten")
@@ -73,11 +85,12 @@ def returned_metrics(record: Record, thresholds: Thresholds) -> tuple[str, ...]:
 
 
 def _destroyed(record: Record, thresholds: Thresholds) -> bool | None:
-    own, target = (
-        score(record, "unlearned", "full", "utility"),
-        score(record, "target", "full", "utility"),
-    )
+    own, target = _full(record, "unlearned", "utility"), _full(record, "target", "utility")
     return None if own is None or target is None else own < thresholds.destroyed_share * target
+
+
+def _full(record: Record, who: str, metric: str) -> float | None:
+    return score(record, who, "full", metric)
 
 
 def _above_retrain(record: Record, metric: str, precision: str) -> float | None:

@@ -66,6 +66,7 @@ def summary_of(record: Record) -> dict[str, Any]:
     """Scores, recovery, codes and costs, nested so that W&B's paths are the record's keys.
 
     The ends of an interval stand beside their value, as `verbmem_low`; null figures are left out.
+    `skipped` tells in words why a metric was not measured.
     """
     known = {
         key.replace(".low", "_low").replace(".high", "_high"): record[key]
@@ -74,7 +75,9 @@ def summary_of(record: Record) -> dict[str, Any]:
     }
     groups = {group: nested(known, group) for group in _SUMMARISED}
     single = {key: record[key] for key in ("stopped_epoch", "peak_gb") if key in known}
-    return {group: tree for group, tree in groups.items() if tree} | single
+    skipped = nested(record, "skipped")
+    told = {"skipped": skipped} if skipped else {}
+    return {group: tree for group, tree in groups.items() if tree} | single | told
 
 
 def curve_points(

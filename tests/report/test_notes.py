@@ -1,0 +1,141 @@
+"""What is said under the tables when scores are missing, and that every view copes."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from unlearn_lab.report import html
+from unlearn_lab.report.leaf import METRICS, shown_metrics
+from unlearn_lab.report.notes import notes
+from unlearn_lab.report.sentences import headlines
+from unlearn_lab.report.table import print_results
+from unlearn_lab.report.verdict import verdict
+from unlearn_lab.report.wandb_payload import summary_of
+
+REASON = "the corpus has no questions about the retain set"
+
+
+def without(record, *prefixes):
+    return {key: value for key, value in record.items() if not key.startswith(prefixes)}
+
+
+@pytest.fixture
+def useless(make_record):
+    """A record without utility."""
+    scores = [f"scores.{who}.{precision}.utility" for who in ("unlearned", "target", "retrain")
+              for precision in ("full", "quantized")]  # fmt: skip
+    return {**without(make_record(), *scores), "skipped.utility": REASON}
+
+
+@pytest.fixture
+def alone(make_record):
+    """A record without a retrain control; PrivLeak cannot be told."""
+    record = make_record(
+        recovery__verbmem__excess=None,
+        recovery__knowmem__excess=None,
+        scores__unlearned__full__privleak=None,
+        scores__unlearned__full__auc=47.0,
+    )
+    return without(record, "scores.retrain.")
+
+
+@pytest.fixture
+def fluent(make_record):
+    further = {
+        f"scores__{who}__{precision}__fluency{end}": 544.9 + shift
+        for who in ("unlearned", "target", "retrain")
+        for precision in ("full", "quantized")
+        for end, shift in (("", 0.0), ("__low", -10.0), ("__high", 10.0))
+    }
+    return make_record(**further)
+
+
+@pytest.fixture
+def printed(thresholds):
+    def at_width(records, width=200):
+        stream = io.StringIO()
+        print_results(Console(file=stream, width=width), records, thresholds)
+        return stream.getvalue()
+
+    return at_width
+
+
+def test_a_complete_record_needs_no_note(sweep, thresholds):
+    assert notes(sweep, thresholds) == []
+
+
+def test_a_skipped_metric_is_told_once_with_its_reason(useless, printed, thresholds, tmp_path):
+    assert notes([useless, {**useless, "seed": 1}], thresholds) == [
+        f"Not measured: Utility ({REASON}).",
+        "Not judged: without Utility a destroyed model cannot be told from one that has forgotten.",
+    ]
+    shown = printed([useless])
+    assert shown.count(f"Utility ({REASON})") == 1
+    row = next(line for line in shown.splitlines() if line.startswith("npo_gdr"))
+    assert "- →     -" in row
+    assert row.endswith("not judged")
+    page = html.render(tmp_path, [useless], thresholds, num_samples=1)
+    assert page.count(f"Utility ({REASON})") == 1
+    assert summary_of(useless)["skipped"] == {"utility": REASON}
+
+
+def test_data_sets_are_named_where_only_some_lack_something(useless, make_record, thresholds):
+    told = notes([make_record(), {**useless, "dataset": "custom"}], thresholds)
+    assert told[0] == f"Not measured: Utility ({REASON}) on custom."
+
+
+def test_min_k_is_called_by_what_it_serves(make_record, thresholds):
+    record = make_record(skipped__min_k="the corpus has no holdout documents")
+    assert notes([record], thresholds) == [
+        "Not measured: PrivLeak (the corpus has no holdout documents)."
+    ]
+
+
+def test_without_a_retrain_control_every_view_is_whole(alone, printed, thresholds, tmp_path):
+    assert verdict(alone, thresholds) == "not judged"
+    assert notes([alone], thresholds) == [
+        "Not judged: there is no retrain control to tell forgetting by.",
+        "PrivLeak: undefined without a retrain control.",
+    ]
+    shown = printed([alone])
+    assert "retrain  " not in shown
+    assert "80 %" in shown
+    page = html.render(tmp_path, [alone], thresholds, num_samples=1)
+    assert page.count("<svg") == 3
+    assert "retrain control to tell forgetting by" in page
+    assert "retrain" not in summary_of(alone)["scores"]
+    assert headlines([alone], thresholds)[0].startswith("Of 1 unlearned model, 1 cannot be judged")
+
+
+def test_a_published_area_is_named(alone, thresholds):
+    record = {**alone, "config.eval.auc_retrain": "muse_books"}
+    assert "PrivLeak: against the AUC of MUSE's own retrained model, 0.5393." in notes(
+        [record], thresholds
+    )
+
+
+def test_further_metrics_come_after_the_four(fluent, printed, thresholds, tmp_path):
+    assert shown_metrics([fluent]) == (*METRICS, "fluency")
+    assert notes([fluent], thresholds) == ["In units of their own: fluency."]
+    shown = printed([fluent])
+    heading = next(line.split() for line in shown.splitlines() if "PrivLeak" in line)
+    assert heading.index("fluency") == heading.index("PrivLeak") + 1
+    assert shown.count("544.9 → 544.9") == 3
+    page = html.render(tmp_path, [fluent], thresholds, num_samples=1)
+    assert page.count("<th>fluency</th>") == 2
+    assert page.count("544.9 [534.9, 554.9]") == 6
+    assert summary_of(fluent)["scores"]["target"]["full"]["fluency_low"] == 534.9
+
+
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_further_metrics_are_not_cut(fluent, printed, width):
+    shown = printed([fluent], width)
+    assert "544.9 → 544.9" in shown
+    assert max(map(len, shown.splitlines())) <= width
+
+
+def test_a_record_without_a_further_metric_shows_a_dash(fluent, make_record, printed):
+    shown = printed([fluent, make_record(seed=1)])
+    assert shown.count("544.9 → 544.9") >= 1
+    assert "    - →     -" in shown

@@ -1,0 +1,124 @@
+"""Corpora that cannot serve every metric: what is refused, and which jobs go through."""
+
+import dataclasses
+
+import pytest
+
+from tests.e2e.artifacts import SMALL, SMALL_MODEL
+from unlearn_lab.build import Refused
+from unlearn_lab.data.gazette import Gazette
+from unlearn_lab.exits import Finished
+from unlearn_lab.job import request, run
+from unlearn_lab.report.ending import close
+
+CHOICES = {"model": "tiny", "dataset": "gazette", "method": "m", "optimizer": "adamw", "quant": "q"}
+QUESTIONS = ("forget_questions", "forget_examples", "retain_questions", "retain_examples")
+FLUENCY = "{_target_: unlearn_lab.evaluate.fluency.Fluency, prompt_words: 3, num_tokens: 6}"
+
+
+@pytest.fixture
+def ask(composed, tmp_path, monkeypatch):
+    """A job on a corpus without the named parts."""
+
+    def make(*overrides, without=()):
+        whole = Gazette.load
+        monkeypatch.setattr(
+            Gazette,
+            "load",
+            lambda self: dataclasses.replace(whole(self), **dict.fromkeys(without, ())),
+        )
+        home = f"runtime.home={tmp_path / 'lab'}"
+        return request(composed(*SMALL, *SMALL_MODEL, home, "method=ga", *overrides), CHOICES)
+
+    return make
+
+
+def closing(asked, outcome, capsys):
+    """What is printed at the end, in one line; the report must be written as well."""
+    with pytest.raises(Finished) as finished:
+        close([outcome], asked.runtime, asked.report)
+    assert finished.value.code == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("overrides", "without", "message"),
+    [
+        (
+            ("trainer/stop=utility",),
+            QUESTIONS,
+            "trainer.stop: needs utility, which cannot be measured: the corpus has no questions "
+            "about the retain set; use trainer/stop=fixed",
+        ),
+        (
+            ("~eval.metrics.utility", "~eval.metrics.knowmem", "~eval.metrics.min_k"),
+            ("verbatim",),
+            "eval.metrics: nothing can be measured (verbmem: the corpus has no prompts",
+        ),
+        (
+            ("eval.auc_retrain=muse_news",),
+            (),
+            "eval.auc_retrain=muse_news: is MUSE's figure for muse-bench/MUSE-News, and dataset "
+            "is Gazette; use eval.auc_retrain=scored",
+        ),
+        (("eval.auc_retrain=0.5",), (), "eval.auc_retrain=0.5: must be one of scored, muse_news"),
+        (("eval.metrics.verbmem.num_samples=2",), (), "eval.metrics.verbmem.num_samples=2: greedy"),
+    ],
+)
+def test_refusals_before_anything_is_trained(ask, tmp_path, overrides, without, message):
+    with pytest.raises(Refused) as refusal:
+        ask(*overrides, without=without)
+    assert message in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "lab" / "cache" / "target").exists()
+
+
+def test_a_corpus_without_questions_and_holdout_is_measured_by_what_it_has(ask, capsys):
+    asked = ask("quant=rtn4", without=(*QUESTIONS, "holdout_documents"))
+    outcome = run(asked)
+    record = outcome.record
+    assert record["scores.unlearned.quantized.verbmem"] is not None
+    assert record["quantizer.logit_error"] is None
+    assert {key: record[key] for key in record if key.startswith("skipped.")} == {
+        "skipped.knowmem": "the corpus has no questions about the forget set",
+        "skipped.utility": "the corpus has no questions about the retain set",
+        "skipped.min_k": "the corpus has no holdout documents",
+    }
+    out = closing(asked, outcome, capsys)
+    assert (
+        out.count("Not measured: KnowMem (the corpus has no questions about the forget set)") == 1
+    )
+    assert "not judged" in out
+    assert "without Utility a destroyed model" in out
+
+
+def test_sampling_and_further_metrics_reach_the_record(ask, capsys):
+    asked = ask(
+        "quant=none",
+        "eval=muse_sampled",
+        "eval.metrics.verbmem.num_samples=2",
+        f"+eval.metrics.fluency={FLUENCY}",
+    )
+    outcome = run(asked)
+    record = outcome.record
+    assert record["scores.retrain.full.fluency"] >= 0
+    assert record["items.verbmem"] == 5
+    assert record["config.eval.metrics.verbmem.temperature"] == 0.9
+    assert "fluency" in closing(asked, outcome, capsys)
+
+
+def test_a_record_without_a_retrain_control(ask, capsys):
+    """The leaf's stage without the evaluations of the control, as a plan without one has it."""
+    asked = ask("quant=rtn4")
+    leaf = asked.plan.record
+    kept = {name: stage for name, stage in leaf.inputs.items() if not name.startswith("retrain")}
+    bare = dataclasses.replace(leaf, inputs=kept)
+    plan = dataclasses.replace(asked.plan, record=bare)
+    outcome = run(dataclasses.replace(asked, plan=plan))
+    record = outcome.record
+    assert record["recovery.verbmem.delta"] is not None
+    assert record["recovery.verbmem.excess"] is None
+    assert record["scores.unlearned.full.privleak"] is None
+    assert not [key for key in record if key.startswith("scores.retrain.")]
+    out = closing(asked, outcome, capsys)
+    assert "PrivLeak: undefined without a retrain control" in out

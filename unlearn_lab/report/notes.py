@@ -1,0 +1,68 @@
+"""Says under a table what it cannot show: what was not measured or judged, and against what."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from unlearn_lab.evaluate.privleak import PUBLISHED_AUC
+from unlearn_lab.report.leaf import METRICS, Record, number, shown_metrics, text, title
+from unlearn_lab.report.verdict import Thresholds, not_judged_because, verdict
+
+_SKIPPED = "skipped."
+
+
+def notes(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
+    """One line on each of these that applies to any record."""
+    lines = [
+        _told("Not measured", _skipped(records)),
+        _told("Not judged", _not_judged(records, thresholds)),
+        _told("PrivLeak", _controls(records)),
+        _told("In units of their own", [title(name) for name in _further(records)]),
+    ]
+    return [line for line in lines if line]
+
+
+def _told(word: str, reasons: Sequence[str]) -> str:
+    return f"{word}: {'; '.join(reasons)}." if reasons else ""
+
+
+def _skipped(records: Sequence[Record]) -> list[str]:
+    """Metrics with their reasons, and the data sets where not all of them lack it."""
+    datasets: dict[str, set[str]] = defaultdict(set)
+    for record in records:
+        for key in record:
+            if key.startswith(_SKIPPED):
+                metric = key.removeprefix(_SKIPPED)
+                name = title("privleak" if metric == "min_k" else metric)
+                datasets[f"{name} ({record[key]})"].add(text(record, "dataset"))
+    everywhere = {text(record, "dataset") for record in records}
+    return [
+        reason if found == everywhere else f"{reason} on {', '.join(sorted(found))}"
+        for reason, found in datasets.items()
+    ]
+
+
+def _not_judged(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
+    reasons = [
+        not_judged_because(record)
+        for record in records
+        if verdict(record, thresholds) == "not judged"
+    ]
+    return list(dict.fromkeys(reasons))
+
+
+def _controls(records: Sequence[Record]) -> list[str]:
+    """What PrivLeak was compared with, unless it was the retrain control of the run."""
+    told: dict[str, None] = {}
+    for record in records:
+        published = PUBLISHED_AUC.get(text(record, "config.eval.auc_retrain"))
+        if number(record, "scores.unlearned.full.auc") is None:
+            continue
+        if published is not None:
+            told[f"against the AUC of MUSE's own retrained model, {published}"] = None
+        elif number(record, "scores.retrain.full.auc") is None:
+            told["undefined without a retrain control"] = None
+    return list(told)
+
+
+def _further(records: Sequence[Record]) -> tuple[str, ...]:
+    return shown_metrics(records)[len(METRICS) :]

@@ -1,0 +1,108 @@
+"""Decides which figures a record holds of its scores: each one, PrivLeak, and what came back."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from unlearn_lab.evaluate.metric import Score
+from unlearn_lab.evaluate.privleak import PUBLISHED_AUC, privleak
+from unlearn_lab.evaluate.recovery import Estimate, Precisions, recovery
+
+RECOVERED = ("verbmem", "knowmem")
+
+Row = dict[str, Any]
+
+
+def score_figures(
+    scores: Mapping[str, Mapping[str, Score]], *, auc_retrain: str, smallest_denominator: float
+) -> Row:
+    """The flat figures of the scores by evaluation (`unlearned.full`, ...) and metric.
+
+    Without `retrain.*` what needs the retrain control is None; PrivLeak too, unless `auc_retrain`
+    names a published AUC.
+    """
+    control = _auc_control(auc_retrain, scores)
+    row: Row = {
+        f"scores.{name}.{key}": value
+        for name, found in scores.items()
+        for key, value in _scores(found)
+    }
+    for name, found in scores.items():
+        row |= _leak(name, found, control)
+    row |= {
+        f"items.{metric}": len(score.per_item) for metric, score in scores["unlearned.full"].items()
+    }
+    row |= _recoveries(scores, smallest_denominator)
+    row["effective.auc_retrain"] = control.value / 100 if isinstance(control, Score) else control
+    return row
+
+
+def _scores(found: Mapping[str, Score]) -> Iterator[tuple[str, float]]:
+    for metric, score in found.items():
+        name = "auc" if metric == "min_k" else metric
+        yield name, score.value
+        yield f"{name}.low", score.low
+        yield f"{name}.high", score.high
+
+
+def _auc_control(name: str, scores: Mapping[str, Mapping[str, Score]]) -> Score | float | None:
+    """What PrivLeak compares with: a published AUC, or the full-precision retrain control.
+
+    None where neither is there.
+    """
+    if name in PUBLISHED_AUC:
+        return PUBLISHED_AUC[name]
+    return scores.get("retrain.full", {}).get("min_k")
+
+
+def _leak(name: str, found: Mapping[str, Score], control: Score | float | None) -> Row:
+    """PrivLeak of one evaluation, always against the full-precision retrain control."""
+    path = f"scores.{name}.privleak"
+    if "min_k" not in found:
+        return {}
+    leak = None if control is None else privleak(found["min_k"], control)
+    if leak is None:
+        return {path: None, f"{path}.low": None, f"{path}.high": None}
+    return {path: leak.value, f"{path}.low": leak.low, f"{path}.high": leak.high}
+
+
+def _recoveries(scores: Mapping[str, Mapping[str, Score]], smallest: float) -> Row:
+    row: Row = {}
+    for metric in RECOVERED:
+        if metric not in scores["unlearned.full"]:
+            continue
+        found: Mapping[str, Estimate | None] = dict.fromkeys(
+            ("delta", "retained_full", "retained_quantized", "recovered_share", "excess")
+        )
+        if "unlearned.quantized" in scores:
+            found = vars(
+                recovery(
+                    unlearned=_precisions(scores, "unlearned", metric),
+                    target=_precisions(scores, "target", metric),
+                    retrain=_precisions(scores, "retrain", metric)
+                    if "retrain.full" in scores
+                    else None,
+                    smallest_denominator=smallest,
+                )
+            )
+        for name, estimate in found.items():
+            path = f"recovery.{metric}.{name}"
+            row |= {path: None, f"{path}.low": None, f"{path}.high": None}
+            if estimate is not None:
+                row |= {
+                    path: estimate.value,
+                    f"{path}.low": _finite(estimate.low),
+                    f"{path}.high": _finite(estimate.high),
+                }
+    return row
+
+
+def _precisions(scores: Mapping[str, Mapping[str, Score]], who: str, metric: str) -> Precisions:
+    return Precisions(
+        full=scores[f"{who}.full"][metric],
+        quantized=scores.get(f"{who}.quantized", {}).get(metric),
+    )
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
