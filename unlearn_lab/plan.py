@@ -6,6 +6,7 @@ from typing import Any
 
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
+from unlearn_lab.plan_metrics import pinned_metrics
 from unlearn_lab.plan_quantize import (
     NO_QUANTIZER,
     PREQUANTIZED,
@@ -45,7 +46,8 @@ def plan(config: Config, content: ContentKey) -> Plan:
     be found, or the optimizer wants a forget term that the method does not have.
     """
     corpus = stage("corpus", "unlearn_lab.data.stage:build", {"dataset": config["dataset"]})
-    base, models = _models(config, corpus, content)
+    measured = pinned_metrics(config["eval"]["metrics"], content)
+    base, models = _models(config, corpus, content, measured)
     unlearn = models["unlearned"]
     quant, digest = pin_texts(config["quant"], content)
     export, weights = asked_export(quant.pop("export", False)), config["trainer"]["weights"]
@@ -62,15 +64,19 @@ def plan(config: Config, content: ContentKey) -> Plan:
     inputs |= _explanations(config, quant, models, kept)
     inputs |= export_stages(quant, export, unlearn, kept["unlearned"])
     for who, model in models.items():
-        inputs[f"{who}.full"] = _evaluate(model, corpus, config, NO_QUANTIZER)
+        inputs[f"{who}.full"] = _evaluate(model, corpus, config, measured, NO_QUANTIZER)
         if quant != NO_QUANTIZER and (quant["_target_"] != PREQUANTIZED or kept[who]):
-            inputs[f"{who}.quantized"] = _evaluate(model, corpus, config, quant, kept[who])
+            inputs[f"{who}.quantized"] = _evaluate(
+                model, corpus, config, measured, quant, kept[who]
+            )
     figures = {"recovery": config["eval"]["recovery"]}
     record = stage("record", "unlearn_lab.report.record:build", figures, inputs)
     return Plan(corpus=corpus, base=base, calibration=calibration, unlearn=unlearn, record=record)
 
 
-def _models(config: Config, corpus: Stage, content: ContentKey) -> tuple[Stage, dict[str, Stage]]:
+def _models(
+    config: Config, corpus: Stage, content: ContentKey, measured: Config
+) -> tuple[Stage, dict[str, Stage]]:
     """Where training starts from, and the three models whose scores are compared."""
     source, pins = _pinned(config["model"], content)
     base = stage(
@@ -82,7 +88,7 @@ def _models(config: Config, corpus: Stage, content: ContentKey) -> tuple[Stage, 
     target, retrain = (
         _known(who, config, (source, pins), base, corpus) for who in ("target", "retrain")
     )
-    retrain_scores = _evaluate(retrain, corpus, config, NO_QUANTIZER)
+    retrain_scores = _evaluate(retrain, corpus, config, measured, NO_QUANTIZER)
     unlearn = _unlearn(config, target, corpus, retrain_scores)
     return base, {"unlearned": unlearn, "target": target, "retrain": retrain}
 
@@ -184,11 +190,12 @@ def _evaluate(
     model: Stage,
     corpus: Stage,
     config: Config,
+    measured: Config,
     quantizer: Config,
     quantized: Stage | None = None,
 ) -> Stage:
     params = {
-        "metrics": config["eval"]["metrics"],
+        **measured,
         "quant": quantizer,
         "weights": held(config["trainer"]["weights"]),
         **libraries(quantizer),

@@ -54,14 +54,17 @@ class ContentKey:
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         return Pin(name, _hub_commit(name, revision, "model", setting), None)
 
-    def of_dataset(self, name: str, revision: str | None) -> "Pin":
+    def of_dataset(
+        self, name: str, revision: str | None, setting: str = "generic_text.path"
+    ) -> "Pin":
         """What pins a data set: a folder's or file's digest, or the present commit of a hub name.
 
-        Raises `ValueError` when it is neither on disk nor found on the hub or in its local cache.
+        Raises `ValueError`, which begins with `setting`, when it is neither on disk nor found on
+        the hub or in its local cache.
         """
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, _hub_commit(name, revision, "dataset", "generic_text.path"), None)
+        return Pin(name, _hub_commit(name, revision, "dataset", setting), None)
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()
@@ -109,6 +112,11 @@ def _not_found(setting: str, name: str, reason: str) -> str:
             f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, "
             "or download it where there is network: hf download --repo-type dataset "
             f"{name}; or calibrate on the corpus: quant/calibration=retain"
+        )
+    if setting.endswith(".data"):
+        return (
+            f"{setting}={name}: {reason}. Download it where there is network (hf download "
+            f"--repo-type dataset {name} --local-dir FOLDER) and give that folder"
         )
     return (
         f"{setting}={name}: {reason}. Give a folder with config.json, *.safetensors and a "
