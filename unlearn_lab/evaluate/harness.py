@@ -5,6 +5,7 @@ import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -53,7 +54,7 @@ class HarnessTask:
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit}: must be at least 1, or null for all")
 
-    def missing(self, _corpus: Corpus) -> str | None:
+    def missing(self, corpus: Corpus) -> str | None:
         """Nothing: the corpus is not looked at."""
         return None
 
@@ -80,10 +81,8 @@ class HarnessTask:
             evaluating(model),
             torch.inference_mode(),
         ):
-            from lm_eval.evaluator import evaluate
-
             loaded = self.load(cached)
-            found = evaluate(
+            found = import_module("lm_eval.evaluator").evaluate(
                 as_harness_model(model, tokenizer, batch_tokens),
                 loaded,
                 samples=self._drawn(loaded["tasks"]),
@@ -106,8 +105,8 @@ class HarnessTask:
         Copies of local data sets are kept in the folder `cached`.
         """
         from datasets.exceptions import DatasetsError
-        from lm_eval.tasks._index import Entry, Kind
 
+        index = import_module("lm_eval.tasks._index")
         manager = _manager()
         if self.task not in manager.all_tasks:
             close = ", ".join(difflib.get_close_matches(self.task, manager.all_tasks))
@@ -118,7 +117,7 @@ class HarnessTask:
         kind = "group" if self.task in manager.all_groups else "task"
         try:
             asked = {"group": _ASKED, "task": [{kind: self.task, **self._source(cached)}]}
-            manager.task_index[_ASKED] = Entry(_ASKED, Kind.GROUP, yaml_path=None, cfg=asked)
+            manager.task_index[_ASKED] = index.Entry(_ASKED, index.Kind.GROUP, None, asked)
             loaded = manager.load([_ASKED])
         except (OSError, ValueError, ImportError, DatasetsError) as error:
             reason = " ".join(str(error).split())[:300]
@@ -227,6 +226,4 @@ def _try_loading(task: HarnessTask) -> None:
 @cache
 def _manager() -> Any:
     """lm-eval's index of its tasks, which takes seconds to build."""
-    from lm_eval.tasks import TaskManager
-
-    return TaskManager()
+    return import_module("lm_eval.tasks").TaskManager()

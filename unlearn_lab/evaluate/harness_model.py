@@ -31,10 +31,10 @@ def as_harness_model(
     tie. HFLM would cut a prompt that is too long, and choose the first answer where all
     log-likelihoods are NaN (the true one in TruthfulQA): both raise `ValueError` here.
     """
-    from lm_eval.models.huggingface import HFLM
-    from lm_eval.models.utils import normalize_gen_kwargs
+    hflm: Any = importlib.import_module("lm_eval.models.huggingface").HFLM
+    settled = importlib.import_module("lm_eval.models.utils").normalize_gen_kwargs
 
-    class CandidHFLM(HFLM):
+    class CandidHFLM(hflm):
         def _loglikelihood_tokens(
             self, requests: Any, disable_tqdm: bool = False, override_bs: int | None = None
         ) -> list[tuple[float, bool]]:
@@ -46,8 +46,7 @@ def as_harness_model(
 
         def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
             lengths = [
-                len(self.tok_encode(prompt))
-                + normalize_gen_kwargs(settings, self.max_gen_toks)["max_gen_toks"]
+                len(self.tok_encode(prompt)) + settled(settings, self.max_gen_toks)["max_gen_toks"]
                 for prompt, settings in (request.args for request in requests)
             ]
             self.batch_size_per_gpu = _batch_size(lengths, self.max_length, batch_tokens)
