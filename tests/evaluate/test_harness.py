@@ -13,9 +13,10 @@ import torch
 from tests.evaluate import harness_data
 from tests.evaluate.harness_data import LETTERS, SUBJECT
 from unlearn_lab.evaluate.harness import HarnessTask
-from unlearn_lab.evaluate.harness_model import reproducibly
+from unlearn_lab.evaluate.harness_model import as_harness_model, quietly, reproducibly
 
 lm_eval = pytest.importorskip("lm_eval")
+Instance = pytest.importorskip("lm_eval.api.instance").Instance
 
 SETTINGS = {"num_fewshot": None, "limit": None, "seed": 0, "revision": None}
 
@@ -78,6 +79,20 @@ def test_mmlu_is_the_likeliest_letter(model, tokenizer, mmlu, shots, dtype):
     assert score.value == np.mean(score.per_item)
     assert score.low <= score.value <= score.high
     assert len({item["answer"] for item in score.items}) > 1
+
+
+def test_log_likelihoods_are_float32_in_a_bfloat16_model(model, tokenizer):
+    """In bfloat16, 8 bits of precision, the likelihoods of many answers would tie."""
+    half = copy.deepcopy(model).bfloat16()
+    context, answers = "who is it?\nA:", [" you", " me and you", " no"]
+    asked = [
+        Instance(request_type="loglikelihood", doc={}, arguments=(context, answer), idx=0)
+        for answer in answers
+    ]
+    with torch.no_grad(), quietly():
+        found = [value for value, _ in as_harness_model(half, tokenizer, 64).loglikelihood(asked)]
+    likely = [log_likelihood(half, tokenizer, context, answer) for answer in answers]
+    assert found == pytest.approx(likely, abs=1e-4)
 
 
 def test_truthfulqa_is_the_share_of_likeliest_answers_that_are_true(model, tokenizer, tmp_path):
