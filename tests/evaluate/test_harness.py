@@ -82,17 +82,15 @@ def test_mmlu_is_the_likeliest_letter(model, tokenizer, mmlu, shots, dtype):
 
 
 def test_log_likelihoods_are_float32_in_a_bfloat16_model(model, tokenizer):
-    """In bfloat16, 8 bits of precision, the likelihoods of many answers would tie."""
+    """In bfloat16, with its 8 bits of precision, those of different answers often tie."""
     half = copy.deepcopy(model).bfloat16()
-    context, answers = "who is it?\nA:", [" you", " me and you", " no"]
     asked = [
-        Instance(request_type="loglikelihood", doc={}, arguments=(context, answer), idx=0)
-        for answer in answers
+        Instance(request_type="loglikelihood", doc={}, arguments=("who is it?\nA:", letter), idx=0)
+        for letter in LETTERS
     ]
     with torch.no_grad(), quietly():
         found = [value for value, _ in as_harness_model(half, tokenizer, 64).loglikelihood(asked)]
-    likely = [log_likelihood(half, tokenizer, context, answer) for answer in answers]
-    assert found == pytest.approx(likely, abs=1e-4)
+    assert all(torch.tensor(value).bfloat16().item() != value for value in found)
 
 
 def test_truthfulqa_is_the_share_of_likeliest_answers_that_are_true(model, tokenizer, tmp_path):
