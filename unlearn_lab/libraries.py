@@ -8,6 +8,7 @@ EXTRAS = {
     "bitsandbytes": "bnb",
     "gguf": "gguf",
     "gptqmodel": "gptqmodel",
+    "lm-eval": "utility",
 }
 """The extra of this package that installs each library."""
 

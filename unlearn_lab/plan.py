@@ -7,6 +7,7 @@ from typing import Any
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan_corpus import Corpora, corpora
+from unlearn_lab.plan_metrics import pinned_metrics
 from unlearn_lab.plan_quantize import (
     NO_QUANTIZER,
     PREQUANTIZED,
@@ -58,8 +59,9 @@ def plan(config: Config, content: ContentKey) -> Plan:
     be found, or the optimizer wants a forget term that the method does not have.
     """
     read = corpora(config["dataset"], content)
+    measured = pinned_metrics(config["eval"]["metrics"], content)
     corpus = read.whole
-    base, models = _models(config, read, content)
+    base, models = _models(config, read, content, measured)
     unlearn = models["unlearned"]
     quant, digest = pin_texts(config["quant"], content)
     export, weights = asked_export(quant.pop("export", False)), config["trainer"]["weights"]
@@ -76,15 +78,19 @@ def plan(config: Config, content: ContentKey) -> Plan:
     inputs |= _explanations(config, quant, models, kept)
     inputs |= export_stages(quant, export, unlearn, kept["unlearned"])
     for who, model in models.items():
-        inputs[f"{who}.full"] = _evaluate(model, corpus, config, NO_QUANTIZER)
+        inputs[f"{who}.full"] = _evaluate(model, corpus, config, measured, NO_QUANTIZER)
         if quant != NO_QUANTIZER and (quant["_target_"] != PREQUANTIZED or kept[who]):
-            inputs[f"{who}.quantized"] = _evaluate(model, corpus, config, quant, kept[who])
+            inputs[f"{who}.quantized"] = _evaluate(
+                model, corpus, config, measured, quant, kept[who]
+            )
     figures = {name: config["eval"][name] for name in ("recovery", "auc_retrain")}
     record = stage("record", "unlearn_lab.report.record:build", figures, inputs)
     return Plan(corpora=read, base=base, calibration=calibration, unlearn=unlearn, record=record)
 
 
-def _models(config: Config, read: Corpora, content: ContentKey) -> tuple[Stage, dict[str, Stage]]:
+def _models(
+    config: Config, read: Corpora, content: ContentKey, measured: Config
+) -> tuple[Stage, dict[str, Stage]]:
     """Where training starts from, and the models whose scores are compared: three, or two.
 
     Without a retrain control there is no `retrain`.
@@ -102,7 +108,9 @@ def _models(config: Config, read: Corpora, content: ContentKey) -> tuple[Stage, 
         who: _known(who, config, (source, pins), base, corpus)
         for who in (("target",) if alone else ("target", "retrain"))
     }
-    scores = None if alone else _evaluate(controls["retrain"], corpus, config, NO_QUANTIZER)
+    scores = (
+        None if alone else _evaluate(controls["retrain"], corpus, config, measured, NO_QUANTIZER)
+    )
     unlearned = controls["target"]
     for step in read.steps:
         unlearned = _unlearn(config, unlearned, step, scores)
@@ -214,11 +222,12 @@ def _evaluate(
     model: Stage,
     corpus: Stage,
     config: Config,
+    measured: Config,
     quantizer: Config,
     quantized: Stage | None = None,
 ) -> Stage:
     params = {
-        "metrics": config["eval"]["metrics"],
+        **measured,
         "quant": quantizer,
         "weights": held(config["trainer"]["weights"]),
         **libraries(quantizer),

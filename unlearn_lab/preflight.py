@@ -14,6 +14,7 @@ from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
+from unlearn_lab.evaluate.harness import HarnessTask
 from unlearn_lab.evaluate.metric import AnyMetric, Metric, missing_metrics
 from unlearn_lab.evaluate.privleak import check_auc_retrain
 from unlearn_lab.graph.cache import Cache, StageFailed
@@ -98,6 +99,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer, finetunes=plan.finetunes)
+    _load_tasks(parts)
     if plan.finetunes:
         _compare_with_finetuning(plan, parts, cache)
     if plan.calibration is not None:
@@ -114,6 +116,16 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         parts.update.require_fit(asked)
     except ValueError as error:
         raise Refused(placed(error, "optimizer")) from error
+
+
+def _load_tasks(parts: Parts) -> None:
+    """What lm-eval does not know or cannot load is found out before anything is trained."""
+    for name, metric in parts.metrics.items():
+        if isinstance(metric, HarnessTask):
+            try:
+                metric.require_fit()
+            except ValueError as error:
+                raise Refused(placed(error, f"eval.metrics.{name}")) from error
 
 
 def _draw_calibration(stage: Stage, cache: Cache) -> None:

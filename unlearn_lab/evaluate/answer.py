@@ -59,7 +59,7 @@ def answer(
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens={batch_tokens}: must be at least 1")
     prompts, texts = encode_requests(model, tokenizer, requests)
-    with _evaluating(model), torch.inference_mode():
+    with evaluating(model), torch.inference_mode():
         return ModelAnswers(
             tokenizer=tokenizer,
             texts=_continue_all(model, tokenizer, prompts, batch_tokens),
@@ -90,7 +90,7 @@ def encode_requests(
 
 
 @contextmanager
-def _evaluating(model: PreTrainedModel) -> Iterator[None]:
+def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Evaluation mode and blank generation settings, put back afterwards.
 
     Blank, because `generate` fills what a given configuration leaves open from the model's own
@@ -174,12 +174,12 @@ def _generate(
             pad_token_id=_PADDING,
             eos_token_id=end,
         ),
-        logits_processor=LogitsProcessorList([_refuse_nan, GumbelMax(list(prompts))]),
+        logits_processor=LogitsProcessorList([refuse_nan, GumbelMax(list(prompts))]),
     )
     return [_before(row, end) for row in grown[:, tokens.shape[1] :].tolist()]
 
 
-def _refuse_nan(_tokens: Tensor, logits: Tensor) -> Tensor:
+def refuse_nan(_tokens: Tensor, logits: Tensor) -> Tensor:
     """Stops greedy decoding on NaN, where argmax would quietly choose some token."""
     if logits.isnan().any():
         raise ValueError("the model's logits are NaN: its weights or activations are not finite")

@@ -107,6 +107,11 @@ def _with_ways_out(setting: str, name: str, kind: str, reason: str) -> str:
             f"{setting}={name}: {reason}. Give a folder of parquet, JSONL or text files, {where}; "
             "or calibrate on the corpus: quant/calibration=retain"
         )
+    if setting.endswith(".data"):
+        return (
+            f"{setting}={name}: {reason}. Download it where there is network (hf download "
+            f"--repo-type dataset {name} --local-dir FOLDER) and give that folder"
+        )
     give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
     return f"{setting}={name}: {reason}. Give {give}, {where}"
 

@@ -1,0 +1,107 @@
+"""What cannot be measured is refused in one line, in place of a number."""
+
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError
+
+import pytest
+import torch
+
+from tests.evaluate import harness_data
+from unlearn_lab import libraries
+from unlearn_lab.evaluate.harness import HarnessTask
+
+pytest.importorskip("lm_eval")
+
+TASK = HarnessTask(
+    task="mmlu_abstract_algebra",
+    metric="acc",
+    num_fewshot=None,
+    limit=None,
+    seed=0,
+    data="cais/mmlu",
+    revision=None,
+)
+
+
+def test_impossible_numbers():
+    with pytest.raises(ValueError, match="num_fewshot=-1: must be at least 0, or null"):
+        replace(TASK, num_fewshot=-1)
+    with pytest.raises(ValueError, match="limit=0: must be at least 1, or null for all"):
+        replace(TASK, limit=0)
+
+
+def test_a_missing_library(monkeypatch):
+    def version(library):
+        raise PackageNotFoundError(library)
+
+    monkeypatch.setattr(libraries, "version", version)
+    for call in (
+        replace(TASK, seed=77).require_fit,
+        lambda: TASK.measure(harness_data.wide_llama(), harness_data.ascii_tokenizer(), 1),
+    ):
+        with pytest.raises(ValueError, match=r"needs the library lm-eval.*\.\[utility\]"):
+            call()
+
+
+@pytest.fixture(scope="module")
+def local(tmp_path_factory):
+    folder = harness_data.write_mmlu(tmp_path_factory.mktemp("mmlu"))
+    return replace(TASK, data=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"task": "mmlu_abstract_algebr"},
+            "task=mmlu_abstract_algebr: .* one of mmlu_abstract_alg",
+        ),
+        ({"task": "qqqqqqq"}, "task=qqqqqqq: lm-eval has no such task; see `lm_eval ls tasks`"),
+        (
+            {"metric": "f1"},
+            "metric=f1: must be a mean over the items of mmlu_abstract_algebra: acc",
+        ),
+        ({"metric": "acc,strict"}, "metric=acc,strict: mmlu_abstract_algebra has acc,none"),
+        ({"task": "truthfulqa_mc1"}, "data=.*: task truthfulqa_mc1 cannot be loaded from it"),
+    ],
+)
+def test_what_the_library_does_not_have(local, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(local, **change).require_fit()
+
+
+def test_data_that_is_not_there():
+    with pytest.raises(ValueError, match=r"data=cais/mmlu: .* hf download --repo-type dataset"):
+        TASK.require_fit()
+
+
+def test_examples_for_a_task_that_has_its_own(tmp_path):
+    folder = harness_data.write_truthfulqa(tmp_path)
+    task = replace(TASK, task="truthfulqa_mc1", data=str(folder), num_fewshot=3)
+    with pytest.raises(ValueError, match="num_fewshot=3: truthfulqa_mc1 has its own examples"):
+        task.require_fit()
+    replace(task, num_fewshot=None).require_fit()
+
+
+def test_prompts_longer_than_the_model(local, tmp_path):
+    model, tokenizer = harness_data.wide_llama(positions=200), harness_data.ascii_tokenizer()
+    with pytest.raises(ValueError, match=r"num_fewshot: .* tokens, the model 200 positions"):
+        replace(local, num_fewshot=5).measure(model, tokenizer, 4096)
+    folder = harness_data.write_triviaqa(tmp_path, {"who": "me"})
+    trivia = replace(TASK, task="triviaqa", metric="exact_match", data=str(folder))
+    with pytest.raises(ValueError, match=r"num_fewshot: .* 278 tokens, the model 200 positions"):
+        trivia.measure(model, tokenizer, 4096)
+
+
+@pytest.mark.parametrize("task", ["truthfulqa_mc1", "triviaqa"])
+def test_a_model_whose_logits_are_nan(tmp_path, task):
+    """lm-eval would call each of TruthfulQA's true answers the likeliest: a score of 100."""
+    model, tokenizer = harness_data.wide_llama(), harness_data.ascii_tokenizer()
+    with torch.no_grad():
+        model.lm_head.weight.fill_(float("nan"))
+    harness_data.write_truthfulqa(tmp_path / "truthful")
+    harness_data.write_triviaqa(tmp_path / "trivia", {"who": "me"})
+    folder, metric = ("truthful", "acc") if "truth" in task else ("trivia", "exact_match")
+    broken = replace(TASK, task=task, metric=metric, data=str(tmp_path / folder))
+    with pytest.raises(ValueError, match="NaN: its weights or activations are not finite"):
+        broken.measure(model, tokenizer, 4096)

@@ -1,0 +1,119 @@
+"""The model as lm-eval sees it: batches bounded in tokens, no prompt cut, no NaN scored."""
+
+import contextlib
+import copy
+import importlib
+import logging
+import math
+import random
+import warnings
+from collections.abc import Iterator, Sequence
+from io import StringIO
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers.generation.logits_process import LogitsProcessorList
+
+from unlearn_lab.evaluate.answer import refuse_nan
+
+_LOUD = ("lm_eval", "datasets", "evaluate")
+_log = logging.getLogger(__name__)
+
+
+def as_harness_model(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
+) -> Any:
+    """lm-eval's HFLM around a model in memory, as it is; the tokenizer is copied.
+
+    A batch holds at most `batch_tokens` tokens, new ones included, but at least one request.
+    Log-probabilities are taken in float32; HFLM takes them in the model's dtype, in which choices
+    tie. HFLM would cut a prompt that is too long, and choose the first answer where all
+    log-likelihoods are NaN (the true one in TruthfulQA): both raise `ValueError` here.
+    """
+    hflm: Any = importlib.import_module("lm_eval.models.huggingface").HFLM
+    settled = importlib.import_module("lm_eval.models.utils").normalize_gen_kwargs
+
+    class CandidHFLM(hflm):
+        def _loglikelihood_tokens(
+            self, requests: Any, disable_tqdm: bool = False, override_bs: int | None = None
+        ) -> list[tuple[float, bool]]:
+            lengths = [len(context) + len(answer) - 1 for _, context, answer in requests]
+            self.batch_size_per_gpu = _batch_size(lengths, self.max_length, batch_tokens)
+            found = super()._loglikelihood_tokens(requests, disable_tqdm, override_bs)
+            _require_numbers([value for value, _ in found])
+            return found
+
+        def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
+            lengths = [
+                len(self.tok_encode(prompt)) + settled(settings, self.max_gen_toks)["max_gen_toks"]
+                for prompt, settings in (request.args for request in requests)
+            ]
+            self.batch_size_per_gpu = _batch_size(lengths, self.max_length, batch_tokens)
+            return super().generate_until(requests, disable_tqdm)
+
+        def _model_generate(
+            self, context: Any, max_length: int, stop: list[str], **settings: Any
+        ) -> torch.Tensor:
+            """Ends at EOS in the batch too; HFLM goes on until all have ended, and keeps that."""
+            settings |= {"eos_token_id": self.eot_token_id}
+            settings |= {"logits_processor": LogitsProcessorList([refuse_nan])}
+            return super()._model_generate(context, max_length, stop, **settings)
+
+    return CandidHFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), softmax_dtype="float32")
+
+
+def _batch_size(lengths: Sequence[int], positions: int, batch_tokens: int) -> int:
+    """How many of the longest sequences fit a batch."""
+    longest = max(lengths)
+    if longest > positions:
+        raise ValueError(
+            f"num_fewshot: a prompt and its answer have {longest} tokens, the model {positions} "
+            "positions; show fewer examples, or measure another task"
+        )
+    return max(1, batch_tokens // longest)
+
+
+def _require_numbers(values: Sequence[float]) -> None:
+    if any(math.isnan(value) for value in values):
+        raise ValueError(
+            "the model's log-likelihoods are NaN: its weights or activations are not finite"
+        )
+
+
+@contextlib.contextmanager
+def reproducibly(seed: int) -> Iterator[None]:
+    """Seeds Python's and torch's global generators, from which tasks draw; puts them back."""
+    state = random.getstate()
+    try:
+        with torch.random.fork_rng():
+            random.seed(seed)
+            torch.manual_seed(seed)
+            yield
+    finally:
+        random.setstate(state)
+
+
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Keeps the logs, progress bars and warnings of lm-eval and `datasets` off the terminal.
+
+    What they say is kept at level DEBUG.
+    """
+    said = StringIO()
+    levels = {name: logging.getLogger(name).level for name in _LOUD}
+    try:
+        with (
+            contextlib.redirect_stderr(said),
+            contextlib.redirect_stdout(said),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore")
+            for library in _LOUD:
+                importlib.import_module(library)  # some set their log's level when imported
+                logging.getLogger(library).setLevel(logging.ERROR)
+            yield
+    finally:
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+        _log.debug("lm-eval said: %s", said.getvalue())
