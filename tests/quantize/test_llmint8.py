@@ -21,7 +21,7 @@ from unlearn_lab.quantize.quantizer import CalibratedQuantizer, Quantizer
 PAPER = LLMInt8(threshold=6.0)
 NO_OUTLIERS = LLMInt8(threshold=1e4)
 UP = "model.layers.1.mlp.up_proj"
-SLACK = {torch.float32: 1e-4, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
+SLACK = {torch.float32: 3e-5, torch.bfloat16: 2.0**-7, torch.float16: 2.0**-10}
 """Of the norm. bitsandbytes' 1/127**2 is off by 2e-5 on a CPU; the rest is the result's dtype."""
 OUTLIERS = ((0, 1, 3, 40.0), (2, 4, 6, -7.5), (2, 0, 6, 6.0))
 
@@ -60,7 +60,7 @@ def up_projection(model, quantizer: LLMInt8 | None, dtype=torch.float32, bias=Tr
     model = copy.deepcopy(model)
     layer = block_linears(model)[UP]
     if bias:
-        layer.bias = nn.Parameter(torch.linspace(-1, 1, layer.out_features))
+        layer.bias = nn.Parameter(torch.linspace(-0.05, 0.05, layer.out_features))
     nn.Module.to(model, dtype=dtype)
     if quantizer is not None:
         quantizer.quantize(model)
@@ -86,9 +86,8 @@ def test_the_definitions_parts_can_be_told_apart(model):
     """Rounded activations, the threshold and the bias each change more than the slack."""
     inputs = activations(*OUTLIERS)
     plain, found = up_projection(model, None), up_projection(model, PAPER)(inputs)
-    weights_only = up_projection(model, None)
-    weights_only.weight.copy_(BNB8().codes(plain.weight).integers)
-    weights_only.weight.mul_(BNB8().codes(plain.weight).steps)
+    weights_only, codes = up_projection(model, None), BNB8().codes(plain.weight)
+    weights_only.weight.copy_(codes.integers * codes.steps)
     for other in (
         weights_only(inputs),
         by_definition(plain, inputs, 1e4),
@@ -102,11 +101,12 @@ def test_the_definitions_parts_can_be_told_apart(model):
 def test_kept_outliers_leave_the_rest_of_their_row_its_precision(model):
     """Beside 40, a step is 40/127 for values of about 1, unless 40 stays out."""
     inputs = activations(*OUTLIERS)
-    full = up_projection(model, None)(inputs)[0, 1]
+    plain = up_projection(model, None)
     kept, rounded = (up_projection(model, each)(inputs)[0, 1] for each in (PAPER, NO_OUTLIERS))
-    full_but_weights = by_definition(up_projection(model, None), inputs.mul(1.0), 1e-6)[0, 1]
-    assert distance(kept, full) < distance(rounded, full)
-    assert 3 * distance(kept, full_but_weights) < distance(rounded, full_but_weights)
+    assert distance(kept, plain(inputs)[0, 1]) < distance(rounded, plain(inputs)[0, 1])
+    codes = BNB8().codes(plain.weight)
+    plain.weight.copy_(codes.integers * codes.steps)
+    assert 3 * distance(kept, plain(inputs)[0, 1]) < distance(rounded, plain(inputs)[0, 1])
 
 
 @torch.no_grad()
@@ -173,13 +173,14 @@ def test_a_model_is_the_one_that_transformers_loads_in_8_bits(wide, sequences):
 
 @torch.no_grad()
 def test_a_model_is_near_one_whose_weights_alone_are_rounded(wide, sequences):
-    full, weights_only, ours, rounded = (load_model(wide, "fp32") for _ in range(4))
+    weights_only, ours, rounded = (load_model(wide, "fp32") for _ in range(3))
     BNB8().quantize(weights_only)
     PAPER.quantize(ours)
     NO_OUTLIERS.quantize(rounded)
-    logits = [[each(sequences).logits[0]] for each in (full, weights_only, ours, rounded)]
-    errors = [logit_error(each, logits[0]) for each in logits[1:]]
-    assert 0 < errors[0] < errors[1] < errors[2] < 0.3
+    reference, *others = ([each(sequences).logits[0]] for each in (weights_only, ours, rounded))
+    kept, lost = (logit_error(logits, reference) for logits in others)
+    assert 0 < kept < 0.06
+    assert lost > 2 * kept
 
 
 @torch.no_grad()
@@ -207,7 +208,7 @@ def test_answers_are_repeatable_and_no_pass_is_commented(wide, tokenizer, caplog
     requests = [
         Continue(prompt="w3 w4 w5", num_tokens=6),
         Continue(prompt="w9", num_tokens=6),
-        LogLikelihood(text="w3 w4 w5 w6 w7"),
+        LogLikelihood(text="w3 w4 w5 w6 w7", num_tokens=5),
     ]
     found = []
     with caplog.at_level(logging.INFO):

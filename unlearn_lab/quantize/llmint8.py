@@ -3,8 +3,9 @@
 import logging
 import math
 from dataclasses import dataclass
+from types import ModuleType
 
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -69,17 +70,19 @@ class LLMInt8:
         errors = {}
         for name, layer in block_linears(model).items():
             try:
-                rounded = self._layer(layer)
+                integers, largest = round_rows(layer.weight)
             except ValueError as error:
                 raise ValueError(f"layer {name}: {error}") from error
-            errors[name] = relative_error(_dequantized(rounded), layer.weight.detach())
-            model.set_submodule(name, rounded)
+            held = integers * (largest / 127)[:, None]
+            errors[name] = relative_error(held, layer.weight.detach())
+            model.set_submodule(name, self._layer(layer, integers, largest))
         dtype = str(compute_dtype(model)).removeprefix("torch.")
         kept = f"columns that reach {self.threshold:g} in their batch in {dtype}"
+        kept = kept if self.threshold else "no outlier columns"
         return QuantReport(
             library=require(LIBRARY),
-            kernel=f"LLM.int8() on {device}: weights and {dtype} activations rounded to int8 row by "
-            f"row, {kept if self.threshold else 'no outlier columns'}",
+            kernel=f"LLM.int8() on {device}: weights and {dtype} activations rounded to int8 "
+            f"row by row, {kept}",
             bits=self.bits,
             group="row",
             symmetric=True,
@@ -92,12 +95,15 @@ class LLMInt8:
         """The int8 codes and the step of each row."""
         return BNB8().codes(weight)
 
-    def _layer(self, layer: nn.Linear) -> nn.Linear:
-        """The library's layer with the rounded weight of this one, and its bias."""
-        with without_notices():
-            from bitsandbytes.nn import Int8Params, Linear8bitLt
-        integers, largest = round_rows(layer.weight)
-        rounded = Linear8bitLt(
+    def _layer(
+        self,
+        layer: nn.Linear,
+        integers: Int8[Tensor, "out in"],
+        largest: Float32[Tensor, " out"],
+    ) -> nn.Linear:
+        """The library's layer with these codes for this layer's weight, and its bias."""
+        layers = _library()
+        rounded = layers.Linear8bitLt(
             layer.in_features,
             layer.out_features,
             bias=layer.bias is not None,
@@ -105,15 +111,18 @@ class LLMInt8:
             threshold=self.threshold,
             device="meta",
         )
-        rounded.weight = Int8Params(
+        rounded.weight = layers.Int8Params(
             integers, requires_grad=False, has_fp16_weights=False, CB=integers, SCB=largest
         )
         rounded.bias = layer.bias
         return rounded.eval()
 
 
-def _dequantized(layer: nn.Linear) -> Float[Tensor, "out in"]:
-    return layer.weight.CB * (layer.weight.SCB / 127)[:, None]
+def _library() -> ModuleType:
+    """The library's layers, imported without its notice about a kernel not used here."""
+    with without_notices():
+        import bitsandbytes.nn as layers
+    return layers
 
 
 def _is_no_cast(record: logging.LogRecord) -> bool:
