@@ -72,6 +72,7 @@ def test_bits_share_the_calibration_text(config, make):
 KEPT = [*["quantize"] * 3, *["evaluate"] * 3, "record"]
 GGUF = {"_target_": "unlearn_lab.quantize.gguf.GGUF", "format": "q4_0"}
 BNB = {"_target_": "unlearn_lab.quantize.bnb.BNB8"}
+LLMINT8 = {"_target_": "unlearn_lab.quantize.llmint8.LLMInt8", "threshold": 6.0}
 
 
 @pytest.mark.parametrize(
@@ -82,6 +83,7 @@ BNB = {"_target_": "unlearn_lab.quantize.bnb.BNB8"}
         (GPTQ, "gptqmodel", []),
         ({**GPTQ, "export": "gptq"}, "gptqmodel", ["export", "record"]),
         (BNB, "bitsandbytes", [*["evaluate"] * 3, "codes", "record"]),
+        (LLMINT8, "bitsandbytes", [*["evaluate"] * 3, "codes", "record"]),
         (GGUF, "gguf", [*["evaluate"] * 3, "codes", "record"]),
         (GGUF, "bitsandbytes", []),
         ({"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}, "compressed-tensors", []),

@@ -16,6 +16,7 @@ _LIBRARIES = {
     "awq.AWQ": ("llmcompressor", "compressed-tensors"),
     "bnb.BNB4": ("bitsandbytes",),
     "bnb.BNB8": ("bitsandbytes",),
+    "llmint8.LLMInt8": ("bitsandbytes",),
     "gguf.GGUF": ("gguf",),
     "prequantized.Prequantized": ("compressed-tensors", "bitsandbytes", "gguf", "gptqmodel"),
 }

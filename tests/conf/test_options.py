@@ -28,7 +28,7 @@ def options(group):
 def test_the_promised_options_exist():
     assert {"ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr"} <= set(options("method"))
     assert {"none", "bf16", "rtn2", "rtn3", "rtn4", "rtn8"} <= set(options("quant"))
-    assert {"gptq4", "gptq8", "awq4", "fp4", "nf4", "int8"} <= set(options("quant"))
+    assert {"gptq4", "gptq8", "awq4", "fp4", "nf4", "int8", "llmint8"} <= set(options("quant"))
     assert {"gguf_q4_0", "gguf_q8_0", "prequantized"} <= set(options("quant"))
     assert set(options("quant/calibration")) == set(SOURCES)
     assert {"tiny", "hf"} <= set(options("model"))

@@ -16,16 +16,20 @@ BLOCKS_OF_32 = ("model.hidden_size=32", "model.intermediate_size=64")
 
 def test_every_quantizer_goes_the_same_road(lab):
     first = lab(
-        *("-m", "method=npo_gdr", "quant=gptq4,gptq8,awq4,fp4,nf4,int8,gguf_q4_0,gguf_q8_0"),
+        *(
+            "-m",
+            "method=npo_gdr",
+            "quant=gptq4,gptq8,awq4,fp4,nf4,int8,llmint8,gguf_q4_0,gguf_q8_0",
+        ),
         *BLOCKS_OF_32,
     )
     assert first.status == 0, first.err
     stages = built(first.home)
     assert (stages["target"], stages["retrain"], stages["unlearn"]) == (1, 1, 1)
     assert (stages["calibration"], stages["quantize"]) == (1, 9)
-    assert stages["evaluate"] == 3 + 8 * 3
+    assert stages["evaluate"] == 3 + 9 * 3
     records = {record["quant"]: record for record in read(first.home)}
-    assert len(records) == 8
+    assert len(records) == 9
     for name, record in records.items():
         library = {"g": "llmcompressor", "a": "llmcompressor"}.get(name[0], "bitsandbytes")
         library = "gguf" if name.startswith("gguf") else library
@@ -43,6 +47,7 @@ def test_every_quantizer_goes_the_same_road(lab):
     assert records["gptq4"]["seconds.quantize"] > 0
     assert records["gptq4"]["config.quant.calibration.source"] == "generic"
     assert "it/s" not in first.err
+    assert "MatMul8bitLt" not in first.err
     before = stamps(first.home)
     again = lab(*("-m", "method=npo_gdr", "quant=gptq4,awq4,nf4"), *BLOCKS_OF_32)
     assert again.status == 0
@@ -154,6 +159,8 @@ def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
         (["quant=gguf_q4_0", "quant.format=q5"], "quant.format='q5': must be one of q4_0, q8_0"),
         (["quant=nf4", "quant.block_size=48"], "quant.block_size=48: must be one of 64, 128"),
         (["quant=nf4", "quant.export=true"], "quant.export=True: BNB4 has no file format"),
+        (["quant=llmint8", "quant.export=true"], "quant.export=True: LLMInt8 has no file format"),
+        (["quant=llmint8", "quant.threshold=-1"], "quant.threshold=-1.0: must be 0 (no outlier"),
         (["quant=rtn4", "quant.export=gguf"], "quant.export=gguf: must be false, true or one of"),
         (["quant=awq4", "quant.num_grid=1"], "quant.num_grid=1: must be at least 3"),
         (["quant=prequantized"], "quant.unlearned: must be given, as quant.unlearned=VALUE"),

@@ -1,5 +1,5 @@
 """The models and texts of the quantizers' tests."""
 
-from tests.quantize.conftest import sequences, tokenizer, wide
+from tests.quantize.conftest import model, sequences, tokenizer, wide
 
-__all__ = ["sequences", "tokenizer", "wide"]
+__all__ = ["model", "sequences", "tokenizer", "wide"]

@@ -155,6 +155,11 @@ def device_of(accelerator: str) -> torch.device:
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
 
 
+def compute_dtype(model: PreTrainedModel) -> torch.dtype:
+    """The dtype of the activations once `to_compute` has seen the model."""
+    return torch.float32 if model.device.type == "cpu" else model.dtype
+
+
 def to_compute(model: PreTrainedModel) -> PreTrainedModel:
     """The model as it is evaluated: on a CPU in float32, else as it is held.
 

@@ -5,7 +5,7 @@ from types import ModuleType
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32, Int8
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -133,13 +133,24 @@ class BNB8:
 
     def codes(self, weight: Float[Tensor, "out in"]) -> Codes:
         """The int8 codes and the step of each row."""
-        half = weight.detach().to(torch.float16)
-        require_finite(half)
-        # the GPU kernel takes float16 only; on a CPU the library would also compute in float16
-        given = half.float() if half.device.type == "cpu" else half
-        integers, largest, _ = _functional().int8_vectorwise_quant(given)
-        steps = (largest.float() / 127)[:, None].expand(weight.shape)
+        integers, largest = round_rows(weight)
+        steps = (largest / 127)[:, None].expand(weight.shape)
         return Codes(integers=integers.to(torch.int16), steps=steps)
+
+
+def round_rows(
+    weight: Float[Tensor, "out in"],
+) -> tuple[Int8[Tensor, "out in"], Float32[Tensor, " out"]]:
+    """The int8 codes of a weight, and each row's largest magnitude, which code 127 stands for.
+
+    Raises `ValueError` for weights that are not finite in float16.
+    """
+    half = weight.detach().to(torch.float16)
+    require_finite(half)
+    # the GPU kernel takes float16 only; on a CPU the library would also compute in float16
+    given = half.float() if half.device.type == "cpu" else half
+    integers, largest, _ = _functional().int8_vectorwise_quant(given)
+    return integers, largest.float()
 
 
 def _functional() -> ModuleType:
