@@ -15,6 +15,7 @@ RANGES = {
     "triviaqa": (0.0, 100.0),
     "fluency": (0.0, 1000.0),
     "recovered_share": (0.0, 100.0),
+    "retained_share": (0.0, 100.0),
 }
 """Lowest and highest value of each metric that a table may have as a column."""
 
@@ -26,12 +27,18 @@ def names_of(kind: type) -> tuple[str, ...]:
 
 def fields(node: Any, wanted: tuple[str, ...], path: str) -> dict[str, Any]:
     """The node as a dict; raises `ValueError` unless it has exactly the keys that are wanted."""
-    if not isinstance(node, Mapping):
-        raise ValueError(f"{path}={node}: needs the keys {', '.join(wanted)}")
-    wrong = sorted(set(map(str, node)) ^ set(wanted))
+    found = mapping(node, path)
+    wrong = sorted(set(found) ^ set(wanted))
     if wrong:
         raise ValueError(f"{path}: missing or unknown: {', '.join(wrong)}")
-    return {str(key): value for key, value in node.items()}
+    return found
+
+
+def mapping(node: Any, path: str) -> dict[str, Any]:
+    """The node as a dict; raises `ValueError` for anything without keys."""
+    if isinstance(node, Mapping):
+        return {str(key): value for key, value in node.items()}
+    raise ValueError(f"{path}={node}: keys with values")
 
 
 def texts(node: Any, path: str) -> list[str]:

@@ -7,9 +7,10 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from unlearn_lab.report.published.schema import fields, names_of, numbers, texts
+from unlearn_lab.report.published.schema import fields, mapping, names_of, numbers, texts
 
 FOLDER = Path(__file__).resolve().parent
+HEADLINE = "paper_headline"
 PUBLISHED = "published"
 WHO = ("target", "retrain", "unlearned")
 
@@ -118,16 +119,17 @@ def table_of(node: Any, path: str) -> Table:
     metrics = tuple(texts(found["metrics"], f"{path}.metrics"))
     sources = {
         name: source_of(source, f"{path}.sources.{name}")
-        for name, source in found["sources"].items()
+        for name, source in mapping(found["sources"], f"{path}.sources").items()
     }
     rows = tuple(_rows(found["rows"], metrics, f"{path}.rows"))
     for place, row in enumerate(rows):
         if row.source not in sources:
             known = ", ".join(sources)
             raise ValueError(f"{path}.rows.{place}.source={row.source}: one of {known}")
-    remarks = tuple(texts(found["remarks"], f"{path}.remarks"))
-    parts = {"metrics": metrics, "sources": sources, "rows": rows, "remarks": remarks}
-    return Table(**(found | parts))
+    found |= {"metrics": metrics, "sources": sources, "rows": rows}
+    found["expects"] = mapping(found["expects"], f"{path}.expects")
+    found["remarks"] = tuple(texts(found["remarks"], f"{path}.remarks"))
+    return Table(**found)
 
 
 def source_of(node: Any, path: str) -> Source:
@@ -147,18 +149,23 @@ def _rows(nodes: Any, metrics: tuple[str, ...], path: str) -> Iterator[Row]:
             raise ValueError(f"{here}.who={found['who']}: one of {', '.join(WHO)}")
         if found["who"] != "unlearned" and found["forms"]:
             raise ValueError(f"{here}.forms: a control has none")
-        forms = {
-            name: Form(**fields(form, names_of(Form), f"{here}.forms.{name}"))
-            for name, form in found["forms"].items()
+        found["expects"] = mapping(found["expects"], f"{here}.expects")
+        found["forms"] = {
+            name: _form(form, f"{here}.forms.{name}")
+            for name, form in mapping(found["forms"], f"{here}.forms").items()
         }
-        scores = {
+        found["scores"] = {
             quant: numbers(values, metrics, f"{here}.scores.{quant}")
-            for quant, values in found["scores"].items()
+            for quant, values in mapping(found["scores"], f"{here}.scores").items()
         }
-        yield Row(**(found | {"forms": forms, "scores": scores}))
+        yield Row(**found)
 
 
-HEADLINE = "paper_headline"
+def _form(node: Any, path: str) -> Form:
+    found = fields(node, names_of(Form), path)
+    for key in ("requires", "expects"):
+        found[key] = mapping(found[key], f"{path}.{key}")
+    return Form(**found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +175,7 @@ class Headline:
     title: str
     decimals: int
     source: Source
-    shares: Mapping[str, float]
+    shares: Mapping[str, float | None]
     tables: tuple[str, ...]
     rows: tuple[str, ...]
     metrics: tuple[str, ...]
@@ -178,13 +185,11 @@ class Headline:
 def load_headline(folder: Path = FOLDER) -> Headline:
     """The headline of the paper."""
     found = fields(read(HEADLINE, folder), names_of(Headline), HEADLINE)
-    shares = {
-        quant: numbers([share], ("recovered_share",), f"{HEADLINE}.shares.{quant}")[0]
-        for quant, share in found["shares"].items()
-    }
-    lists = {
-        name: tuple(texts(found[name], f"{HEADLINE}.{name}"))
-        for name in ("tables", "rows", "metrics", "remarks")
-    }
-    source = source_of(found["source"], f"{HEADLINE}.source")
-    return Headline(**(found | lists | {"shares": shares, "source": source}))
+    shares = mapping(found["shares"], f"{HEADLINE}.shares")
+    quants, retained = tuple(shares), ("retained_share",) * len(shares)
+    values = numbers(list(shares.values()), retained, f"{HEADLINE}.shares")
+    found["shares"] = dict(zip(quants, values, strict=True))
+    found["source"] = source_of(found["source"], f"{HEADLINE}.source")
+    for name in ("tables", "rows", "metrics", "remarks"):
+        found[name] = tuple(texts(found[name], f"{HEADLINE}.{name}"))
+    return Headline(**found)
