@@ -114,10 +114,8 @@ def eligible(
     right = [record for record in records if record.get("dataset") == dataset]
     notes = []
     if not right:
-        there = _counted(records, "dataset")
-        notes.append(
-            f"No record of dataset={dataset}" + (f" (there are {there})." if there else ".")
-        )
+        there = _counted(records, "dataset") or "no records at all"
+        notes.append(f"No record of dataset={dataset}: there are {there}.")
     others = [record for record in right if record.get("model") != model]
     if others and any_model:
         notes.append(

@@ -38,8 +38,10 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
     Columns that do not fit move to a table below; on a terminal too narrow for one metric lines
     run over its edge, where the terminal breaks them.
     """
-    console.print(Text(f"{comparison.name}: {comparison.title}", style="bold"))
-    keys = _keys(comparison.lines)
+    seeds = {line.num_seeds for line in comparison.lines} - {0}
+    title = f"{comparison.name}: {comparison.title}"
+    console.print(Text(f"{title}{_of_seeds(seeds)}", style="bold"))
+    keys = _keys(comparison.lines, several=len(seeds) > 1)
     metrics = [_metric_block(comparison.lines, place) for place in range(_num(comparison.lines))]
     for group in pack(metrics, console.width - keys.width, 0):
         table = _table(comparison.lines, [keys, *group])
@@ -78,10 +80,15 @@ def format_theirs(theirs: float | None, decimals: int) -> str:
     return shown if float(shown) == theirs else f"{theirs:g}"
 
 
-def _keys(lines: Sequence[Line]) -> Block:
+def _of_seeds(seeds: set[int]) -> str:
+    """Told once where all figures are means of equally many; otherwise a column tells it."""
+    return f" (ours: means of {max(seeds)} seeds)" if len(seeds) == 1 and max(seeds) > 1 else ""
+
+
+def _keys(lines: Sequence[Line], *, several: bool) -> Block:
     cells = [(line.row, "full" if line.quant == "none" else line.quant) for line in lines]
     headings = ("row", "quant")
-    if any(line.num_seeds > 1 for line in lines):
+    if several:
         headings = (*headings, "seeds")
         cells = [
             (*cell, str(line.num_seeds or "")) for cell, line in zip(cells, lines, strict=True)
