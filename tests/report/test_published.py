@@ -115,6 +115,20 @@ def test_forms_name_methods_optimizers_and_settings_that_exist(plain):
                         node = node[part]
 
 
+def test_expected_settings_are_keys_of_records(plain):
+    found = plain(
+        "model=hf", "model.path=x", "generic_text=tiny", "trainer=hf", "method=npo_muse_klr",
+        "quant=fp4",
+    )  # fmt: skip
+    elsewhere = {"effective.batch", "config.quant.threshold"}
+    for stem in {stem for stem, _ in names().values()}:
+        table = load(stem)
+        for key in {*table.expects, *(key for row in table.rows for key in row.expects)}:
+            node = found
+            for part in key.removeprefix("config.").split(".") if key not in elsewhere else ():
+                node = node[part]
+
+
 def test_quantizers_exist_and_eight_bits_is_not_another_quantizer():
     offered = {path.stem for path in data_dir("conf").glob("quant/*.yaml")}
     used = {quant for stem in ("paper_news", "paper_quantizers") for row in load(stem).rows
