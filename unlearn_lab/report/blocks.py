@@ -50,7 +50,7 @@ def arrange(
     returns = [_return_block(rows, RECOVERED)]
     if keys.width + returns[0].width > width:
         returns = [_return_block(rows, (metric,)) for metric in RECOVERED]
-    groups = _pack([*scores, *returns], width - keys.width, words.width)
+    groups = pack([*scores, *returns], width - keys.width, words.width)
     groups[0].append(words)
     return [[keys, *group] for group in groups]
 
@@ -97,7 +97,7 @@ def _return_block(rows: Sequence[Row], metrics: Sequence[str]) -> Block:
     return Block(headings=tuple(headings), cells=tuple(cells), justify="right")
 
 
-def _pack(blocks: Sequence[Block], width: int, reserved: int) -> list[list[Block]]:
+def pack(blocks: Sequence[Block], width: int, reserved: int) -> list[list[Block]]:
     """Greedy: a block that does not fit opens a new table; `reserved` is kept free in the first."""
     groups: list[list[Block]] = [[]]
     room = width - reserved

@@ -1,0 +1,175 @@
+"""Which records stand beside a published row: those of its identity, in one setting, by seed."""
+
+import json
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from unlearn_lab.report.leaf import Record, interval, number, score
+from unlearn_lab.report.published.tables import Form, Row, Table
+
+_NEVER = ("config.runtime.", "config.report.", "config.recipe.", "config.eval.bits", "config.seed")
+_OF_CONTROLS = ("config.model.", "config.dataset.", "config.trainer.finetune.", "config.eval.")
+_OF_QUANTIZERS = ("config.quant.", "config.generic_text.")
+"""Settings of no figure's making, those that reach a control, those of quantized models alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deviation:
+    """A setting in which a record differs from the published run."""
+
+    key: str
+    ours: Any
+    theirs: Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Match:
+    """The records of one row under one quantizer: one a seed, all in the same setting.
+
+    `num_others` counts further settings of the same row, which are left out.
+    """
+
+    records: tuple[Record, ...]
+    deviations: tuple[Deviation, ...]
+    num_others: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ours:
+    """A figure of ours: the mean over `num_seeds` seeds, and an interval where records hold one."""
+
+    value: float
+    low: float | None
+    high: float | None
+    num_seeds: int
+
+
+def match(
+    records: Sequence[Record], table: Table, row: Row, form: Form | None, quant: str
+) -> Match | None:
+    """The records beside one published row; None when there are none.
+
+    Full precision (`none`) is read from any record, a quantizer only from its own. Of several
+    settings the one with the fewest deviations is taken, of equal ones the latest; of several
+    records of a seed the latest. Seeds of different settings are never mixed.
+    """
+    groups: dict[str, list[int]] = defaultdict(list)
+    for place, record in enumerate(records):
+        if quant in ("none", record.get("quant")) and _stands_for(record, row, form):
+            groups[_setting(record, row, quant)].append(place)
+    if not groups:
+        return None
+    expected = _expected(table, row, form, quant)
+    found = {places[-1]: _deviations(records[places[-1]], expected) for places in groups.values()}
+    latest = min(found, key=lambda place: (len(found[place]), -place))
+    chosen = next(places for places in groups.values() if places[-1] == latest)
+    by_seed = {records[place].get("seed"): records[place] for place in chosen}
+    return Match(
+        records=tuple(by_seed.values()),
+        deviations=tuple(found[latest]),
+        num_others=len(groups) - 1,
+    )
+
+
+def ours(found: Match, who: str, quant: str, metric: str) -> Ours | None:
+    """One figure of the matched records; shares in per cent; None where no record has it."""
+    precision = "full" if quant == "none" else "quantized"
+    if metric == "recovered_share":
+        return share(found.records, "recovery.verbmem.recovered_share")
+    return over_seeds(
+        [
+            (score(record, who, precision, metric), interval(record, who, precision, metric))
+            for record in found.records
+        ]
+    )
+
+
+def share(records: Sequence[Record], key: str) -> Ours | None:
+    """A share of the records in per cent."""
+    figures = []
+    for record in records:
+        value, low, high = (number(record, f"{key}{end}") for end in ("", ".low", ".high"))
+        ends = None if low is None or high is None else (100 * low, 100 * high)
+        figures.append((None if value is None else 100 * value, ends))
+    return over_seeds(figures)
+
+
+def over_seeds(
+    figures: Sequence[tuple[float | None, tuple[float, float] | None]],
+) -> Ours | None:
+    """The mean of one figure over seeds, with an interval.
+
+    One seed: its own interval. Several: from the mean of the lows to the mean of the highs, widened
+    to the lowest and the highest seed. All seeds answer the same items, so averaging does not
+    narrow what is due to the choice of items, and the mean of the ends bounds it from above. The
+    range of a few seeds is no 95 % interval over trainings.
+    """
+    known = [(value, ends) for value, ends in figures if value is not None]
+    if not known:
+        return None
+    values = [value for value, _ in known]
+    mean = math.fsum(values) / len(values)
+    intervals = [ends for _, ends in known if ends is not None]
+    if len(intervals) < len(known):
+        return Ours(value=mean, low=None, high=None, num_seeds=len(known))
+    low = math.fsum(low for low, _ in intervals) / len(intervals)
+    high = math.fsum(high for _, high in intervals) / len(intervals)
+    if len(known) > 1:
+        low, high = min(low, *values), max(high, *values)
+    return Ours(value=mean, low=low, high=high, num_seeds=len(known))
+
+
+def _stands_for(record: Record, row: Row, form: Form | None) -> bool:
+    if row.who != "unlearned":
+        return True
+    if form is None:
+        return False
+    return (
+        record.get("method") == form.method
+        and record.get("optimizer") == form.optimizer
+        and all(same(record.get(key), value) for key, value in form.requires.items())
+    )
+
+
+def _setting(record: Record, row: Row, quant: str) -> str:
+    """What records must share to be seeds of one another."""
+    reaching = ("config.",) if row.who == "unlearned" else _OF_CONTROLS
+    if quant != "none":
+        reaching = (*reaching, *_OF_QUANTIZERS)
+    hidden = _NEVER if quant != "none" else (*_NEVER, *_OF_QUANTIZERS)
+    kept: Mapping[str, object] = {
+        key: value
+        for key, value in record.items()
+        if key.startswith(reaching) and not key.startswith(hidden)
+    }
+    return json.dumps([record.get("model"), kept], sort_keys=True, default=str)
+
+
+def _expected(table: Table, row: Row, form: Form | None, quant: str) -> dict[str, Any]:
+    """The published settings that reach this row's figures."""
+    known = {**table.expects, **row.expects, **(form.expects if form else {})}
+    hidden = _OF_QUANTIZERS if quant == "none" else ()
+    reaching = (*_OF_CONTROLS, *_OF_QUANTIZERS) if row.who != "unlearned" else ("",)
+    return {
+        key: value
+        for key, value in known.items()
+        if key.startswith(reaching) and not key.startswith(hidden)
+    }
+
+
+def _deviations(record: Record, expected: Mapping[str, Any]) -> list[Deviation]:
+    return [
+        Deviation(key=key, ours=record[key], theirs=value)
+        for key, value in expected.items()
+        if key in record and not same(record[key], value)
+    ]
+
+
+def same(found: object, wanted: object) -> bool:
+    """Whether two settings are equal; numbers up to float noise."""
+    if isinstance(found, int | float) and isinstance(wanted, int | float):
+        return math.isclose(found, wanted)
+    return found == wanted
