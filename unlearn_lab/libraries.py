@@ -8,6 +8,7 @@ EXTRAS = {
     "bitsandbytes": "bnb",
     "gguf": "gguf",
     "gptqmodel": "gptqmodel",
+    "peft": "lora",
 }
 """The extra of this package that installs each library."""
 

@@ -18,12 +18,14 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.causal_lm import require_plain_head
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
 from unlearn_lab.models.memory import peak_gb, processor, reset_peak
+from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.trained import Trainable, choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn import saliency_stage
 from unlearn_lab.unlearn.fit import Budget, fit
 from unlearn_lab.unlearn.forward import Reference, remember_reference
+from unlearn_lab.unlearn.lora import Adapters, LoRA
 from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
 from unlearn_lab.unlearn.objective import ForgetTerm, Learning, Objective
 from unlearn_lab.unlearn.stop import StopRule, Watched
@@ -70,8 +72,9 @@ class UnlearningTraining:
       While it trains, a float32 copy of the trained weights is held: with AdamW on all of a 7B
       model more than 80 GB, with SURE a fraction of that.
 
-    `trainable` says which parameters take part; `batch_size` counts forget texts, each paired with
-    a retain text.
+    `trainable` says which parameters take part; with an `adapter` its own do instead, in float32,
+    and are merged into weights held as `weights` says. `batch_size` counts forget texts, each
+    paired with a retain text.
     """
 
     weights: Weights
@@ -80,10 +83,16 @@ class UnlearningTraining:
     max_length: int
     clip_norm: float | None
     trainable: Trainable
+    adapter: LoRA | None
     stop: StopRule
 
     def __post_init__(self) -> None:
         _require_positive(self, ("epochs", "batch_size", "max_length"))
+        if self.adapter is not None and self.weights == "bf16_sr":
+            raise ValueError(
+                "weights=bf16_sr: with an adapter must be fp32 or bf16; only the adapter is "
+                "trained, in float32, and there is nothing to round"
+            )
 
 
 def build_finetuned(
@@ -99,7 +108,7 @@ def build_finetuned(
     )
     schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
     sequences = encode(texts, tokenizer, settings.max_length)
-    with float32_arithmetic(model):
+    with float32_arithmetic(model), recomputed_blocks(model, runtime):
         _require_plain_head(model, sequences, pad_id(tokenizer))
         facts = fit(
             UnlearnModule(
@@ -124,7 +133,7 @@ def build_unlearned(
     settings = make(params["trainer"], UnlearningTraining, "trainer")
     objective = make(params["method"], Objective, "method")
     model, tokenizer = _start(inputs["target"].path, settings.weights, work)
-    choose_trainable(model, settings.trainable)
+    adapters = _choose_trained(model, settings, params["seed"])
     corpus = read_corpus(inputs["corpus"])
     splits = {
         role: encode(getattr(corpus, role), tokenizer, settings.max_length)
@@ -132,7 +141,7 @@ def build_unlearned(
     }
     torch.nn.Module.to(model, device_of(runtime.accelerator))
     watched = Watched(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
-    with float32_arithmetic(model):
+    with float32_arithmetic(model), recomputed_blocks(model, runtime):
         _require_plain_head(model, splits["forget"], pad_id(tokenizer))
         reference = remember_reference(
             model,
@@ -141,6 +150,7 @@ def build_unlearned(
             likelihood_of=objective.likelihood_of,
             distribution_of=objective.distribution_of,
             batch_size=settings.batch_size,
+            folder=work,
         )
         prepared = _prepare(
             params, inputs, model, splits["forget"], reference, pad_id(tokenizer), work
@@ -159,7 +169,19 @@ def build_unlearned(
             runtime=runtime,
         )
     facts |= prepared.facts
+    if adapters is not None:
+        facts |= adapters.merge()
     return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
+
+
+def _choose_trained(
+    model: PreTrainedModel, settings: UnlearningTraining, seed: int
+) -> Adapters | None:
+    """Freezes what does not take part; the adapters where there are any."""
+    if settings.adapter is not None:
+        return settings.adapter.inject(model, seed)
+    choose_trainable(model, settings.trainable)
+    return None
 
 
 def _prepare(
