@@ -126,7 +126,13 @@ def fit(
             f"trainer batch_size={batch_size}: the {role} split has only {len(texts)} sequences"
         )
     order = PairedOrder([len(sequences) for sequences in splits.values()], seed)
-    loader = DataLoader(texts, batch_size=batch_size, sampler=order, collate_fn=Collate(pad_id))
+    loader = DataLoader(
+        texts,
+        batch_size=batch_size,
+        sampler=order,
+        collate_fn=Collate(pad_id),
+        generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
+    )
     end = _EpochEnd(work, should_stop, runtime.checkpoint_seconds, seed)
     checkpoint = work / CHECKPOINT
     trainer = _trainer(end, budget, work, runtime)
