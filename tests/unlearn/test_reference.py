@@ -1,6 +1,5 @@
 """The target's hidden states lie on disk, and are the same bits there."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -55,10 +54,3 @@ def test_the_file_is_mapped_and_has_no_name(model, sequences, tokens, tmp_path):
     assert reference.hidden("retain", tokens).any()
     del reference
     assert str(tmp_path) not in Path("/proc/self/maps").read_text()
-
-
-def test_no_descriptor_is_left_open(model, sequences, tmp_path):
-    before = len(os.listdir("/proc/self/fd"))
-    references = [remember(model, sequences, tmp_path) for _ in range(3)]
-    assert len(references) == 3
-    assert len(os.listdir("/proc/self/fd")) <= before + 3
