@@ -139,28 +139,27 @@ def build_unlearned(
         role: encode(getattr(corpus, role), tokenizer, settings.max_length)
         for role in objective.roles
     }
+    padding = pad_id(tokenizer)
     torch.nn.Module.to(model, device_of(runtime.accelerator))
     watched = Watched(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
     with float32_arithmetic(model), recomputed_blocks(model, runtime):
-        _require_plain_head(model, splits["forget"], pad_id(tokenizer))
+        _require_plain_head(model, splits["forget"], padding)
         reference = remember_reference(
             model,
             splits,
-            pad_id(tokenizer),
+            padding,
             likelihood_of=objective.likelihood_of,
             distribution_of=objective.distribution_of,
             batch_size=settings.batch_size,
             folder=work,
         )
-        prepared = _prepare(
-            params, inputs, model, splits["forget"], reference, pad_id(tokenizer), work
-        )
+        prepared = _prepare(params, inputs, model, splits["forget"], reference, padding, work)
         facts = fit(
             UnlearnModule(
                 model.train(), objective, reference, prepared.make, None, prepared.callbacks
             ),
             splits,
-            pad_id=pad_id(tokenizer),
+            pad_id=padding,
             batch_size=settings.batch_size,
             seed=params["seed"],
             budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
@@ -168,9 +167,7 @@ def build_unlearned(
             work=work,
             runtime=runtime,
         )
-    facts |= prepared.facts
-    if adapters is not None:
-        facts |= adapters.merge()
+    facts |= {**prepared.facts, **({} if adapters is None else adapters.merge())}
     return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
 
 
