@@ -263,6 +263,18 @@ def test_units_are_ranked_again_only_for_what_their_scores_depend_on(
     assert ("saliency" in fresh) == ranked_again
 
 
+def test_adapters_bring_their_library_into_the_key_and_no_step_size_into_the_codes(config, make):
+    found = {None: stages(make(changed(config, "trainer.adapter", None)))}
+    found["lora"] = stages(make(changed(config, "trainer.adapter", {"rank": 2})))
+    for adapter, leaf in found.items():
+        unlearn = next(s for s in leaf.values() if s.name == "unlearn")
+        codes = [s for s in leaf.values() if s.name in ("codes", "widths")]
+        assert ("libraries" in unlearn.params) == (adapter is not None)
+        assert [s.params.get("merged", False) for s in codes] == [adapter is not None] * 2
+    fresh = [s.name for key, s in found["lora"].items() if key not in found[None]]
+    assert sorted(fresh) == ["codes", "evaluate", "evaluate", "record", "unlearn", "widths"]
+
+
 def test_only_sure_has_a_saliency_stage_and_it_wants_a_forget_term(config, sure, make):
     assert "saliency" not in names(make(config))
     assert make(sure).unlearn.inputs["saliency"].inputs["target"].name == "target"

@@ -9,6 +9,7 @@ EXTRAS = {
     "gguf": "gguf",
     "gptqmodel": "gptqmodel",
     "lm-eval": "utility",
+    "peft": "lora",
 }
 """The extra of this package that installs each library."""
 

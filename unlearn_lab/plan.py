@@ -6,6 +6,7 @@ from typing import Any
 
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
+from unlearn_lab.libraries import installed
 from unlearn_lab.plan_corpus import Corpora, corpora
 from unlearn_lab.plan_metrics import pinned_metrics
 from unlearn_lab.plan_quantize import (
@@ -173,6 +174,7 @@ def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage
         "optimizer": config["optimizer"],
         "trainer": trainer,
         "seed": config["seed"],
+        **({} if trainer.get("adapter") is None else {"libraries": [installed("peft")]}),
     }
     return stage("unlearn", "unlearn_lab.unlearn.train:build_unlearned", params, inputs)
 
@@ -247,6 +249,9 @@ def _codes(
     stored: Mapping[str, Stage] | None = None,
 ) -> Stage:
     """What unlearning did to the weights, seen through quantizers that `further` names."""
-    params = {"weights": config["trainer"]["weights"], "lr": config["optimizer"]["lr"], **further}
+    trainer = config["trainer"]
+    params = {"weights": trainer["weights"], "lr": config["optimizer"]["lr"], **further}
+    if trainer.get("adapter") is not None:
+        params["merged"] = True
     inputs = {who: models[who] for who in ("target", "unlearned")} | dict(stored or {})
     return stage(name, f"unlearn_lab.evaluate.codes_stage:{builder}", params, inputs)

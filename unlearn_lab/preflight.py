@@ -32,8 +32,8 @@ from unlearn_lab.report.wandb_sink import check_settings
 from unlearn_lab.settings import Report, Runtime
 from unlearn_lab.unlearn.objective import Objective
 from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
+from unlearn_lab.unlearn.update import Plain, UpdateRule, update_rule
 from unlearn_lab.unlearn.update import Request as UpdateRequest
-from unlearn_lab.unlearn.update import UpdateRule, update_rule
 
 Config = Mapping[str, Any]
 
@@ -70,10 +70,17 @@ def build_parts(config: Config) -> Parts:
     check_auc_retrain(config["eval"]["auc_retrain"], config["dataset"], metrics)
     quant = dict(config["quant"])
     export = quant.pop("export", False)
+    update = update_rule(config["optimizer"])
+    training = build(trainer, UnlearningTraining, "trainer")
+    if training.adapter is not None and not isinstance(update, Plain):
+        raise Refused(
+            f"optimizer={type(update).__name__}: works on the model's own weights, which an "
+            "adapter leaves alone; use optimizer=adamw, or trainer/adapter=none"
+        )
     return Parts(
         objective=build(config["method"], Objective, "method"),
-        update=update_rule(config["optimizer"]),
-        trainer=build(trainer, UnlearningTraining, "trainer"),
+        update=update,
+        trainer=training,
         finetune=finetune,
         quantizer=build(quant, AnyQuantizer, "quant"),
         export=export,
@@ -104,6 +111,11 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         _compare_with_finetuning(plan, parts, cache)
     if plan.calibration is not None:
         _draw_calibration(plan.calibration, cache)
+    if parts.trainer.adapter is not None:
+        try:
+            parts.trainer.adapter.require_fit(skeleton)
+        except ValueError as error:
+            raise Refused(placed(error, "trainer.adapter")) from error
     choose_trainable(skeleton, parts.trainer.trainable)
     counts = [_compare_with_split(step, plan, parts, cache) for step in plan.corpora.steps]
     asked = UpdateRequest(

@@ -20,6 +20,7 @@ class Runtime:
     claim_beat: float = MISSING
     claim_look: float = MISSING
     claim_silence: float = MISSING
+    gradient_checkpointing: bool | None = MISSING
 
 
 @dataclass

@@ -75,6 +75,15 @@ def test_trainers(plain, name, stop):
     assert isinstance(build(trainer, UnlearningTraining, "trainer").stop, StopRule)
 
 
+@pytest.mark.parametrize("name", options("trainer"))
+@pytest.mark.parametrize("adapter", options("trainer/adapter"))
+def test_adapters(plain, name, adapter):
+    trainer = plain(f"trainer={name}", f"trainer/adapter={adapter}")["trainer"]
+    trainer.pop("finetune")
+    made = build(trainer, UnlearningTraining, "trainer").adapter
+    assert type(made).__name__.lower() == {"none": "nonetype"}.get(adapter, adapter)
+
+
 @pytest.mark.parametrize("name", options("model"))
 def test_models(plain, name):
     check(

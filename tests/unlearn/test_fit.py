@@ -22,6 +22,7 @@ RUNTIME = Runtime(
     claim_beat=1.0,
     claim_look=1.0,
     claim_silence=1.0,
+    gradient_checkpointing=False,
 )
 
 

@@ -24,7 +24,7 @@ class CodeFigures:
       its own grid.
     - `moved`: share of weights with d != 0.
     - `cannot_move`: share of w that an AdamW step of the learning rate cannot change; None unless w
-      is bfloat16, 0 where updates are rounded stochastically.
+      is bfloat16, 0 where updates are rounded stochastically or come from merged adapters.
     - `zero_bin`: share of w with code 0.
     - `relative_step`: mean |d| over half a quantization step of w, over the weights whose step is
       not zero.

@@ -111,7 +111,9 @@ def _without_grid(name: str, weight: Tensor) -> None:
 
 
 def _rate(params: Mapping[str, Any]) -> dict[str, Any]:
-    return {"learning_rate": params["lr"], "stochastic": params["weights"] == "bf16_sr"}
+    """Weights that adapters are merged into take no steps, so that none is too small for them."""
+    free = params["weights"] == "bf16_sr" or params.get("merged", False)
+    return {"learning_rate": params["lr"], "stochastic": free}
 
 
 def _linears(model: PreTrainedModel) -> dict[str, Tensor]:

@@ -6,6 +6,14 @@ from torch import nn
 from transformers import PreTrainedModel
 
 
+def blocks_name(model: PreTrainedModel) -> str | None:
+    """The qualified name of the list of transformer blocks: the longest `nn.ModuleList`."""
+    lists = {
+        name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
+    }
+    return max(lists, key=lambda name: (len(lists[name]), -name.count("."))) if lists else None
+
+
 def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
     """The `nn.Linear` layers inside the transformer blocks, by qualified name, in forward order.
 
@@ -14,10 +22,7 @@ def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
     count), so that nothing is quantized in silence, and for a mixture of experts, whose experts
     are no linear layers and would be left out.
     """
-    lists = {
-        name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
-    }
-    blocks = max(lists, key=lambda name: (len(lists[name]), -name.count("."))) if lists else None
+    blocks = blocks_name(model)
     found = {
         name: module
         for name, module in model.named_modules()

@@ -43,7 +43,8 @@ def build(
         if name != "num_weights"
     }
     row |= {f"effective.{name}": value for name, value in widths["parameters"].items()}
-    row |= {f"mask.{name}": value for name, value in _mask_summary(inputs["unlearn"])}
+    for part in ("mask", "adapter"):
+        row |= {f"{part}.{name}": value for name, value in _summary(inputs["unlearn"], part)}
     row |= _what_ran(inputs)
     (work / FILE).write_text(json.dumps(row), encoding="utf-8")
     _write_side_files(work, inputs, scores)
@@ -110,9 +111,9 @@ def _export_folder(row: Row, export: bool | str) -> Row:
     return {"export": f"cache/{stage}/{row[f'stages.{stage}']}"} if export else {}
 
 
-def _mask_summary(unlearn: Artifact) -> Iterator[tuple[str, object]]:
-    """Units, shares and threshold of the mask; nothing for an optimizer without one."""
-    found = unlearn.facts.get("mask")
+def _summary(unlearn: Artifact, part: str) -> Iterator[tuple[str, object]]:
+    """What is told of the mask or the adapters; nothing for an unlearning without."""
+    found = unlearn.facts.get(part)
     if isinstance(found, Mapping):
         yield from found.items()
 
@@ -128,6 +129,7 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
         "effective.processor": unlearn.facts.get("processor"),
         "effective.optimizer": unlearn.facts["optimizer"],
         "effective.optimizer_state": unlearn.facts["optimizer_state"],
+        **{f"effective.{k}": unlearn.facts[k] for k in ("adapter_weights",) if k in unlearn.facts},
         "effective.batch": unlearn.facts["batch"],
         "effective.quantizer": _spell(quantizer),
         "effective.quantized_layers": quantizer["num_layers"],

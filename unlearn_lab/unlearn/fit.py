@@ -135,7 +135,13 @@ def fit(
         )
     sizes = [len(sequences) for sequences in splits.values()]
     order = PairedOrder(sizes, batches.seed, batches.pairing)
-    loader = DataLoader(texts, batch_size=batches.size, sampler=order, collate_fn=Collate(pad_id))
+    loader = DataLoader(
+        texts,
+        batch_size=batches.size,
+        sampler=order,
+        collate_fn=Collate(pad_id),
+        generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
+    )
     end = _EpochEnd(work, should_stop, runtime.checkpoint_seconds, batches.seed)
     checkpoint = work / CHECKPOINT
     trainer = _trainer(end, budget, work, runtime)

@@ -1,8 +1,13 @@
 """Runs the model for the objectives, beside the answers of the target, computed once."""
 
 import copy
-from collections.abc import Mapping, Sequence
+import mmap
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
+from itertools import accumulate
+from pathlib import Path
+from tempfile import TemporaryFile
 
 import torch
 from jaxtyping import Float
@@ -15,18 +20,36 @@ from unlearn_lab.unlearn.likelihood import sequence_sum, token_log_likelihood
 from unlearn_lab.unlearn.objective import CompareLogits
 
 
+@dataclass(frozen=True)
+class _Stored:
+    """Last hidden states of a split in a mapped file; those of text i end at row `ends[i]`."""
+
+    states: Float[Tensor, "tokens hidden"]
+    ends: Sequence[int]
+
+    def of(self, text: int) -> Float[Tensor, "tokens hidden"]:
+        """One text's, as a view."""
+        return self.states[self.ends[text - 1] if text else 0 : self.ends[text]]
+
+
 class Reference:
     """The target's answers on whole splits, kept instead of a second copy of the model.
 
     Holds a sequence log-likelihood (float32) per text of the splits `likelihood_of`, and last
-    hidden states (the model's dtype, on the CPU) per text of the splits `distribution_of`, with the
-    target's head; the head is copied only where it will be trained.
+    hidden states (in the dtype they were computed in) per text of the splits `distribution_of`,
+    with the target's head; the head is copied only where it will be trained.
+
+    Hidden states lie on disk, in one file a split below `folder` (None: the system's folder for
+    temporary files), which is mapped into memory: tokens x hidden size x bytes of the dtype, 13 GB
+    for 1.6 million tokens of a 7B model in bfloat16. The files have no name, and their space is
+    free again when the reference or its process ends, however that happens.
     """
 
-    def __init__(self, model: PreTrainedModel) -> None:
+    def __init__(self, model: PreTrainedModel, folder: Path | None) -> None:
         self._model = model
+        self._folder = folder
         self._likelihoods: dict[str, Tensor] = {}
-        self._hidden: dict[str, list[Tensor]] = {}
+        self._hidden: dict[str, _Stored] = {}
         self.head = Head(model)
         if any(weight.requires_grad for weight in self.head.parameters()):
             self.head.linear = copy.deepcopy(self.head.linear).requires_grad_(False)
@@ -36,22 +59,36 @@ class Reference:
         self, role: str, sequences: Sequences, pad_id: int, *, batch_size: int, distribution: bool
     ) -> None:
         """One pass of the untrained model over a split."""
-        likelihoods: list[Tensor] = []
-        kept: list[Tensor] = []
-        for start in range(0, len(sequences), batch_size):
-            index = range(start, min(start + batch_size, len(sequences)))
-            tokens = to_device(
-                pad([sequences[i] for i in index], index, pad_id), self._model.device
-            )
-            policy = PolicyPrediction(self._model, tokens, None)
-            if distribution:
-                kept += policy.hidden.cpu().split(predicted(tokens).sum(1).tolist())
-            else:
-                likelihoods.append(policy.sequence_log_likelihood())
+        batches = [
+            range(start, min(start + batch_size, len(sequences)))
+            for start in range(0, len(sequences), batch_size)
+        ]
+        tokens = (
+            to_device(pad([sequences[i] for i in index], index, pad_id), self._model.device)
+            for index in batches
+        )
         if distribution:
-            self._hidden[role] = kept
-        else:
-            self._likelihoods[role] = torch.cat(likelihoods)
+            self._hidden[role] = self._store(tokens)
+            return
+        self._likelihoods[role] = torch.cat(
+            [
+                PolicyPrediction(self._model, batch, None).sequence_log_likelihood()
+                for batch in tokens
+            ]
+        )
+
+    def _store(self, batches: Iterable[Tokens]) -> _Stored:
+        lengths: list[int] = []
+        hidden = torch.empty(0, 0)
+        with TemporaryFile(dir=self._folder) as file:
+            for tokens in batches:
+                hidden = hidden_states(self._model, tokens).cpu()
+                lengths += predicted(tokens).sum(1).tolist()
+                file.write(hidden.view(torch.uint8).numpy().data)
+            file.flush()
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # torch wants it writable
+        states = torch.frombuffer(mapped, dtype=hidden.dtype).view(-1, hidden.shape[1])
+        return _Stored(states, list(accumulate(lengths)))
 
     def log_likelihood(self, role: str, tokens: Tokens) -> Float[Tensor, " batch"]:
         """The sequence log-likelihoods of the batch's texts."""
@@ -59,9 +96,8 @@ class Reference:
 
     def hidden(self, role: str, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
         """Last hidden states at the predicting positions of the batch, in row-major order."""
-        return torch.cat([self._hidden[role][i] for i in tokens.index.tolist()]).to(
-            tokens.ids.device
-        )
+        stored = self._hidden[role]
+        return torch.cat([stored.of(i) for i in tokens.index.tolist()]).to(tokens.ids.device)
 
 
 class PolicyPrediction:
@@ -169,11 +205,15 @@ def remember_reference(
     likelihood_of: Sequence[str],
     distribution_of: Sequence[str],
     batch_size: int,
+    folder: Path | None = None,
 ) -> Reference | None:
-    """The target's answers on the splits that the objective compares with, or None without any."""
+    """The target's answers on the splits that the objective compares with, or None without any.
+
+    Long ones lie on disk below `folder`; see `Reference`.
+    """
     if not likelihood_of and not distribution_of:
         return None
-    reference = Reference(model)
+    reference = Reference(model, folder)
     for role in (*likelihood_of, *distribution_of):
         reference.remember(
             role, splits[role], pad_id, batch_size=batch_size, distribution=role in distribution_of

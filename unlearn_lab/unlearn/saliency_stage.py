@@ -16,6 +16,7 @@ from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
+from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
@@ -43,7 +44,7 @@ def build(
     sequences = chunk(forget, tokenizer, params["max_length"], params["chunking"])
     batches = first_epoch(len(sequences), params["batch_size"], params["seed"], params["batches"])
     padding, objective = pad_id(tokenizer), Unlearning(forget=term, retain=None)
-    with float32_arithmetic(model):
+    with float32_arithmetic(model), recomputed_blocks(model, runtime):
         parameters = trained_parameters(model)
         layouts = layouts_of(model, parameters, params["granularity"], params["modules"])
         reference = remember_reference(
@@ -53,6 +54,7 @@ def build(
             likelihood_of=objective.likelihood_of,
             distribution_of=objective.distribution_of,
             batch_size=params["batch_size"],
+            folder=work,
         )
         started = time.monotonic()
         losses = forget_losses(model, term, sequences, reference, padding, batches)

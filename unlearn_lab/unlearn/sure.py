@@ -56,7 +56,7 @@ class SURE:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1, or null")
-        _compiled(self.modules)
+        compiled(self.modules)
         inner_optimizer(self.inner, self.lr)
 
     def require_fit(self, request: Request) -> None:
@@ -102,7 +102,7 @@ def layouts_of(
 
     Raises `ValueError` when there is none, or a parameter does not fall into such units.
     """
-    pattern = _compiled(modules)
+    pattern = compiled(modules)
     config = model.config.get_text_config()
     heads = getattr(config, "num_attention_heads", None)
     size = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else None)
@@ -228,7 +228,11 @@ def _freeze_all_but(trained: Container[str], parameters: Mapping[str, Parameter]
             parameter.requires_grad_(False)
 
 
-def _compiled(modules: str | None) -> re.Pattern[str]:
+def compiled(modules: str | None) -> re.Pattern[str]:
+    """The regular expression, null being one that is found everywhere.
+
+    Raises `ValueError` for what is none.
+    """
     try:
         return re.compile(modules or "")
     except re.error as error:

@@ -18,12 +18,14 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.causal_lm import require_plain_head
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, pad_id
 from unlearn_lab.models.memory import peak_gb, processor, reset_peak
+from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.trained import Trainable, choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn import saliency_stage
 from unlearn_lab.unlearn.fit import Batches, Budget, fit
 from unlearn_lab.unlearn.forward import Reference, remember_reference
+from unlearn_lab.unlearn.lora import Adapters, LoRA
 from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
 from unlearn_lab.unlearn.objective import ForgetTerm, Learning, Objective
 from unlearn_lab.unlearn.stop import StopRule, Watched
@@ -71,8 +73,9 @@ class UnlearningTraining:
       While it trains, a float32 copy of the trained weights is held: with AdamW on all of a 7B
       model more than 80 GB, with SURE a fraction of that.
 
-    `trainable` says which parameters take part; `batch_size` counts forget sequences of at most
-    `max_length` tokens, each paired with a retain sequence as `pairing` says
+    `trainable` says which parameters take part; with an `adapter` its own do instead, in float32,
+    and are merged into weights held as `weights` says. `batch_size` counts forget sequences of at
+    most `max_length` tokens, each paired with a retain sequence as `pairing` says
     (`data.batch.PairedOrder`). `chunking`: every text by itself, or all of a split as one `stream`.
     """
 
@@ -84,10 +87,16 @@ class UnlearningTraining:
     pairing: Pairing
     clip_norm: float | None
     trainable: Trainable
+    adapter: LoRA | None
     stop: StopRule
 
     def __post_init__(self) -> None:
         _require_positive(self, ("epochs", "batch_size", "max_length"))
+        if self.adapter is not None and self.weights == "bf16_sr":
+            raise ValueError(
+                "weights=bf16_sr: with an adapter must be fp32 or bf16; only the adapter is "
+                "trained, in float32, and there is nothing to round"
+            )
 
 
 def build_finetuned(
@@ -103,7 +112,7 @@ def build_finetuned(
     )
     schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
     sequences = chunk(texts, tokenizer, settings.max_length, settings.chunking)
-    with float32_arithmetic(model):
+    with float32_arithmetic(model), recomputed_blocks(model, runtime):
         _require_plain_head(model, sequences, pad_id(tokenizer))
         facts = fit(
             UnlearnModule(
@@ -127,33 +136,33 @@ def build_unlearned(
     settings = make(params["trainer"], UnlearningTraining, "trainer")
     objective = make(params["method"], Objective, "method")
     model, tokenizer = _start(inputs["target"].path, settings.weights, work)
-    choose_trainable(model, settings.trainable)
+    adapters = _choose_trained(model, settings, params["seed"])
     corpus = read_corpus(inputs["corpus"])
     splits = {
         role: chunk(getattr(corpus, role), tokenizer, settings.max_length, settings.chunking)
         for role in objective.roles
     }
+    padding = pad_id(tokenizer)
     torch.nn.Module.to(model, device_of(runtime.accelerator))
     watched = Watched(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
-    with float32_arithmetic(model):
-        _require_plain_head(model, splits["forget"], pad_id(tokenizer))
+    with float32_arithmetic(model), recomputed_blocks(model, runtime):
+        _require_plain_head(model, splits["forget"], padding)
         reference = remember_reference(
             model,
             splits,
-            pad_id(tokenizer),
+            padding,
             likelihood_of=objective.likelihood_of,
             distribution_of=objective.distribution_of,
             batch_size=settings.batch_size,
+            folder=work,
         )
-        prepared = _prepare(
-            params, inputs, model, splits["forget"], reference, pad_id(tokenizer), work
-        )
+        prepared = _prepare(params, inputs, model, splits["forget"], reference, padding, work)
         facts = fit(
             UnlearnModule(
                 model.train(), objective, reference, prepared.make, None, prepared.callbacks
             ),
             splits,
-            pad_id=pad_id(tokenizer),
+            pad_id=padding,
             batches=Batches(
                 size=settings.batch_size, pairing=settings.pairing, seed=params["seed"]
             ),
@@ -162,8 +171,18 @@ def build_unlearned(
             work=work,
             runtime=runtime,
         )
-    facts |= prepared.facts
+    facts |= {**prepared.facts, **({} if adapters is None else adapters.merge())}
     return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
+
+
+def _choose_trained(
+    model: PreTrainedModel, settings: UnlearningTraining, seed: int
+) -> Adapters | None:
+    """Freezes what does not take part; the adapters where there are any."""
+    if settings.adapter is not None:
+        return settings.adapter.inject(model, seed)
+    choose_trainable(model, settings.trainable)
+    return None
 
 
 def _prepare(
