@@ -18,7 +18,10 @@ ROOT = Path(stages.__file__).parent
 GOLDEN = Path(__file__).with_name("golden_versions.json")
 
 SOURCES = {
-    "corpus": ["data/gazette.py", "data/stage.py", "data/corpus.py"],
+    "corpus": [
+        *("data/gazette.py", "data/stage.py", "data/corpus.py", "data/rows.py", "data/parts.py"),
+        *("data/muse.py", "data/muse_layout.py", "data/hub.py", "data/custom.py"),
+    ],
     "base": ["models/tiny.py", "models/hub.py", "models/linears.py"],
     "target": [
         "unlearn/train.py",
@@ -58,7 +61,7 @@ SOURCES = {
         *("unlearn/update.py", "unlearn/selected.py", "unlearn/rounding.py", "unlearn/units.py"),
         *("unlearn/sure.py", "unlearn/released.py", "unlearn/saliency.py", "unlearn/mask.py"),
         *("models/trained.py", "models/linears.py", "models/upcast.py"),
-        "unlearn/saliency_stage.py",
+        *("unlearn/saliency_stage.py", "unlearn/lora.py", "models/recompute.py"),
     ],
     "saliency": [
         *(
@@ -74,7 +77,7 @@ SOURCES = {
     ],
     "calibration": [
         *("quantize/calibration_stage.py", "quantize/calibration.py"),
-        *("data/texts.py", "data/tokenise.py", "data/gazette.py"),
+        *("data/texts.py", "data/tokenise.py", "data/gazette.py", "data/hub.py"),
     ],
     "quantize": [
         *("quantize/stage.py", "quantize/compressor.py", "quantize/gptq.py", "quantize/awq.py"),
@@ -92,7 +95,8 @@ SOURCES = {
         *("quantize/prequantized.py", "models/quantized.py"),
         *("evaluate/stage.py", "evaluate/answer.py", "evaluate/verbmem.py", "evaluate/knowmem.py"),
         *("evaluate/min_k.py", "evaluate/auc.py", "evaluate/rouge.py", "evaluate/bootstrap.py"),
-        *("evaluate/sampling.py", "evaluate/fluency.py"),
+        *("evaluate/sampling.py", "evaluate/fluency.py", "quantize/llmint8.py"),
+        *("evaluate/harness.py", "evaluate/harness_model.py", "evaluate/metric.py"),
         *(
             "quantize/grid.py",
             "quantize/rtn.py",
@@ -107,7 +111,7 @@ SOURCES = {
         "evaluate/codes.py",
         "quantize/grid.py",
         "quantize/rtn.py",
-        *("quantize/packed.py", "quantize/bnb.py", "quantize/gguf.py"),
+        *("quantize/packed.py", "quantize/bnb.py", "quantize/gguf.py", "quantize/llmint8.py"),
     ],
     "widths": [
         "models/linears.py",

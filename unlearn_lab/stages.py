@@ -15,12 +15,12 @@ VERSIONS = {
     "saliency": 1,
     "unlearn": 2,
     "calibration": 1,
-    "quantize": 1,
+    "quantize": 2,
     "export": 1,
-    "evaluate": 2,
+    "evaluate": 3,
     "codes": 3,
     "widths": 2,
-    "record": 4,
+    "record": 5,
 }
 """Raised whenever a stage's builder changes its meaning: no old artifact is taken for a new one."""
 

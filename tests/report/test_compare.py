@@ -193,7 +193,7 @@ def test_sure_needs_its_percentile(news):
     for record, value in ((right, 27.0), (wrong, None)):
         cell = line(news_table([record], "paper_sure"), "GA_GDR+SURE", "none")["knowmem"]
         assert (cell.ours.value if cell.ours else None) == value
-    assert line(news_table([right], "paper_sure"), "GA_GDR+SURE", "fp4")["fluency"].ours is None
+    assert line(news_table([right], "paper_sure"), "GA_GDR+SURE", "fp4")["flu"].ours is None
 
 
 def test_the_headline_needs_all_of_its_runs(news):

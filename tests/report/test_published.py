@@ -56,7 +56,7 @@ LEADERBOARD = {
     "WHP": ("19.7 21.2 109.6 28.3",),
 }
 MUSE = ("verbmem", "knowmem", "privleak", "utility")
-FURTHER = ("mmlu", "truthfulqa", "triviaqa", "fluency")
+FURTHER = ("gen", "tru", "fac", "flu")
 BITS = ("none", "llmint8", "fp4")
 
 

@@ -14,10 +14,10 @@ from unlearn_lab.report.matching import Ours
 
 _TITLES = {
     **TITLES,
-    "mmlu": "MMLU (Gen)",
-    "truthfulqa": "TruthfulQA",
-    "triviaqa": "TriviaQA",
-    "fluency": "Fluency",
+    "gen": "MMLU (Gen)",
+    "tru": "TruthfulQA (Tru)",
+    "fac": "TriviaQA (Fac)",
+    "flu": "Fluency (Flu)",
     "recovered_share": "VerbMem back %",
     "retained_share": "Retained %",
 }
