@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -98,7 +99,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer)
-    _load_tasks(parts)
+    _require_tasks(parts, base)
     if plan.calibration is not None:
         _draw_calibration(plan.calibration, cache)
     choose_trainable(skeleton, parts.trainer.trainable)
@@ -115,12 +116,12 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         raise Refused(placed(error, "optimizer")) from error
 
 
-def _load_tasks(parts: Parts) -> None:
+def _require_tasks(parts: Parts, base: Path) -> None:
     """What lm-eval does not know or cannot load is found out before anything is trained."""
     for name, metric in parts.metrics.items():
         if isinstance(metric, HarnessTask):
             try:
-                metric.require_fit()
+                metric.require_fit(base)
             except ValueError as error:
                 raise Refused(placed(error, f"eval.metrics.{name}")) from error
 
