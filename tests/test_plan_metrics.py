@@ -71,5 +71,5 @@ def test_a_task_whose_data_or_library_is_missing_is_refused(measured, make, monk
         raise PackageNotFoundError(library)
 
     monkeypatch.setattr(libraries, "version", version)
-    with pytest.raises(ValueError, match="needs the library lm-eval"):
+    with pytest.raises(ValueError, match=r"eval\.metrics\.gen: needs the library lm-eval"):
         make(config)

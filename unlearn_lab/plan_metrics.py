@@ -25,4 +25,7 @@ def pinned_metrics(metrics: Config, content: ContentKey) -> dict[str, Any]:
             digests[name] = pin.digest
     if not digests:
         return {"metrics": nodes}
-    return {"metrics": nodes, "data": digests, "harness": require("lm-eval")}
+    try:
+        return {"metrics": nodes, "data": digests, "harness": require("lm-eval")}
+    except ValueError as error:
+        raise ValueError(f"eval.metrics.{next(iter(digests))}: {error}") from error

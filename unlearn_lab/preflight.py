@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -106,7 +107,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer, finetunes=plan.finetunes)
-    _load_tasks(parts)
+    _require_tasks(parts, base)
     if plan.finetunes:
         _compare_with_finetuning(plan, parts, cache)
     if plan.calibration is not None:
@@ -130,12 +131,12 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         raise Refused(placed(error, "optimizer")) from error
 
 
-def _load_tasks(parts: Parts) -> None:
+def _require_tasks(parts: Parts, base: Path) -> None:
     """What lm-eval does not know or cannot load is found out before anything is trained."""
     for name, metric in parts.metrics.items():
         if isinstance(metric, HarnessTask):
             try:
-                metric.require_fit()
+                metric.require_fit(base)
             except ValueError as error:
                 raise Refused(placed(error, f"eval.metrics.{name}")) from error
 

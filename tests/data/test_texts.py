@@ -164,3 +164,16 @@ def test_a_single_file_is_read_by_its_suffix(
     assert texts(path=str(file)).load() == texts().load()
     with pytest.raises(ValueError, match=r"a file must end in \.jsonl"):
         texts(path=str(file.rename(file.with_suffix(".log")))).load()
+
+
+def test_two_folders_of_the_same_name_are_not_mixed_up(tmp_path):
+    """`datasets` keeps a folder with a card by its last name."""
+    for owner in ("one", "other"):
+        folder = tmp_path / owner / "texts"
+        folder.mkdir(parents=True)
+        (folder / "README.md").write_text("---\nconfigs:\n- config_name: default\n---\n")
+        (folder / "train.jsonl").write_text(json.dumps({"text": owner}) + "\n")
+    settings = {"name": None, "split": "train", "column": "text", "revision": None}
+    for owner in ("one", "other", "one"):
+        path = str(tmp_path / owner / "texts")
+        assert HubTexts(path=path, num_rows=None, **settings).load() == (owner,)

@@ -175,6 +175,18 @@ def test_a_folder_is_read_anew_whatever_was_read_under_its_name(model, tokenizer
     assert asked[0] != asked[1]
 
 
+def test_offline_a_hub_name_is_read_from_the_hubs_cache(model, tokenizer, tmp_path, monkeypatch):
+    commit, stored = "c" * 40, tmp_path / "datasets--cais--mmlu"
+    (stored / "refs").mkdir(parents=True)
+    (stored / "refs" / "main").write_text(commit)
+    folder = harness_data.write_mmlu(stored / "snapshots" / commit)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    items = algebra("cais/mmlu", revision=commit).measure(model, tokenizer, 4096).items
+    rows = harness_data.rows_of(folder, SUBJECT, "test")
+    assert [item["question"] for item in items] == [shown(row) for row in rows]
+    assert {item["data"] for item in items} == {f"cais/mmlu@{commit}"}
+
+
 def test_leaves_the_model_and_the_tokenizer_alone_and_is_quiet(model, tokenizer, mmlu, capfd):
     used = copy.deepcopy(model).train()
     settings = used.generation_config

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import pytest
 import torch
@@ -23,6 +24,15 @@ TASK = HarnessTask(
 )
 
 
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory):
+    """Of 3000 positions, where a character is a token."""
+    folder = tmp_path_factory.mktemp("checkpoint")
+    harness_data.wide_llama(positions=3000).save_pretrained(folder)
+    harness_data.ascii_tokenizer().save_pretrained(folder)
+    return folder
+
+
 def test_impossible_numbers():
     with pytest.raises(ValueError, match="num_fewshot=-1: must be at least 0, or null"):
         replace(TASK, num_fewshot=-1)
@@ -36,7 +46,7 @@ def test_a_missing_library(monkeypatch):
 
     monkeypatch.setattr(libraries, "version", version)
     for call in (
-        replace(TASK, seed=77).require_fit,
+        lambda: TASK.require_fit(Path()),
         lambda: TASK.measure(harness_data.wide_llama(), harness_data.ascii_tokenizer(), 1),
     ):
         with pytest.raises(ValueError, match=r"needs the library lm-eval.*\.\[utility\]"):
@@ -65,22 +75,22 @@ def local(tmp_path_factory):
         ({"task": "truthfulqa_mc1"}, "data=.*: task truthfulqa_mc1 cannot be loaded from it"),
     ],
 )
-def test_what_the_library_does_not_have(local, change, message):
+def test_what_the_library_does_not_have(local, checkpoint, change, message):
     with pytest.raises(ValueError, match=message):
-        replace(local, **change).require_fit()
+        replace(local, **change).require_fit(checkpoint)
 
 
-def test_data_that_is_not_there():
+def test_data_that_is_not_there(checkpoint):
     with pytest.raises(ValueError, match=r"data=cais/mmlu: .* hf download --repo-type dataset"):
-        TASK.require_fit()
+        TASK.require_fit(checkpoint)
 
 
-def test_examples_for_a_task_that_has_its_own(tmp_path):
+def test_examples_for_a_task_that_has_its_own(checkpoint, tmp_path):
     folder = harness_data.write_truthfulqa(tmp_path)
     task = replace(TASK, task="truthfulqa_mc1", data=str(folder), num_fewshot=3)
     with pytest.raises(ValueError, match="num_fewshot=3: truthfulqa_mc1 has its own examples"):
-        task.require_fit()
-    replace(task, num_fewshot=None).require_fit()
+        task.require_fit(checkpoint)
+    replace(task, num_fewshot=None).require_fit(checkpoint)
 
 
 def test_prompts_longer_than_the_model(local, tmp_path):
@@ -91,6 +101,19 @@ def test_prompts_longer_than_the_model(local, tmp_path):
     trivia = replace(TASK, task="triviaqa", metric="exact_match", data=str(folder))
     with pytest.raises(ValueError, match=r"num_fewshot: .* 278 tokens, the model 200 positions"):
         trivia.measure(model, tokenizer, 4096)
+
+
+def test_prompts_that_would_be_too_long_once_the_model_is_there(local, checkpoint, tmp_path):
+    fits = replace(local, num_fewshot=5)
+    fits.require_fit(checkpoint)
+    model = harness_data.wide_llama(positions=200)
+    model.save_pretrained(tmp_path)
+    harness_data.ascii_tokenizer().save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match=r"num_fewshot: .* tokens, the model 200 positions") as fit:
+        fits.require_fit(tmp_path)
+    with pytest.raises(ValueError, match=r"num_fewshot: ") as run:
+        fits.measure(model, harness_data.ascii_tokenizer(), 4096)
+    assert str(fit.value) == str(run.value)
 
 
 @pytest.mark.parametrize("task", ["truthfulqa_mc1", "triviaqa"])

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
 
 from unlearn_lab.data.hub import load_split, not_loaded
@@ -89,7 +90,11 @@ class HubTexts:
                 raise ValueError(f"a file must end in {', '.join(_KINDS)}")
             found = load_dataset(kind, data_files=str(place), split=self.split)
         elif place.is_dir():
-            found = load_dataset(self.path, split=self.split)
+            # `datasets` keeps a folder that has a card by its last name alone
+            with TemporaryDirectory() as kept:
+                found = load_dataset(
+                    self.path, split=self.split, cache_dir=kept, keep_in_memory=True
+                )
         else:
             return load_split(self.path, self.name, self.split, self.revision)
         return cast("Dataset", found)

@@ -19,6 +19,7 @@ from unlearn_lab.evaluate.bootstrap import NUM_RESAMPLES, SEED, mean_interval
 from unlearn_lab.evaluate.harness_model import as_harness_model, quietly, reproducibly
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.libraries import require
+from unlearn_lab.models.load import load_skeleton, load_tokenizer
 
 LIBRARY = "lm-eval"
 _ASKED = "unlearn_lab"
@@ -58,20 +59,20 @@ class HarnessTask:
         """Nothing: the corpus is not looked at."""
         return None
 
-    def require_fit(self) -> None:
-        """Loads the task's data, on which an unknown task, metric or data set shows.
+    def require_fit(self, checkpoint: Path) -> None:
+        """Raises `ValueError` for what lies in the way of measuring models like the checkpoint's.
 
-        Raises `ValueError` with the field, its value and what is allowed.
+        That is a missing library, an unknown task or metric, a data set that cannot be loaded, and
+        prompts longer than the model's positions. No weights are read.
         """
-        _try_loading(self)
+        _require_fit(self, checkpoint)
 
     def measure(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
     ) -> Score:
         """The score of the model as it is; it, its mode and all random states are left alone.
 
-        Raises `ValueError` as `require_fit` does, for prompts longer than the model's positions,
-        and for log-likelihoods that are NaN.
+        Raises `ValueError` as `require_fit` does, and for logits that are NaN.
         """
         require(LIBRARY)
         with (
@@ -85,7 +86,7 @@ class HarnessTask:
             found = import_module("lm_eval.evaluator").evaluate(
                 as_harness_model(model, tokenizer, batch_tokens),
                 loaded,
-                samples=self._drawn(loaded["tasks"]),
+                samples=self.drawn(loaded["tasks"]),
                 bootstrap_iters=0,
             )
             rows = self._rows(loaded["tasks"], found["samples"])
@@ -174,7 +175,7 @@ class HarnessTask:
             task.set_config("num_fewshot", 0)
         task.set_fewshot_seed(self.seed)
 
-    def _drawn(self, tasks: Mapping[str, Any]) -> dict[str, list[int]] | None:
+    def drawn(self, tasks: Mapping[str, Any]) -> dict[str, list[int]] | None:
         """The items of each task, in rising order as lm-eval goes through them; None for all."""
         if self.limit is None:
             return None
@@ -216,11 +217,16 @@ def _answer(task: Any, sample: Any) -> dict[str, str]:
 
 
 @cache
-def _try_loading(task: HarnessTask) -> None:
-    """Once a process: jobs of one sweep measure the same."""
+def _require_fit(task: HarnessTask, checkpoint: Path) -> None:
+    """Once a process: the jobs of a sweep measure the same."""
     require(LIBRARY)
     with quietly(), reproducibly(task.seed), TemporaryDirectory() as cached:
-        task.load(cached)
+        found = task.load(cached)["tasks"]
+        drawn = task.drawn(found) or {}
+        reader = as_harness_model(load_skeleton(checkpoint), load_tokenizer(checkpoint), 1)
+        for name, asked in found.items():
+            asked.build_all_requests(samples=drawn.get(name))
+            reader.require_room(asked.instances)
 
 
 @cache

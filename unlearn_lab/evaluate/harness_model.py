@@ -35,6 +35,17 @@ def as_harness_model(
     settled = importlib.import_module("lm_eval.models.utils").normalize_gen_kwargs
 
     class CandidHFLM(hflm):
+        def require_room(self, requests: Any) -> None:
+            """Raises `ValueError` for a request longer than the model's positions; runs nothing."""
+            _batch_size([self._length(request) for request in requests], self.max_length, 1)
+
+        def _length(self, request: Any) -> int:
+            if request.request_type != "generate_until":
+                return len(self.tok_encode("".join(request.args))) - 1
+            prompt, settings = request.args
+            new = settled(settings, self.max_gen_toks)["max_gen_toks"]
+            return len(self.tok_encode(prompt)) + new
+
         def _loglikelihood_tokens(
             self, requests: Any, disable_tqdm: bool = False, override_bs: int | None = None
         ) -> list[tuple[float, bool]]:
@@ -45,10 +56,7 @@ def as_harness_model(
             return found
 
         def generate_until(self, requests: Any, disable_tqdm: bool = False) -> list[str]:
-            lengths = [
-                len(self.tok_encode(prompt)) + settled(settings, self.max_gen_toks)["max_gen_toks"]
-                for prompt, settings in (request.args for request in requests)
-            ]
+            lengths = [self._length(request) for request in requests]
             self.batch_size_per_gpu = _batch_size(lengths, self.max_length, batch_tokens)
             return super().generate_until(requests, disable_tqdm)
 
