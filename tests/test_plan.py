@@ -31,7 +31,7 @@ def plain_config(quant):
             "recovery": {"smallest_denominator": 5},
             "auc_retrain": "scored",
         },
-        "runtime": {"home": "lab"},
+        "runtime": {"home": "lab", "batch_tokens": 64},
         "report": {"sweep": "now"},
         "seed": 0,
     }

@@ -162,3 +162,16 @@ def test_hub_texts_are_pinned_and_local_ones_keyed_by_content(config, make, tmp_
     quant = {**GPTQ, "calibration": {**CALIBRATION, "source": "generic", "text": gone}}
     with pytest.raises(ValueError, match=r"generic_text.path=someone/texts: not a folder"):
         make(config | {"quant": quant})
+
+
+def test_only_llmint8_is_evaluated_again_with_other_batches(tmp_path):
+    def leaf(target, batch_tokens):
+        config = plain_config({"_target_": f"unlearn_lab.quantize.{target}"})
+        config["runtime"] = {"batch_tokens": batch_tokens}
+        return plan(config, ContentKey(tmp_path / "digests"))
+
+    for target, same in (("llmint8.LLMInt8", False), ("bnb.BNB8", True)):
+        one, other = leaf(target, 100), leaf(target, 200)
+        assert (one.record.key == other.record.key) == same
+        for name in ("unlearned.full", "target.full"):
+            assert one.record.inputs[name].key == other.record.inputs[name].key

@@ -13,6 +13,7 @@ from unlearn_lab.plan_quantize import (
     NO_QUANTIZER,
     PREQUANTIZED,
     asked_export,
+    batching,
     calibration_stage,
     export_stages,
     given_model,
@@ -233,6 +234,7 @@ def _evaluate(
         "quant": quantizer,
         "weights": held(config["trainer"]["weights"]),
         **libraries(quantizer),
+        **batching(quantizer, config["runtime"]),
     }
     inputs = {"model": model, "corpus": corpus}
     if quantized is not None:

@@ -10,6 +10,7 @@ from unlearn_lab.stages import Config, held, stage
 NO_QUANTIZER = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
 PREQUANTIZED = "unlearn_lab.quantize.prequantized.Prequantized"
 _RTN = "unlearn_lab.quantize.rtn.RTN"
+_LLM_INT8 = "unlearn_lab.quantize.llmint8.LLMInt8"
 _HUB_TEXTS = "unlearn_lab.data.texts.HubTexts"
 _LIBRARIES = {
     "gptq.GPTQ": ("llmcompressor", "compressed-tensors"),
@@ -108,3 +109,8 @@ def libraries(quant: Config) -> dict[str, list[str | None]]:
     place = str(quant["_target_"]).removeprefix("unlearn_lab.quantize.")
     found = [installed(library) for library in _LIBRARIES.get(place, ())]
     return {"libraries": found} if found else {}
+
+
+def batching(quant: Config, runtime: Config) -> dict[str, int]:
+    """What the make-up of a batch changes: LLM.int8() looks for outlier columns batch by batch."""
+    return {"batch_tokens": runtime["batch_tokens"]} if quant["_target_"] == _LLM_INT8 else {}

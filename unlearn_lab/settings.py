@@ -8,7 +8,10 @@ from omegaconf import MISSING
 
 @dataclass
 class Runtime:
-    """Where and on what it runs; nothing here may change a result beyond float noise."""
+    """Where and on what it runs; nothing here may change a result beyond float noise.
+
+    `batch_tokens` does for `quant=llmint8`, whose evaluations therefore have it in their key.
+    """
 
     home: str = MISSING
     accelerator: str = MISSING
