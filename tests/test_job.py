@@ -247,7 +247,7 @@ def test_the_stop_rule_asks_every_few_epochs_and_gives_its_reason(ask, composed,
 @pytest.mark.parametrize(
     ("margin", "utility_share", "reason"),
     [
-        (0.0, 0.0, "forgotten in epoch 2: verbmem 0.0, knowmem 0.0, utility 0.0"),
+        (0.0, 0.0, "forgotten in epoch 2: verbmem 0.0, knowmem 0.0"),
         (0.0, 0.5, None),
     ],
 )
@@ -274,7 +274,7 @@ def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
     place = home / "cache" / "corpus" / asked.plan.corpora.whole.key
     corpus = dataclasses.replace(control, stage=asked.plan.corpora.whole, path=place)
     rows = json.loads((control.path / evaluations.FILE).read_text())
-    rows["verbmem"]["value"] = -1.0
+    rows["knowmem"]["value"] = -1.0
     (control.path / evaluations.FILE).write_text(json.dumps(rows))
     inputs = {"corpus": corpus, "retrain_scores": control}
     rule = Forgotten(memories=("knowmem",), margin=0.0, utility_share=0.0, every_epochs=1)

@@ -11,8 +11,9 @@ from unlearn_lab.data.check import main
 
 
 @pytest.fixture
-def check(capsys):
+def check(capsys, monkeypatch):
     """Runs the checker; its status and what it prints."""
+    monkeypatch.setenv("COLUMNS", "140")
 
     def run(*arguments):
         status = main([str(argument) for argument in arguments])
@@ -35,6 +36,26 @@ def test_a_folder_of_ones_own(tmp_path, check):
     assert rows(printed)["forget_questions"][2] == "25"
     assert "Scored: VerbMem 25 prompts; KnowMem 22 questions (3 examples); Utility 0" in printed
     assert f"Use it: dataset=custom dataset.path={folder}\n" in printed
+
+
+@pytest.mark.parametrize(
+    ("columns", "shown"),
+    [
+        ("80", ["holdout.json", "2", "7", "3", "4"]),
+        ("60", ["2", "7", "3", "4"]),
+        ("40", ["2", "7"]),
+        ("30", ["2"]),
+    ],
+)
+def test_a_narrow_terminal_leaves_columns_out_and_cuts_none(
+    tmp_path, check, monkeypatch, columns, shown
+):
+    monkeypatch.setenv("COLUMNS", columns)
+    long = [letter * 200 for letter in "abcdefg"]
+    _, printed = check(own_folder(tmp_path, holdout=["one", "four"], retain=long))
+    line = next(line for line in printed.splitlines() if line.startswith("holdout"))
+    assert line.split()[1:] == shown
+    assert all(len(line) <= int(columns) for line in printed.splitlines()[1:6])
 
 
 def test_a_folder_in_the_layout_of_muse(tmp_path, check):

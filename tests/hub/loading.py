@@ -32,9 +32,11 @@ def pin_dataset(name: str, revision: str | None):
 def point_at(path: str, revision: str | None, folder: Path) -> None:
     """Makes `folder` stand for a model of the hub, without custom code."""
     from unlearn_lab.models.hub import point
+    from unlearn_lab.models.load import Source
 
     folder.mkdir(exist_ok=True)
-    point(folder, path, revision, trust_remote_code=False)
+    tokenizer = {"tokenizer": None, "tokenizer_revision": None}
+    point(folder, Source(path=path, revision=revision, trust_remote_code=False, **tokenizer))
 
 
 def read_words(path: str, revision: str | None, folder: Path) -> list[int]:

@@ -10,7 +10,7 @@ from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
-from unlearn_lab.unlearn.fit import CHECKPOINT
+from unlearn_lab.unlearn.fit import CHECKPOINT, Batches
 from unlearn_lab.unlearn.forward import Reference
 from unlearn_lab.unlearn.lora import LoRA
 from unlearn_lab.unlearn.stop import FixedEpochs
@@ -155,7 +155,12 @@ def test_dropout_is_drawn_from_the_seed(make_llama, sequences, tmp_path):
     for place, (dropout, seed) in enumerate([(0.5, 0), (0.5, 0), (0.5, 1), (0.0, 0)]):
         model = make_llama().float()
         lora(dropout=dropout).inject(model, seed=0)
-        fit(model, sequences, tmp_path / str(place), seed=seed)
+        fit(
+            model,
+            sequences,
+            tmp_path / str(place),
+            batches=Batches(size=2, pairing="reshuffled", seed=seed),
+        )
         ends.append(torch.cat([value.flatten() for value in adapters(model).values()]))
     assert torch.equal(ends[0], ends[1])
     assert not torch.equal(ends[0], ends[2])
@@ -217,6 +222,8 @@ def test_stochastic_rounding_is_refused():
             epochs=1,
             batch_size=1,
             max_length=8,
+            chunking="texts",
+            pairing="reshuffled",
             clip_norm=None,
             trainable="all",
             adapter=lora(),

@@ -103,11 +103,10 @@ def test_masked_weights_keep_their_bits(granularity, inner, dtype, share, seed, 
     train(optimizer, parameters, range(4))
     assert masked_bits_are_kept(before, parameters, layouts, mask)
     moved = [
-        (before[name] != parameters[name])[marked].float().mean()
+        (before[name] != parameters[name])[marked]
         for name, marked in kept_weights(layouts, mask).items()
-        if marked.any()
     ]
-    assert min(moved) > 0.5
+    assert torch.cat(moved).float().mean() > 0.5
 
 
 @pytest.mark.parametrize("inner", ["adamw", "momentum"])

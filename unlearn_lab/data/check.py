@@ -12,11 +12,16 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.parts import Part
 from unlearn_lab.data.survey import Survey, survey
 from unlearn_lab.data.write import write_corpus, write_parts
 from unlearn_lab.exits import REFUSED
 
 _LAYOUTS = {"muse_news": "in MUSE's layout", "custom": "of your own"}
+_HEADINGS = ("part", "file", "items", "characters", "shortest", "longest", "begins")
+_NUMBERS = range(2, 6)
+_SPARE = (6, 1, 5, 4, 3)
+_PADDING = 3
 _NUM_SHOWN = 30
 _PIPED_WIDTH = 140
 
@@ -58,7 +63,7 @@ def _console() -> Console:
 
 def _print(console: Console, folder: Path, found: Survey) -> None:
     _line(console, f"{folder}: a corpus {_LAYOUTS[found.dataset]}")
-    console.print(_table(folder, found))
+    console.print(_table(folder, found, console.width))
     if found.corpus is not None:
         _line(console, _measured(found.corpus))
     for heading, lines in (("Warnings", found.warnings), ("Problems", found.problems)):
@@ -70,21 +75,30 @@ def _print(console: Console, folder: Path, found: Survey) -> None:
         _line(console, f"\nNo problems. Use it: dataset={found.dataset} dataset.path={folder}")
 
 
-def _table(folder: Path, found: Survey) -> Table:
+def _table(folder: Path, found: Survey, width: int) -> Table:
+    """What a narrow terminal has no room for is left out, least telling first; nothing is cut."""
+    lines = [_cells(folder, name, part) for name, part in found.parts.items()]
+    columns = [max(map(len, column)) for column in zip(_HEADINGS, *lines, strict=True)]
+    shown = list(range(len(_HEADINGS)))
+    for spare in _SPARE:
+        if sum(columns[place] + _PADDING for place in shown) > width:
+            shown.remove(spare)
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for heading in ("part", "file"):
-        table.add_column(heading, no_wrap=True)
-    for heading in ("items", "characters", "shortest", "longest"):
-        table.add_column(heading, no_wrap=True, justify="right")
-    table.add_column("begins", no_wrap=True, overflow="ellipsis")
-    for name, part in found.parts.items():
-        lengths = [sum(map(len, item.values)) for item in part.items]
-        numbers = [len(lengths), sum(lengths), min(lengths, default=0), max(lengths, default=0)]
-        begins = _beginning(part.items[0].values[0]) if part.items else "-"
-        file = os.path.relpath(part.place, folder)
-        cells = [name, file, *(f"{number:,}" for number in numbers), begins]
-        table.add_row(*map(Text, cells), style="red" if part.problems else "")
+    for place in shown:
+        number = place in _NUMBERS
+        table.add_column(_HEADINGS[place], no_wrap=True, justify="right" if number else "left")
+    for cells, part in zip(lines, found.parts.values(), strict=True):
+        style = "red" if part.problems else ""
+        table.add_row(*(Text(cells[place]) for place in shown), style=style)
     return table
+
+
+def _cells(folder: Path, name: str, part: Part) -> list[str]:
+    lengths = [sum(map(len, item.values)) for item in part.items]
+    numbers = [len(lengths), sum(lengths), min(lengths, default=0), max(lengths, default=0)]
+    begins = _beginning(part.items[0].values[0]) if part.items else "-"
+    file = os.path.relpath(part.place, folder)
+    return [name, file, *(f"{number:,}" for number in numbers), begins]
 
 
 def _beginning(text: str) -> str:

@@ -31,10 +31,13 @@ def load_split(path: str, name: str | None, split: str, revision: str | None) ->
         )
     except (OSError, ValueError) as error:
         failure = error
-    found = _fetched(path, name, split, revision)
-    if found is None:
+    folder = _fetched(path, revision)
+    if folder is None:
         raise failure
-    return found
+    try:
+        return cast("Dataset", load_dataset(folder, name, split=split))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{failure}; of what was downloaded: {error}") from error
 
 
 def not_loaded(setting: str, path: str, error: Exception, give: str) -> ValueError:
@@ -77,15 +80,13 @@ def _is_of(found: "Dataset", commit: str) -> bool:
     return all(commit in Path(file["filename"]).parts for file in found.cache_files)
 
 
-def _fetched(path: str, name: str | None, split: str, revision: str | None) -> "Dataset | None":
-    """The split in the folder into which `hf download` has put the data set."""
-    from datasets import load_dataset
+def _fetched(path: str, revision: str | None) -> str | None:
+    """The folder into which `hf download` has put the data set."""
     from huggingface_hub import snapshot_download
 
     try:
-        folder = snapshot_download(
+        return snapshot_download(
             path, revision=revision, repo_type="dataset", local_files_only=True
         )
-        return cast("Dataset", load_dataset(folder, name, split=split))
     except (OSError, ValueError):
         return None

@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from unlearn_lab.evaluate.privleak import PUBLISHED_AUC
 from unlearn_lab.report.leaf import METRICS, Record, number, shown_metrics, text, title
 from unlearn_lab.report.verdict import Thresholds, not_judged_because, verdict
 
@@ -54,11 +53,11 @@ def _controls(records: Sequence[Record]) -> list[str]:
     """What PrivLeak was compared with, unless it was the retrain control of the run."""
     told: dict[str, None] = {}
     for record in records:
-        published = PUBLISHED_AUC.get(text(record, "config.eval.auc_retrain"))
         if number(record, "scores.unlearned.full.auc") is None:
             continue
-        if published is not None:
-            told[f"against the AUC of MUSE's own retrained model, {published}"] = None
+        if text(record, "config.eval.auc_retrain") not in ("-", "scored"):
+            auc = number(record, "effective.auc_retrain")
+            told[f"against the AUC of MUSE's own retrained model, {auc}"] = None
         elif number(record, "scores.retrain.full.auc") is None:
             told["undefined without a retrain control"] = None
     return list(told)
