@@ -12,7 +12,6 @@ from transformers import (
     LlamaConfig,
     Phi3Config,
     PhiConfig,
-    PreTrainedConfig,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen3Config,
@@ -80,10 +79,6 @@ LINEARS = dict.fromkeys(FAMILIES, 7) | {"phi": 6, "phi3": 4}
 TIED = FAMILIES.keys() - {"phi", "phi3"}
 
 
-def config(family: str) -> PreTrainedConfig:
-    return FAMILIES[family]()
-
-
 def tokenizer(*, bos: bool) -> PreTrainedTokenizerFast:
     """Byte-level BPE; with a BOS it puts one in front itself where it may, as Llama's does."""
     bpe = Tokenizer(models.BPE())
@@ -108,10 +103,10 @@ def tokenizer(*, bos: bool) -> PreTrainedTokenizerFast:
     )
 
 
-def save(family: str, folder: Path) -> Path:
+def save(family: str, folder: Path, **changed: int) -> Path:
     """A checkpoint with tokenizer; Qwen's have no BOS."""
     torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(config(family))
+    model = AutoModelForCausalLM.from_config(FAMILIES[family](**changed))
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             if name.endswith("bias") or "norm" in name:
