@@ -92,6 +92,15 @@ def test_models(plain, name):
     )
 
 
+@pytest.mark.parametrize("name", sorted({*options("model")} - {*options("trainer")} - {"hf"}))
+def test_models_without_a_trainer_of_their_own_take_that_of_the_hub(plain, name):
+    found, hub = plain(f"model={name}"), plain("model=hf", f"model.path={name}")
+    for group in ("trainer", "generic_text", "quant", "optimizer"):
+        assert found[group] == hub[group]
+    assert found["model"] == hub["model"] | {"path": found["model"]["path"]}
+    assert found["model"]["path"].count("/") == 1
+
+
 @pytest.mark.parametrize("name", options("dataset"))
 def test_datasets(plain, name):
     check(plain(f"dataset={name}")["dataset"], "dataset")

@@ -1,5 +1,5 @@
 import pytest
-from tokenizers import Tokenizer, models, pre_tokenizers
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from unlearn_lab.data.tokenise import chunk, encode
@@ -28,6 +28,21 @@ def test_a_text_begins_with_bos_and_ends_with_eos(full):
 
 def test_without_special_tokens_there_are_none():
     assert lists(encode(["a b"], tokenizer(), 8)) == [[2, 3]]
+
+
+@pytest.mark.parametrize("chunking", ["texts", "stream"])
+def test_a_tokenizer_that_puts_bos_in_front_itself_gives_one_only(full, chunking):
+    """As those of Llama and Gemma do when asked for special tokens."""
+    full.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A", special_tokens=[("<s>", 0)]
+    )
+    assert full("a b")["input_ids"] == [0, 2, 3]
+    assert lists(chunk(["a b c"], full, 3, chunking))[0] == [0, 2, 3]
+
+
+def test_a_stream_without_bos_is_cut_into_whole_lengths():
+    """As with Qwen's tokenizer."""
+    assert lists(chunk(["a b c a"], tokenizer(), 3, "stream")) == [[2, 3, 4], [2, 2, 3]]
 
 
 def test_a_long_text_is_cut_into_pieces_that_each_begin_with_bos(full):

@@ -40,6 +40,14 @@ def test_when_nothing_was_forgotten_nothing_can_come_back(make_record, threshold
     assert told[1] == "Under rtn4 no model had forgotten, so there was nothing to come back."
 
 
+def test_nothing_is_said_of_what_came_back_to_models_that_cannot_be_judged(make_record, thresholds):
+    record = make_record()
+    alone = {name: value for name, value in record.items() if "scores.retrain" not in name}
+    told = headlines([alone], thresholds)
+    assert "1 cannot be judged because scores are missing" in told[0]
+    assert told[1] == "Under rtn4 nothing can be said about what came back."
+
+
 def test_long_lists_are_shortened(make_record, thresholds):
     told = headlines([make_record(method=f"m{n}") for n in range(7)], thresholds)
     assert "m0, m1, m2, m3 and 3 more." in told[0]

@@ -26,9 +26,10 @@ def encode_stream(
 ) -> list[Tensor]:
     """All texts as one stream of tokens, cut into sequences of BOS and `max_length` - 1 tokens.
 
-    The last one is filled up from the start of the first, BOS included, so that all are equally
-    long (a stream of less than half of that stays shorter). There is no EOS. As in MUSE's reference
-    code for its raw/*.txt files (arXiv 2407.06460), where texts are parted by a blank line.
+    Without a BOS, as with Qwen's tokenizer, these are `max_length` tokens of text. The last one is
+    filled up from the start of the first, BOS included, so that all are equally long (a stream of
+    less than half of that stays shorter). There is no EOS. As in MUSE's reference code for its
+    raw/*.txt files (arXiv 2407.06460), where texts are parted by a blank line.
     """
     first = _bos(tokenizer)
     room = _room(first, max_length)

@@ -10,6 +10,8 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
+    PretrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -55,8 +57,10 @@ def load_model(folder: Path, weights: str) -> PreTrainedModel:
                 use_safetensors=method != "gguf",
                 adapter_kwargs={"revision": options.get("revision")},  # else an adapter on main
                 **options,
+                **_attention(config),
                 **further,
             )
+            _make_saveable(model)
             return unpacked(model, method)
     except (OSError, ValueError) as error:
         raise ValueError(_missing(path, error)) from error
@@ -134,6 +138,28 @@ def _place(source: Source, path: str, revision: str | None) -> tuple[str, dict[s
         "trust_remote_code": source.trust_remote_code,
         **file,
     }
+
+
+def _attention(config: PretrainedConfig) -> dict[str, str]:
+    """Transformers' default attention, SDPA, leaves out the soft cap on scores that Gemma 2 has."""
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    return {"attn_implementation": "eager"} if capped else {}
+
+
+def _make_saveable(model: PreTrainedModel) -> None:
+    """Keeps only the special tokens of settings that transformers would refuse to save again.
+
+    Many a checkpoint has a temperature and no `do_sample`; nothing here samples by its settings.
+    """
+    found = model.generation_config
+    try:
+        found.validate(strict=True)
+    except ValueError:
+        model.generation_config = GenerationConfig(
+            bos_token_id=found.bos_token_id,
+            eos_token_id=found.eos_token_id,
+            pad_token_id=found.pad_token_id,
+        )
 
 
 def _missing(path: str, error: Exception) -> str:

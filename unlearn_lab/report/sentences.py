@@ -61,6 +61,8 @@ def _return(quant: str, judged: Judged, names: Names, thresholds: Thresholds) ->
         if word == "comes back":
             settings[names.setting(record)].append(record)
     num_back = sum(map(len, settings.values()))
+    if all(word == "not judged" for _, word in judged):
+        return f"Under {quant} nothing can be said about what came back."
     if forgotten == 0:
         return f"Under {quant} no model had forgotten, so there was nothing to come back."
     if num_back == 0:
