@@ -80,7 +80,7 @@ def unlearned(home):
 
 
 def first_steps(folder):
-    """How often the first step was taken: a training that began anew in its folder took it twice."""
+    """How often the first step was taken: twice by a training that began anew."""
     rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
     first = min(row["step"] for row in rows)
     return sum(row["step"] == first and "loss" in row for row in rows)
