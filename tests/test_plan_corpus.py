@@ -5,7 +5,7 @@ import pytest
 from tests.test_plan import names, plain_config, stages
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.plan import plan
-from unlearn_lab.plan_corpus import corpora
+from unlearn_lab.plan_corpus import chain, corpora, fold_of
 from unlearn_lab.plan_quantize import NO_QUANTIZER
 
 
@@ -75,13 +75,12 @@ def leaf(muse, content, kind, fold):
 
 def test_sustainability_is_a_chain_whose_beginning_is_shared(muse, content):
     last = leaf(muse, content, "sustainability", 4)
-    chain, stage = [], last.unlearn
-    while stage.name == "unlearn":
-        chain.insert(0, stage)
-        stage = stage.inputs["target"]
-    assert stage.name == "target"
-    assert folds(step.inputs["corpus"] for step in chain) == [1, 2, 3, 4]
-    for fold, step in enumerate(chain, start=1):
+    steps = chain(last.unlearn)
+    assert steps[0].inputs["target"].name == "target"
+    assert [fold_of(step) for step in steps] == [1, 2, 3, 4]
+    assert [fold_of(step.inputs["corpus"]) for step in steps] == [1, 2, 3, 4]
+    assert fold_of(last.corpora.whole) is None
+    for fold, step in enumerate(steps, start=1):
         assert leaf(muse, content, "sustainability", fold).unlearn.key == step.key
     assert names(last).count("unlearn") == 4
 

@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from tests.data.corpora import muse_folder, texts
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from unlearn_lab.build import Refused
 from unlearn_lab.data.gazette import Gazette
@@ -29,6 +30,27 @@ def ask(composed, tmp_path, monkeypatch):
         )
         home = f"runtime.home={tmp_path / 'lab'}"
         return request(composed(*SMALL, *SMALL_MODEL, home, "method=ga", *overrides), CHOICES)
+
+    return make
+
+
+@pytest.fixture
+def ask_folds(composed, tmp_path):
+    """A job on four folds: texts of 22 words (about 30 tokens), each `times` times over."""
+
+    def make(*overrides, numbers=(6, 6, 6, 6), times=1):
+        fold = {
+            "raw__forget" if n == 1 else f"sust__forget_{n}": [
+                " ".join([text] * times) for text in texts(f"fold {n}", number)
+            ]
+            for n, number in enumerate(numbers, start=1)
+        }
+        folder = muse_folder(tmp_path / "news", **fold)
+        settings = [setting for setting in SMALL if not setting.startswith("dataset.")]
+        settings += [*SMALL_MODEL, "trainer.finetune.batch_size=1", "method=ga"]
+        settings += [f"runtime.home={tmp_path / 'lab'}", "dataset=muse_news"]
+        settings += [f"dataset.path={folder}", "dataset.folds=sustainability"]
+        return request(composed(*settings, *overrides), CHOICES)
 
     return make
 
@@ -122,3 +144,42 @@ def test_a_record_without_a_retrain_control(ask, capsys):
     assert not [key for key in record if key.startswith("scores.retrain.")]
     out = closing(asked, outcome, capsys)
     assert "PrivLeak: undefined without a retrain control" in out
+
+
+@pytest.mark.parametrize(
+    ("overrides", "corpus", "message"),
+    [
+        (
+            ("trainer.batch_size=5",),
+            {"numbers": (6, 6, 4, 6)},
+            "trainer.batch_size=5: fold 3 of the forget set has 4 sequences of at most",
+        ),
+        (
+            ("trainer.chunking=stream",),
+            {},
+            "trainer.batch_size=4: fold 1 of the forget set has 1 sequences of at most",
+        ),
+        (
+            ("trainer.batch_size=3", "optimizer=sure", "optimizer.batches=2"),
+            {"numbers": (6, 6, 3, 6)},
+            "optimizer.batches=2: an epoch has 1",
+        ),
+    ],
+)
+def test_the_smallest_fold_decides_what_is_possible(
+    ask_folds, tmp_path, overrides, corpus, message
+):
+    with pytest.raises(Refused) as refusal:
+        ask_folds(*overrides, **corpus)
+    assert message in str(refusal.value)
+    assert not (tmp_path / "lab" / "cache" / "target").exists()
+
+
+def test_few_long_texts_make_many_sequences_as_one_stream(ask_folds):
+    """As in MUSE-Books: four texts in a fold, and batches of eight."""
+    books = {"numbers": (4, 4, 4, 4), "times": 48}
+    batch = ("trainer.chunking=stream", "trainer.batch_size=8")
+    asked = ask_folds(*batch, **books)
+    assert len(asked.plan.corpora.steps) == 4
+    with pytest.raises(Refused, match=r"^trainer\.batch_size=99: fold 1 .* has 1\d "):
+        ask_folds("trainer.chunking=stream", "trainer.batch_size=99", **books)

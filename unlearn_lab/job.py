@@ -18,6 +18,7 @@ from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Plan, plan
+from unlearn_lab.plan_corpus import fold_of
 from unlearn_lab.preflight import build_parts, compare_sizes, require_possible
 from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
@@ -89,10 +90,10 @@ class _Progress:
 
 
 def describe(stage: Stage) -> str:
-    """A stage in words: `evaluate unlearn (RTN 4 bits) 3f2a91c0`."""
-    words = [stage.name]
+    """A stage in words: `evaluate unlearn fold 3 (RTN 4 bits) 3f2a91c0`."""
+    words = [_with_fold(stage)]
     if "model" in stage.inputs:
-        words.append(stage.inputs["model"].name)
+        words.append(_with_fold(stage.inputs["model"]))
     quantizer = stage.params.get("quant")
     if isinstance(quantizer, Mapping):
         kind = str(quantizer["_target_"]).rsplit(".", 1)[-1]
@@ -100,6 +101,11 @@ def describe(stage: Stage) -> str:
         detail = bits or quantizer.get("table") or quantizer.get("format")
         words.append(f"({kind} {detail})" if detail else f"({kind})")
     return " ".join([*words, stage.key[:8]])
+
+
+def _with_fold(stage: Stage) -> str:
+    fold = fold_of(stage)
+    return stage.name if fold is None else f"{stage.name} fold {fold}"
 
 
 def request(config: DictConfig, choices: Mapping[str, str]) -> Request:

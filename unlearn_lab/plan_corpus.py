@@ -1,5 +1,6 @@
 """Decides which corpora a job reads: the one that is scored on, and those that are unlearned."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ def corpora(dataset: Config, content: ContentKey) -> Corpora:
         whole=_corpus({**node, "fold": None}, digests),
         steps=tuple(_corpus({**node, "fold": fold}, digests) for fold in folds),
     )
+
+
+def fold_of(stage: Stage) -> int | None:
+    """The fold that a corpus stage holds or a training reads; None where it is the whole."""
+    node = stage.inputs.get("corpus", stage).params.get("dataset")
+    return node["fold"] if isinstance(node, Mapping) and node.get("folds") else None
+
+
+def chain(unlearn: Stage) -> tuple[Stage, ...]:
+    """The unlearnings one after the other that end with this one; without a chain it alone."""
+    start = unlearn.inputs["target"]
+    return (*(chain(start) if start.name == unlearn.name else ()), unlearn)
 
 
 def _corpus(node: Config, digests: Config) -> Stage:

@@ -25,6 +25,7 @@ from unlearn_lab.models.quantized import quant_method
 from unlearn_lab.models.stage import BaseModel
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.plan import Plan
+from unlearn_lab.plan_corpus import fold_of
 from unlearn_lab.quantize.export import require_exportable
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer
 from unlearn_lab.quantize.rtn import BIT_WIDTHS
@@ -237,7 +238,9 @@ def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> 
         if not getattr(corpus, role):
             raise Refused(f"dataset: its {role} split is empty, and method needs it")
     count = _count(cache, step, plan.base, "forget", trainer.max_length, trainer.chunking)
-    _require_batch("trainer", trainer.batch_size, count, "the forget set")
+    fold = fold_of(step)
+    what = "the forget set" if fold is None else f"fold {fold} of the forget set"
+    _require_batch("trainer", trainer.batch_size, count, what)
     return count
 
 

@@ -60,6 +60,7 @@ from tests.e2e.artifacts import built
             "method.retain.weight=-1.0: must be 0 or more",
         ),
         (["dataset.num_forget=0"], "dataset.num_forget=0"),
+        (["dataset.folds=sustainability"], "Key 'folds' is not in struct"),
         (["+method.retian=1"], "method.retian: unknown option of Unlearning; did you mean retain?"),
         (
             ["method._target_=os.system"],

@@ -56,3 +56,9 @@ def test_calibration_text_is_told_by_its_source(make_record):
     ]
     keys = swept_keys(records)
     assert [heading(key, keys) for key in keys] == ["calibration"]
+
+
+def test_folds_have_a_column_of_their_own(make_record):
+    records = [make_record(config__dataset__fold=fold) for fold in (1, 2, 3, 4)]
+    (key,) = swept_keys(records)
+    assert heading(key, (key, "config.dataset.folds")) == "fold"

@@ -13,6 +13,7 @@ from unlearn_lab.evaluate import codes_stage
 from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.plan_corpus import chain, fold_of
 from unlearn_lab.report.score_figures import score_figures
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.mask import read_mask
@@ -135,9 +136,21 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
         "effective.quantized_layers": quantizer["num_layers"],
         **{f"quantizer.{name}": value for name, value in _quantizer_figures(inputs)},
         "peak_gb": unlearn.facts["peak_gb"],
+        **_folds(unlearn),
         **{f"stages.{name}": artifact.stage.key for name, artifact in inputs.items()},
         **{f"seconds.{name}": round(artifact.seconds, 2) for name, artifact in inputs.items()},
     }
+
+
+def _folds(unlearn: Artifact) -> Row:
+    """The way from the target in words, and the unlearnings on it before the last."""
+    steps = chain(unlearn.stage)
+    if fold_of(unlearn.stage) is None:
+        return {}
+    kind = unlearn.stage.inputs["corpus"].params["dataset"]["folds"]
+    way = ["target", *(f"fold {fold_of(step)}" for step in steps)]
+    keys = {f"stages.unlearn_{fold_of(step)}": step.key for step in steps[:-1]}
+    return {"effective.folds": f"{kind}: {' → '.join(way)}", **keys}
 
 
 def _quantizer(inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
