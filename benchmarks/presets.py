@@ -102,7 +102,7 @@ def preset_of(config: DictConfig) -> Preset:
     Raises `ValueError` for a swept setting whose cost is not known.
     """
     params = {name: str(values).split(",") for name, values in config.hydra.sweeper.params.items()}
-    known = {"method", "optimizer", "quant", "dataset.fold"}
+    known = ("method", "optimizer", "quant", "dataset.fold")
     for name in params:
         if name not in known and not name.startswith("optimizer."):
             raise ValueError(f"hydra.sweeper.params.{name}: {', '.join(known)} or optimizer.*")
