@@ -4,69 +4,16 @@
 
 An estimate from the figures below and nothing else: no model is loaded, no GPU is asked. Every row
 stands alone, though sweeps share what is cached. Left out: downloads, explanations of the weights
-(`codes`, `widths`: on the CPU), and that LLM.int8() decodes more slowly than 16-bit weights.
+(`codes`, `widths`: on the CPU), and that LLM.int8() decodes more slowly than 16-bit weights. The
+presets are those of sweeps/grid.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+
+from benchmarks.presets import Preset, load_presets
 
 HOUR, MINUTE, GB = 3600.0, 60.0, 1e9
-NEWS_FOLDS = (0.83e6, 1.67e6, 2.51e6, 3.36e6)
-"""Tokens of the cumulative forget folds of MUSE-News. The first is 102 steps of 4 x 2048 tokens in
-the reference scripts; 3.9 bytes a token give the others from the dataset card's 3.28, 6.55, 9.87
-and 13.22 MB (MUSE, arXiv 2407.06460, rounds to 0.8 and 3.3 M)."""
-NEWS_RETAIN = 1.64e6
-"""retain1: 6.46 MB."""
-BOOKS_FORGET, BOOKS_RETAIN = 1.1e6, 0.22e6
-"""MUSE's 1.1 M tokens are 4.10 MB; retain1, which is trained on, is 0.84 MB (the paper's 0.5 M fits
-retain2, which is asked about)."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Preset:
-    """A sweep: each method with each optimizer and setting of it, once for each forget set."""
-
-    forget_tokens: Sequence[float]
-    """Of each forget set, so of each corpus; controls are evaluated on every one of them."""
-    retain_tokens: float
-    epochs: int
-    recompute: bool
-    """Gradient checkpointing: the forward pass runs again instead of keeping activations."""
-    methods: str
-    optimizers: str
-    num_settings: int
-    """Learning rates or percentiles tried with each optimizer."""
-    quantizers: str
-
-
-ALL_METHODS = "ga ga_gdr ga_klr npo npo_gdr npo_klr"
-WITH_RETAIN = "ga_gdr ga_klr npo_gdr npo_klr"
-
-NEWS = Preset(
-    forget_tokens=NEWS_FOLDS[:1],
-    retain_tokens=NEWS_RETAIN,
-    epochs=10,
-    recompute=True,
-    methods=ALL_METHODS,
-    optimizers="adamw",
-    num_settings=1,
-    quantizers="llmint8 fp4",
-)
-BOOKS = replace(NEWS, forget_tokens=[BOOKS_FORGET], retain_tokens=BOOKS_RETAIN, epochs=5)
-PRESETS = {
-    "paper_news": NEWS,
-    "paper_books": BOOKS,
-    "paper_quantizers": replace(NEWS, methods=WITH_RETAIN, quantizers="rtn4 fp4 gptq4 awq4"),
-    "paper_sure": replace(BOOKS, methods=WITH_RETAIN, optimizers="adamw sure", quantizers="fp4"),
-    "paper_threshold": replace(
-        BOOKS, methods="ga_gdr npo_klr", optimizers="sure", num_settings=4, quantizers="fp4"
-    ),
-    "paper_lr": replace(NEWS, methods="npo_gdr npo_klr", num_settings=4, quantizers="fp4"),
-    "muse_scalability": replace(NEWS, forget_tokens=NEWS_FOLDS, quantizers="fp4"),
-    "muse_sustainability": replace(NEWS, forget_tokens=NEWS_FOLDS[:1] * 4, quantizers="fp4"),
-}
-
 QUANTIZING = {
     **dict.fromkeys(("rtn4", "fp4", "nf4", "int8", "llmint8"), 1 * MINUTE),
     **dict.fromkeys(("gptq4", "awq4"), 30 * MINUTE),
@@ -119,20 +66,27 @@ RESUMING = 2 * 3
 """Models' worth on disk while one is trained: weights and two moments, to resume from and as they
 are written anew."""
 LLAMA_7B = Model(num_parameters=6.74e9, num_layers=32, hidden_size=4096)
-BATCH_SIZE, LENGTH = 4, 2048
 BATCH_TOKENS = 16_384
 """runtime.batch_tokens: prompts and new tokens of a batch while evaluating."""
-GENERATED = ((100, 1000, 128), (200, 400, 32))
-"""Prompts, their tokens at most, new tokens: VerbMem, then KnowMem on forget and retain questions
-behind ten examples."""
-SCORED_TOKENS = 200 * LENGTH
+VERBMEM, KNOWMEM = (100, 1000, 128), (100, 400, 32)
+"""Prompts, their tokens at most, new tokens; KnowMem's questions stand behind ten examples, and are
+asked on forget and on retain."""
+SCORED_TOKENS = 200 * 2048
 """Min-K: 100 texts that were to be forgotten and 100 that nobody trained on."""
+TRIVIAQA, FLUENCY = (100, 200, 256), (100, 30, 128)
+"""As VERBMEM: 100 questions behind five examples; 20 words of 100 texts."""
+CHOICE_TOKENS = 171 * 4 * 1000 + 50 * 5 * 300
+"""MMLU: 171 questions behind five examples, each with four answers; TruthfulQA: 50, about five."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a preset needs; `peak` and `disk` in bytes, all else counts and seconds."""
+    """What a preset needs; `peak` and `disk` in bytes, all else counts and seconds.
 
+    Trainings that a rule may end are counted with all epochs.
+    """
+
+    num_jobs: int
     num_runs: int
     num_evaluations: int
     training: float
@@ -149,36 +103,30 @@ class Cost:
 
 def cost(preset: Preset, model: Model, machine: Machine) -> Cost:
     """The sum over all stages of a preset; models and data are on the local disk already."""
-    methods, optimizers = preset.methods.split(), preset.optimizers.split()
-    runs_each = len(optimizers) * preset.num_settings
+    runs_each = len(preset.optimizers) * preset.num_settings
     training = sum(
         runs_each * unlearning_seconds(method, tokens, preset, model, machine)
-        for method in methods
+        for method in preset.methods
         for tokens in preset.forget_tokens
     )
-    if "sure" in optimizers:
-        num_forget_terms = len({method.split("_")[0] for method in methods})
+    if "sure" in preset.optimizers:
+        num_forget_terms = len({forget_term(method) for method in preset.methods})
         tokens = num_forget_terms * sum(preset.forget_tokens)
-        training += trained_seconds(tokens, preset.recompute, model, machine)
-    num_runs = runs_each * len(methods) * len(preset.forget_tokens)
-    num_models = num_runs + 2 * len(preset.forget_tokens)  # with the controls
-    quantizers = preset.quantizers.split()
+        training += trained_seconds(tokens, model, machine)
+    num_models = preset.num_runs + 2  # with the controls, which all folds share
+    quantizers = preset.quantizers
     num_kept = num_models * sum(quantizer in CALIBRATED for quantizer in quantizers)
-    full = evaluation_seconds(model, machine)
+    full = evaluation_seconds(preset, model, machine)
     both = full + model.num_bytes / machine.disk_bytes  # the full model's logits are compared first
     return Cost(
-        num_runs=num_runs,
+        num_jobs=preset.num_jobs,
+        num_runs=preset.num_runs,
         num_evaluations=num_models * (1 + len(quantizers)),
         training=training,
         quantizing=num_models * sum(QUANTIZING[quantizer] for quantizer in quantizers),
         evaluating=num_models * (full + len(quantizers) * both),
-        peak=training_bytes(
-            8,
-            with_retain=any(map(has_retain, methods)),
-            recompute=preset.recompute,
-            model=model,
-        ),
-        disk=(num_runs + 2 + RESUMING) * model.num_bytes
+        peak=training_bytes(8, preset, recompute=True, model=model),
+        disk=(preset.num_runs + 2 + RESUMING) * model.num_bytes
         + num_kept * KEPT_BYTES * model.num_parameters,
     )
 
@@ -189,24 +137,28 @@ def unlearning_seconds(
     """One run: what the target says, once, then the epochs; load and save.
 
     NPO remembers the target's forget texts, KLR its retain texts. A retain batch as large as the
-    forget batch goes with every step.
+    forget batch goes with every step. A rule that may stop asks after every epoch.
     """
     remembered = forget_tokens * method.startswith("npo")
     remembered += preset.retain_tokens * method.endswith("klr")
     trained = preset.epochs * forget_tokens * (2 if has_retain(method) else 1)
+    asked = preset.epochs * preset.stops * decoding_seconds(*KNOWMEM, model, machine)
     return (
         forward_seconds(remembered, model, machine)
-        + trained_seconds(trained, preset.recompute, model, machine)
+        + trained_seconds(trained, model, machine)
+        + asked
         + 2 * model.num_bytes / machine.disk_bytes
     )
 
 
-def evaluation_seconds(model: Model, machine: Machine) -> float:
+def evaluation_seconds(preset: Preset, model: Model, machine: Machine) -> float:
     """One model under all metrics: load, decode, score."""
+    generated = [VERBMEM, KNOWMEM, KNOWMEM, *((TRIVIAQA, FLUENCY) if preset.further else ())]
+    scored = SCORED_TOKENS + preset.further * CHOICE_TOKENS
     return (
         model.num_bytes / machine.disk_bytes
-        + sum(decoding_seconds(*prompts, model, machine) for prompts in GENERATED)
-        + forward_seconds(SCORED_TOKENS, model, machine)
+        + sum(decoding_seconds(*prompts, model, machine) for prompts in generated)
+        + forward_seconds(scored, model, machine)
     )
 
 
@@ -220,9 +172,9 @@ def decoding_seconds(
     return steps + forward_seconds(num_prompts * prompt_tokens, model, machine)
 
 
-def trained_seconds(tokens: float, recompute: bool, model: Model, machine: Machine) -> float:
-    """Forward and backward pass: 6 N T, or 8 N T where the forward pass runs twice."""
-    return (4 if recompute else 3) * forward_seconds(tokens, model, machine)
+def trained_seconds(tokens: float, model: Model, machine: Machine) -> float:
+    """Forward pass, twice as activations are recomputed, and backward pass: 8 N T."""
+    return 4 * forward_seconds(tokens, model, machine)
 
 
 def forward_seconds(tokens: float, model: Model, machine: Machine) -> float:
@@ -230,7 +182,7 @@ def forward_seconds(tokens: float, model: Model, machine: Machine) -> float:
     return 2 * model.num_parameters * tokens / (machine.peak_flops * machine.utilisation)
 
 
-def training_bytes(bytes_each: int, *, with_retain: bool, recompute: bool, model: Model) -> float:
+def training_bytes(bytes_each: int, preset: Preset, *, recompute: bool, model: Model) -> float:
     """The most that training holds at once, of `bytes_each` weight with gradient and moments.
 
     8 in pure bf16, 16 with fp32 weights. Activations of a block: 34 bytes a token and channel
@@ -238,8 +190,8 @@ def training_bytes(bytes_each: int, *, with_retain: bool, recompute: bool, model
     and the retain batch; if recomputed, in one block for one batch, and 2 bytes of each block's
     inputs.
     """
-    values = BATCH_SIZE * LENGTH * model.hidden_size
-    in_blocks = model.num_layers * values * (2 if with_retain else 1)
+    values = preset.batch_size * preset.length * model.hidden_size
+    in_blocks = model.num_layers * values * (2 if any(map(has_retain, preset.methods)) else 1)
     activations = 2 * in_blocks + 34 * values if recompute else 34 * in_blocks
     return bytes_each * model.num_parameters + activations
 
@@ -249,17 +201,36 @@ def has_retain(method: str) -> bool:
     return method.endswith(("gdr", "klr"))
 
 
-def main() -> None:
-    """Prints a row a preset, and what does not fit such a GPU."""
-    print(
-        "| preset | runs | evaluations | train h | quantize h | evaluate h | GPU-hours "
-        "| peak GB | disk GB |\n|---|---|---|---|---|---|---|---|---|"
+def forget_term(method: str) -> str:
+    """The method's loss on forget texts, which saliency is the gradient of."""
+    return "npo_muse" if method.startswith("npo_muse") else method.split("_")[0]
+
+
+def told(preset: Preset) -> str:
+    """The cost in a line, as the first line of the preset's file ends."""
+    found = cost(preset, LLAMA_7B, A100)
+    return (
+        f"{found.num_jobs} jobs, {'at most' if preset.stops else 'about'} "
+        f"{found.total / HOUR:.0f} GPU-hours on one 80 GB GPU and "
+        f"{found.disk / GB:.0f} GB of disk (calculated: benchmarks/RESULTS.md)."
     )
-    for name, preset in PRESETS.items():
+
+
+def main() -> None:
+    """Prints a row a preset and its corrected twin, which cost the same, and what does not fit."""
+    print(
+        "| preset | jobs | runs | evaluations | train h | quantize h | evaluate h | GPU-hours "
+        "| peak GB | disk GB |\n|---|---|---|---|---|---|---|---|---|---|"
+    )
+    presets = {
+        name: preset for name, preset in load_presets().items() if not name.endswith("_corrected")
+    }
+    for name, preset in presets.items():
         row = cost(preset, LLAMA_7B, A100)
+        counts = (row.num_jobs, row.num_runs, row.num_evaluations)
         hours = (row.training, row.quantizing, row.evaluating, row.total)
         print(
-            f"| {name} | {row.num_runs} | {row.num_evaluations} | "
+            f"| {name} | {' | '.join(map(str, counts))} | "
             + " | ".join(f"{seconds / HOUR:.1f}" for seconds in hours)
             + f" | {row.peak / GB:.0f} | {row.disk / GB:.0f} |"
         )
@@ -267,8 +238,11 @@ def main() -> None:
         (16, True, "with fp32 weights"),
         (8, False, "without recomputing activations"),
     ):
-        held = training_bytes(bytes_each, with_retain=True, recompute=recompute, model=LLAMA_7B)
-        print(f"{what}: {held / GB:.0f} GB")
+        held = [
+            training_bytes(bytes_each, preset, recompute=recompute, model=LLAMA_7B) / GB
+            for preset in presets.values()
+        ]
+        print(f"{what}: {min(held):.0f} to {max(held):.0f} GB")
 
 
 if __name__ == "__main__":

@@ -174,13 +174,3 @@ def test_every_file_says_what_it_is(path: Path):
     text = path.read_text()
     assert text.startswith("# ")
     assert yaml.safe_load(text) is not None
-
-
-@pytest.mark.parametrize(
-    "path", sorted((SWEEPS / "grid").glob("*.yaml")), ids=lambda path: path.stem
-)
-def test_every_grid_names_options_that_exist(path: Path):
-    grid = yaml.safe_load(path.read_text())["hydra"]["sweeper"]["params"]
-    for group in ("method", "quant", "optimizer", "model", "dataset"):
-        for name in str(grid.get(group, "")).split(","):
-            assert not name or name in options(group)

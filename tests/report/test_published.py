@@ -118,7 +118,7 @@ def test_forms_name_methods_optimizers_and_settings_that_exist(plain):
 def test_expected_settings_are_keys_of_records(plain):
     found = plain(
         "model=hf", "model.path=x", "generic_text=tiny", "trainer=hf", "method=npo_muse_klr",
-        "quant=fp4",
+        "dataset=muse_news", "quant=fp4",
     )  # fmt: skip
     elsewhere = {"effective.batch", "config.quant.threshold"}
     for stem in {stem for stem, _ in names().values()}:
@@ -144,13 +144,14 @@ def test_published_and_corrected_forms_differ_where_the_reference_code_is_wrong(
     assert methods == {
         "GA": ("ga", "ga"),
         "GA_GDR": ("ga_gdr", "ga_gdr"),
-        "GA_KLR": ("ga_klr", "ga_klr"),
+        "GA_KLR": ("ga_muse_klr", "ga_klr"),
         "NPO": ("npo_muse", "npo"),
         "NPO_GDR": ("npo_muse_gdr", "npo_gdr"),
         "NPO_KLR": ("npo_muse_klr", "npo_klr"),
     }
     variant = "config.method.retain.variant"
-    assert rows["GA_KLR"]["published"].requires == {variant: "raw_logits"}
+    for name in ("GA_KLR", "NPO_KLR"):
+        assert rows[name]["published"].expects == {variant: "raw_logits"}
     assert rows["GA_KLR"]["corrected"].requires == {variant: "divergence"}
 
 

@@ -1,0 +1,213 @@
+"""Every preset: its jobs can be built, its first line is right, and what outranks it."""
+
+from functools import cache
+from itertools import product
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+
+from benchmarks.gpu_hours import told
+from benchmarks.presets import load_presets
+from unlearn_lab.paths import data_dir
+from unlearn_lab.preflight import build_parts
+from unlearn_lab.unlearn.npo import NPO, NPOLogits
+from unlearn_lab.unlearn.retain import RetainKL
+
+GRIDS = sorted(path.stem for path in (data_dir("sweeps") / "grid").glob("*.yaml"))
+CORRECTED = [stem for stem in GRIDS if stem.endswith("_corrected")]
+SIX = "ga ga_gdr ga_muse_klr npo_muse npo_muse_gdr npo_muse_klr"
+
+
+@cache
+def params_of(stem):
+    """What a preset sweeps over."""
+    with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
+        config = compose("config", [f"+grid={stem}"], return_hydra_config=True)
+    return {name: str(values).split(",") for name, values in config.hydra.sweeper.params.items()}
+
+
+def combinations(stem):
+    """The overrides of each job."""
+    params = params_of(stem)
+    return [dict(zip(params, values, strict=True)) for values in product(*params.values())]
+
+
+def typical(stem):
+    """Jobs with every method in every setting, in which quantizers and folds take turns."""
+    params = params_of(stem)
+    turns = {name: params[name] for name in ("quant", "dataset.fold") if name in params}
+    rest = {name: values for name, values in params.items() if name not in turns}
+    each = [dict(zip(rest, values, strict=True)) for values in product(*rest.values())]
+    return [
+        {**each[i % len(each)], **{name: values[i % len(values)] for name, values in turns.items()}}
+        for i in range(max(map(len, (each, *turns.values()))))
+    ]
+
+
+@cache
+def jobs(stem):
+    """Typical jobs, each with the plain values that it composes."""
+    return composed_jobs(stem, typical(stem))
+
+
+def composed_jobs(stem, asked):
+    with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
+        return [
+            (job, composed_job([f"+grid={stem}", *(f"{k}={v}" for k, v in job.items())]))
+            for job in asked
+        ]
+
+
+def composed_job(overrides):
+    return OmegaConf.to_container(compose("config", overrides), resolve=True)
+
+
+def grouped(stems):
+    """A worker composes the jobs of a preset and of its twin, and only once."""
+    return [pytest.param(stem, marks=in_group(stem)) for stem in stems]
+
+
+def in_group(stem):
+    return pytest.mark.xdist_group(stem.removesuffix("_corrected"))
+
+
+def first_line(stem):
+    """The first line that says something: a preset begins with its package."""
+    return (data_dir("sweeps") / "grid" / f"{stem}.yaml").read_text().splitlines()[1]
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("stem", grouped(GRIDS))
+def test_jobs_can_be_built_and_the_first_line_counts_them(stem):
+    assert f" {len(combinations(stem))} jobs" in first_line(stem)
+    for _, config in jobs(stem):
+        build_parts(config)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("stem", GRIDS)
+def test_every_single_job_can_be_built(stem):
+    found = composed_jobs(stem, combinations(stem))
+    for _, config in found:
+        build_parts(config)
+    assert len({str({**config, "report": None}) for _, config in found}) == len(found)
+
+
+def test_first_lines_say_what_is_calculated():
+    presets = load_presets()
+    assert len(presets) == 2 * len(CORRECTED) == 16
+    for stem, preset in presets.items():
+        assert first_line(stem).endswith(f": {told(preset)}")
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("stem", grouped(CORRECTED))
+def test_a_corrected_twin_differs_in_losses_and_pairing_alone(stem):
+    published = jobs(stem.removesuffix("_corrected"))
+    for (theirs, config), (job, corrected) in zip(published, jobs(stem), strict=True):
+        assert job == {**theirs, "method": theirs["method"].replace("_muse", "")}
+        assert (config["trainer"]["pairing"], corrected["trainer"]["pairing"]) == (
+            "modulo",
+            "reshuffled",
+        )
+        assert without_losses(config) == without_losses(corrected)
+
+
+def without_losses(config):
+    """The configuration but for losses, pairing and time; the weight of the retain term stays."""
+    trainer = {name: value for name, value in config["trainer"].items() if name != "pairing"}
+    weight = (config["method"]["retain"] or {}).get("weight")
+    return {**config, "trainer": trainer, "method": weight, "report": None}
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("stem", grouped(CORRECTED))
+def test_published_losses_are_the_code_s_and_corrected_ones_the_papers(stem):
+    for job, config in jobs(stem.removesuffix("_corrected")):
+        objective = build_parts(config).objective
+        assert not isinstance(objective.forget, NPO)
+        if isinstance(objective.retain, RetainKL):
+            wanted = "token_sum" if job.get("optimizer") == "sure" else "raw_logits"
+            assert objective.retain.variant == wanted
+        assert config["trainer"]["weights"] == "bf16"
+    for job, config in jobs(stem):
+        objective = build_parts(config).objective
+        assert "muse" not in job["method"]
+        assert not isinstance(objective.forget, NPOLogits)
+        if isinstance(objective.retain, RetainKL):
+            assert objective.retain.variant == "divergence"
+        assert config["trainer"]["weights"] == "bf16"
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("stem", grouped(["paper_news", "paper_books"]))
+def test_table_1_has_six_methods_in_full_precision_eight_and_four_bits(stem):
+    wanted = {"method": SIX.split(), "quant": ["none", "llmint8", "fp4"]}
+    assert params_of(stem) == wanted
+    for _, config in jobs(stem):
+        assert config["optimizer"]["lr"] == 1e-5
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("stem", grouped(["muse_scalability", "muse_sustainability"]))
+def test_folds_are_swept_and_training_ends_at_the_control_s_knowmem(stem):
+    assert params_of(stem)["dataset.fold"] == ["1", "2", "3", "4"]
+    for _, config in jobs(stem):
+        assert config["dataset"]["folds"] == stem.removeprefix("muse_")
+        stop = config["trainer"]["stop"]
+        assert (stop["memories"], stop["margin"], stop["utility_share"]) == (["knowmem"], 0, 0)
+
+
+@in_group("paper_lr")
+@pytest.mark.usefixtures("composed")
+def test_learning_rates_are_swept():
+    rates = {config["optimizer"]["lr"] for _, config in jobs("paper_lr")}
+    assert rates == {1e-5, 2e-5, 4e-5, 6e-5, 8e-5, 1e-4}
+    for _, config in jobs("paper_lr"):
+        trainer = config["trainer"]
+        assert (trainer["epochs"], trainer["batch_size"]) == (1, 4)
+        assert config["method"]["retain"]["weight"] == 2.0
+
+
+@in_group("paper_threshold")
+@pytest.mark.usefixtures("composed")
+def test_percentiles_are_swept():
+    found = [config for _, config in jobs("paper_threshold")]
+    assert {config["optimizer"]["percentile"] for config in found} == {90.0, 95.0, 99.0}
+    assert {config["method"]["retain"]["weight"] for config in found} == {400.0, 20.0}
+
+
+def test_the_command_line_outranks_a_preset(plain):
+    config = plain("+grid=paper_news", "model=hf", "model.path=x", "trainer=smoke")
+    assert (config["model"]["path"], config["model"].get("retrain")) == ("x", None)
+    assert config["trainer"]["epochs"] == 2
+    assert config["dataset"]["path"] == "muse-bench/MUSE-News"
+
+
+@pytest.mark.parametrize("preset", ["paper_books", "paper_sure", "paper_lr"])
+def test_settings_outrank_presets_and_recipes(plain, preset):
+    given = ("trainer.epochs=3", "trainer.pairing=reshuffled", "optimizer.lr=0.5")
+    config = plain(
+        f"+grid={preset}", "method=npo_muse_klr", "optimizer=sure", *given,
+        "method.retain.weight=7", "method.retain.variant=divergence", "optimizer.percentile=50",
+    )  # fmt: skip
+    trainer, optimizer, retain = config["trainer"], config["optimizer"], config["method"]["retain"]
+    assert (trainer["epochs"], trainer["pairing"]) == (3, "reshuffled")
+    assert (optimizer["lr"], optimizer["percentile"]) == (0.5, 50)
+    assert (retain["weight"], retain["variant"]) == (7, "divergence")
+
+
+@pytest.mark.usefixtures("composed")
+def test_a_setting_on_the_command_line_replaces_a_swept_one():
+    """Hydra puts a preset's params before the command line; of one name, the last counts."""
+    given = OverridesParser.create().parse_overrides(
+        [*(f"{name}={','.join(values)}" for name, values in params_of("paper_lr").items()),
+         "optimizer.lr=3e-5"]
+    )  # fmt: skip
+    (batch,) = BasicSweeper.split_arguments(given, None)
+    assert len(batch) == 2
+    assert all("optimizer.lr=3e-05" in job for job in batch)
