@@ -4,7 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from rich import box
 from rich.cells import cell_len
+from rich.table import Table
+from rich.text import Text
 
 from unlearn_lab.report.leaf import RECOVERED, TITLES, shown_metrics, title
 from unlearn_lab.report.rows import Row
@@ -130,3 +133,18 @@ def _lines(labels: Sequence[str], headings: Sequence[str], room: int) -> list[st
     return [
         line[start : start + room] for line in lines for start in range(0, max(len(line), 1), room)
     ]
+
+
+def empty_table(blocks: Sequence[Block]) -> Table:
+    """A table with the headings of `blocks`, whose lines are still to be added."""
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
+    for block in blocks:
+        for heading in block.headings:
+            table.add_column(Text(heading), no_wrap=True, justify=block.justify)
+    return table

@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_lab.report.blocks import Block, pack
+from unlearn_lab.report.blocks import Block, empty_table, pack
 from unlearn_lab.report.comparison import Cell, Comparison, Line
 from unlearn_lab.report.leaf import TITLES
 from unlearn_lab.report.matching import Ours
@@ -120,16 +119,7 @@ def _shown(cell: Cell) -> tuple[str, ...]:
 
 
 def _table(lines: Sequence[Line], blocks: Sequence[Block]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
-    for block in blocks:
-        for heading in block.headings:
-            table.add_column(Text(heading), no_wrap=True, justify=block.justify)
+    table = empty_table(blocks)
     for place, line in enumerate(lines):
         cells = [cell for block in blocks for cell in block.cells[place]]
         shown = [Text(cell, style=_STYLES.get(cell, "")) for cell in cells]

@@ -4,12 +4,11 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_lab.report.blocks import Block, arrange
+from unlearn_lab.report.blocks import Block, arrange, empty_table
 from unlearn_lab.report.leaf import Record, text
 from unlearn_lab.report.notes import notes
 from unlearn_lab.report.rows import Row, build_rows, key_headings
@@ -74,16 +73,7 @@ def legend(arrow: str) -> str:
 
 
 def _table(rows: Sequence[Row], blocks: Sequence[Block]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
-    for block in blocks:
-        for heading in block.headings:
-            table.add_column(heading, no_wrap=True, justify=block.justify)
+    table = empty_table(blocks)
     for place, row in enumerate(rows):
         cells = [Text(cell) for block in blocks for cell in block.cells[place]]
         if row.verdict is not None and blocks[-1].headings == ("verdict",):
