@@ -160,6 +160,20 @@ def test_the_setting_nearest_to_the_published_is_taken_and_the_others_told(news)
     assert "Another setting: config.optimizer.lr=5e-05 (published: 1e-05) in GA_GDR." in told
 
 
+def test_controls_scored_in_another_dtype_are_another_setting(news):
+    """The dtype of the weights reaches target and retrain too: bf16 is the published one."""
+    rounded = {"full": (58.4, 63.9, -99.8, 55.2), "quantized": (34.2, 54.4, -99.8, 48.2)}
+    records = [
+        news(target=rounded, config__trainer__weights="bf16"),
+        news(config__trainer__weights="fp32"),
+    ]
+    comparison = news_table(records)
+    for quant, value in (("none", 63.9), ("fp4", 54.4)):
+        assert line(comparison, "target", quant)["knowmem"].ours.value == value
+    told = " ".join(news_table(records[1:]).notes)
+    assert "config.trainer.weights=fp32 (published: bf16) in target, retrain, GA_GDR." in told
+
+
 def test_another_model_is_left_out_unless_asked_for(news):
     records = [news(model="tiny")]
     left_out, shown_anyway = news_table(records), news_table(records, any_model=True)

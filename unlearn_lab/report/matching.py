@@ -11,7 +11,13 @@ from unlearn_lab.report.leaf import Record, interval, number, score
 from unlearn_lab.report.published.tables import Form, Row, Table
 
 _NEVER = ("config.runtime.", "config.report.", "config.recipe.", "config.eval.bits", "config.seed")
-_OF_CONTROLS = ("config.model.", "config.dataset.", "config.trainer.finetune.", "config.eval.")
+_OF_CONTROLS = (
+    "config.model.",
+    "config.dataset.",
+    "config.trainer.finetune.",
+    "config.trainer.weights",
+    "config.eval.",
+)
 _OF_QUANTIZERS = ("config.quant.", "config.generic_text.")
 """Settings of no figure's making, those that reach a control, those of quantized models alone."""
 
