@@ -80,3 +80,17 @@ def test_a_published_preset_s_records_are_no_corrected_rows(would_record):
     comparison = compared("paper_books_corrected", would_record("paper_books"), any_model=False)
     found = {line.row for line in comparison.lines if line.cells[0].ours is not None}
     assert found == {"target", "retrain", "GA", "GA_GDR"}
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("trainer/adapter=lora", "config.trainer.adapter=unlearn_lab.unlearn.lora.LoRA"),
+        ("trainer/stop=utility", "config.trainer.stop._target_=unlearn_lab.evaluate.stop."),
+    ],
+)
+def test_adapters_and_an_early_stop_are_told(would_record, override, told):
+    records = would_record("paper_news", override, "hydra.sweeper.params.quant=fp4")
+    notes = " ".join(compared("paper_news", records, any_model=False).notes)
+    assert told in notes
+    assert " in GA, GA_GDR, GA_KLR, NPO, NPO_GDR, NPO_KLR." in notes

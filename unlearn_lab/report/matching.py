@@ -167,10 +167,12 @@ def _expected(table: Table, row: Row, form: Form | None, quant: str) -> dict[str
 
 
 def _deviations(record: Record, expected: Mapping[str, Any]) -> list[Deviation]:
+    """Of a setting that is a part with settings of its own, the part's class is told."""
+    found = {key: key if key in record else f"{key}._target_" for key in expected}
     return [
-        Deviation(key=key, ours=record[key], theirs=value)
-        for key, value in expected.items()
-        if key in record and not same(record[key], value)
+        Deviation(key=key, ours=record[place], theirs=expected[key])
+        for key, place in found.items()
+        if place in record and not same(record[place], expected[key])
     ]
 
 
