@@ -211,3 +211,13 @@ def test_a_setting_on_the_command_line_replaces_a_swept_one():
     (batch,) = BasicSweeper.split_arguments(given, None)
     assert len(batch) == 2
     assert all("optimizer.lr=3e-05" in job for job in batch)
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("stem", grouped([stem.removesuffix("_corrected") for stem in CORRECTED]))
+def test_muse_s_metrics_are_as_published(stem):
+    """Also beside further columns: the blank after the cue, and Min-K% over whole texts."""
+    for _, values in jobs(stem):
+        metrics = values["eval"]["metrics"]
+        assert {metrics[name]["answer_cue"] for name in ("knowmem", "utility")} == {"Answer: "}
+        assert metrics["min_k"]["num_tokens"] is None
