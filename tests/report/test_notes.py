@@ -108,6 +108,12 @@ def test_without_a_retrain_control_every_view_is_whole(alone, printed, threshold
     assert headlines([alone], thresholds)[0].startswith("Of 1 unlearned model, 1 cannot be judged")
 
 
+def test_a_hatched_cell_may_be_one_that_was_not_measured(make_record, thresholds, tmp_path):
+    record = without(make_record(), "recovery.knowmem", "scores.unlearned.full.knowmem")
+    page = html.render(tmp_path, [record], thresholds, num_samples=1)
+    assert "than the unlearned model, or because it was not measured." in " ".join(page.split())
+
+
 def test_a_published_area_is_named(alone, thresholds):
     published = {"config.eval.auc_retrain": "muse_books", "effective.auc_retrain": 0.5393}
     record = {**alone, **published}
