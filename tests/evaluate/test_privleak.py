@@ -122,3 +122,10 @@ def test_a_published_area_needs_min_k() -> None:
     dataset = {"_target_": MUSE, "path": "muse-bench/MUSE-News"}
     with pytest.raises(ValueError, match=r"eval\.metrics\.min_k\.fraction is not there"):
         check_auc_retrain("muse_news", dataset, {})
+
+
+def test_a_published_area_is_of_whole_texts() -> None:
+    dataset = {"_target_": MUSE, "path": "muse-bench/MUSE-News"}
+    metrics = {"min_k": MinK(fraction=0.4, num_tokens=2048)}
+    with pytest.raises(ValueError, match=r"num_tokens=2048 cuts them; use eval=muse_published"):
+        check_auc_retrain("muse_news", dataset, metrics)

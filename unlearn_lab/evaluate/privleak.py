@@ -81,6 +81,11 @@ def check_auc_retrain(
             f"{told} with fraction {_PUBLISHED_FRACTION}, and eval.metrics.min_k.fraction is "
             f"{found}; use {_PUBLISHED_FRACTION}, or eval.auc_retrain={SCORED}"
         )
+    if min_k.num_tokens is not None:
+        raise ValueError(
+            f"{told} of whole texts, and eval.metrics.min_k.num_tokens={min_k.num_tokens} cuts "
+            f"them; use eval=muse_published, or eval.auc_retrain={SCORED}"
+        )
 
 
 def _leak(ours: np.ndarray, theirs: np.ndarray) -> np.ndarray:
