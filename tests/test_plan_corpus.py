@@ -50,6 +50,12 @@ def test_a_changed_file_is_another_corpus(muse, content, tmp_path):
     assert corpora(muse(), content).whole.key != before
 
 
+def test_a_data_set_that_is_nowhere_is_named_by_its_own_setting(muse, content):
+    """And not by that of calibration texts, with advice on those."""
+    with pytest.raises(ValueError, match=r"^dataset\.path=no/such/folder: .*MUSE's layout"):
+        corpora({**muse(), "path": "no/such/folder"}, content)
+
+
 @pytest.mark.parametrize(
     ("kind", "fold", "wanted"),
     [

@@ -65,7 +65,7 @@ def _pinned(dataset: Config, content: ContentKey) -> tuple[dict[str, Any], dict[
     """The node with paths made absolute and a hub name pinned to a commit; digests of files."""
     node, digests = dict(dataset), dict[str, str]()
     if node["_target_"] == _MUSE:
-        pin = content.of_dataset(node["path"], node["revision"])
+        pin = content.of_dataset(node["path"], node["revision"], "dataset.path")
         node |= {"path": pin.path, "revision": pin.revision}
         digests |= {} if pin.digest is None else {"path": pin.digest}
     elif node["_target_"] == _CUSTOM:
