@@ -11,6 +11,12 @@ from unlearn_lab.stages import Config, stage
 
 _CUSTOM = "unlearn_lab.data.custom.CustomCorpus"
 _MUSE = "unlearn_lab.data.muse.MuseCorpus"
+_MUSE_FOLDERS = ("raw", "scal", "sust", "knowmem", "verbmem", "privleak")
+_READ = {
+    _CUSTOM: ("*",),
+    _MUSE: tuple(f"{name}/**/*" for name in _MUSE_FOLDERS),
+}
+"""The files of a folder that are a corpus; not what else lies there, say the results of runs."""
 NUM_FOLDS = 4
 """Folds of MUSE's scalability and sustainability (Shi et al., arXiv 2407.06460)."""
 
@@ -70,7 +76,7 @@ def pinned_corpus(
     """
     node, digests = dict(dataset), dict[str, str]()
     if node["_target_"] == _MUSE:
-        pin = content.of_dataset(node["path"], node["revision"], f"{setting}.path")
+        pin = content.of_dataset(node["path"], node["revision"], f"{setting}.path", _READ[_MUSE])
         node |= {"path": pin.path, "revision": pin.revision}
         digests |= {} if pin.digest is None else {"path": pin.digest}
     elif node["_target_"] == _CUSTOM:
@@ -78,5 +84,6 @@ def pinned_corpus(
             if isinstance(place, str) and name != "_target_":
                 if not Path(place).exists():
                     raise ValueError(f"{setting}.{name}={place}: no such file or folder")
-                node[name], digests[name] = str(Path(place).resolve()), content.of_path(Path(place))
+                node[name] = str(Path(place).resolve())
+                digests[name] = content.of_path(Path(place), _READ[_CUSTOM])
     return node, digests
