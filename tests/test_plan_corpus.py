@@ -18,8 +18,8 @@ def content(tmp_path):
 def muse(tmp_path):
     """The node of a local folder, whose content is not read."""
     folder = tmp_path / "news"
-    folder.mkdir()
-    (folder / "a.json").write_text("[]")
+    (folder / "raw").mkdir(parents=True)
+    (folder / "raw" / "a.json").write_text("[]")
 
     def node(folds=None, fold=None):
         return {
@@ -46,8 +46,28 @@ def test_without_folds_what_is_unlearned_is_the_whole(muse, content):
 
 def test_a_changed_file_is_another_corpus(muse, content, tmp_path):
     before = corpora(muse(), content).whole.key
-    (tmp_path / "news" / "a.json").write_text("[ ]")
+    (tmp_path / "news" / "raw" / "a.json").write_text("[ ]")
     assert corpora(muse(), content).whole.key != before
+
+
+def test_results_in_the_folder_of_the_texts_make_no_other_corpus(muse, content, tmp_path):
+    """Whoever works in that folder has `lab`, the default home, there."""
+    own = {"_target_": "unlearn_lab.data.custom.CustomCorpus", "path": str(tmp_path / "own")}
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "forget.json").write_text("[]")
+    before = [corpora(node, content).whole.key for node in (muse(), own)]
+    for name in ("news", "own"):
+        (tmp_path / name / "lab" / "cache").mkdir(parents=True)
+        (tmp_path / name / "lab" / "cache" / "digests.json").write_text("{}")
+    assert [corpora(node, content).whole.key for node in (muse(), own)] == before
+    (tmp_path / "own" / "forget.json").write_text("[ ]")
+    assert corpora(own, content).whole.key != before[1]
+
+
+def test_a_data_set_that_is_nowhere_is_named_by_its_own_setting(muse, content):
+    """And not by that of calibration texts, with advice on those."""
+    with pytest.raises(ValueError, match=r"^dataset\.path=no/such/folder: .*MUSE's layout"):
+        corpora({**muse(), "path": "no/such/folder"}, content)
 
 
 @pytest.mark.parametrize(

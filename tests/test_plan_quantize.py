@@ -175,3 +175,15 @@ def test_only_llmint8_is_evaluated_again_with_other_batches(tmp_path):
         assert (one.record.key == other.record.key) == same
         for name in ("unlearned.full", "target.full"):
             assert one.record.inputs[name].key == other.record.inputs[name].key
+
+
+def test_a_changed_file_of_another_corpus_is_another_calibration(config, make, tmp_path):
+    """Another corpus may be one of the user's own, which is read again when it has changed."""
+    file = tmp_path / "texts.json"
+    file.write_text('["one"]')
+    corpus = {"_target_": "unlearn_lab.data.custom.CustomCorpus", "forget": str(file)}
+    text = {"_target_": "unlearn_lab.data.texts.CorpusTexts", "corpus": corpus}
+    drawn = changed(config, "quant.calibration.text", text)
+    before = make(drawn).calibration
+    file.write_text('["one", "two"]')
+    assert make(drawn).calibration.key != before.key

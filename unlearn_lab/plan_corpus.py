@@ -11,6 +11,12 @@ from unlearn_lab.stages import Config, stage
 
 _CUSTOM = "unlearn_lab.data.custom.CustomCorpus"
 _MUSE = "unlearn_lab.data.muse.MuseCorpus"
+_MUSE_FOLDERS = ("raw", "scal", "sust", "knowmem", "verbmem", "privleak")
+_READ = {
+    _CUSTOM: ("*",),
+    _MUSE: tuple(f"{name}/**/*" for name in _MUSE_FOLDERS),
+}
+"""The files of a folder that are a corpus; not what else lies there, say the results of runs."""
 NUM_FOLDS = 4
 """Folds of MUSE's scalability and sustainability (Shi et al., arXiv 2407.06460)."""
 
@@ -32,7 +38,7 @@ def corpora(dataset: Config, content: ContentKey) -> Corpora:
 
     Raises `ValueError` when a file, a folder or a data set on the hub cannot be found.
     """
-    node, digests = _pinned(dataset, content)
+    node, digests = pinned_corpus(dataset, content, "dataset")
     if not node.get("folds"):
         whole = _corpus(node, digests)
         return Corpora(whole=whole, steps=(whole,))
@@ -61,17 +67,23 @@ def _corpus(node: Config, digests: Config) -> Stage:
     return stage("corpus", "unlearn_lab.data.stage:build", {"dataset": node, **content})
 
 
-def _pinned(dataset: Config, content: ContentKey) -> tuple[dict[str, Any], dict[str, str]]:
-    """The node with paths made absolute and a hub name pinned to a commit; digests of files."""
+def pinned_corpus(
+    dataset: Config, content: ContentKey, setting: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The node with paths made absolute and a hub name pinned to a commit; digests of files.
+
+    Raises `ValueError`, which begins with `setting`, when something cannot be found.
+    """
     node, digests = dict(dataset), dict[str, str]()
     if node["_target_"] == _MUSE:
-        pin = content.of_dataset(node["path"], node["revision"])
+        pin = content.of_dataset(node["path"], node["revision"], f"{setting}.path", _READ[_MUSE])
         node |= {"path": pin.path, "revision": pin.revision}
         digests |= {} if pin.digest is None else {"path": pin.digest}
     elif node["_target_"] == _CUSTOM:
         for name, place in node.items():
             if isinstance(place, str) and name != "_target_":
                 if not Path(place).exists():
-                    raise ValueError(f"dataset.{name}={place}: no such file or folder")
-                node[name], digests[name] = str(Path(place).resolve()), content.of_path(Path(place))
+                    raise ValueError(f"{setting}.{name}={place}: no such file or folder")
+                node[name] = str(Path(place).resolve())
+                digests[name] = content.of_path(Path(place), _READ[_CUSTOM])
     return node, digests

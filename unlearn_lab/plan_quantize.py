@@ -5,12 +5,14 @@ from typing import Any
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.libraries import installed
+from unlearn_lab.plan_corpus import pinned_corpus
 from unlearn_lab.stages import Config, held, stage
 
 NO_QUANTIZER = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
 PREQUANTIZED = "unlearn_lab.quantize.prequantized.Prequantized"
 _RTN = "unlearn_lab.quantize.rtn.RTN"
 _LLM_INT8 = "unlearn_lab.quantize.llmint8.LLMInt8"
+_CORPUS_TEXTS = "unlearn_lab.data.texts.CorpusTexts"
 _HUB_TEXTS = "unlearn_lab.data.texts.HubTexts"
 _LIBRARIES = {
     "gptq.GPTQ": ("llmcompressor", "compressed-tensors"),
@@ -24,22 +26,29 @@ _LIBRARIES = {
 """Whose versions are part of the key, by the quantizer's place below `unlearn_lab.quantize`."""
 
 
-def pin_texts(quant: Config, content: ContentKey) -> tuple[dict[str, Any], str | None]:
+Digest = str | dict[str, str] | None
+"""Of the file or folder that texts are read from, or of each file of a corpus; None on the hub."""
+
+
+def pin_texts(quant: Config, content: ContentKey) -> tuple[dict[str, Any], Digest]:
     """The quantizer's node with hub texts pinned to a commit; the digest of local ones.
 
     Raises `ValueError` when they cannot be found.
     """
     node, text = dict(quant), (quant.get("calibration") or {}).get("text") or {}
-    if text.get("_target_") != _HUB_TEXTS:
+    if text.get("_target_") == _HUB_TEXTS:
+        pin = content.of_dataset(text["path"], text["revision"])
+        pinned = {**text, "path": pin.path, "revision": pin.revision}
+        digest = pin.digest
+    elif text.get("_target_") == _CORPUS_TEXTS:
+        corpus, digests = pinned_corpus(text["corpus"], content, "generic_text.corpus")
+        pinned, digest = {**text, "corpus": corpus}, digests or None
+    else:
         return node, None
-    pin = content.of_dataset(text["path"], text["revision"])
-    pinned = {**text, "path": pin.path, "revision": pin.revision}
-    return {**node, "calibration": {**node["calibration"], "text": pinned}}, pin.digest
+    return {**node, "calibration": {**node["calibration"], "text": pinned}}, digest
 
 
-def calibration_stage(
-    quant: Config, digest: str | None, corpus: Stage, base: Stage
-) -> Stage | None:
+def calibration_stage(quant: Config, digest: Digest, corpus: Stage, base: Stage) -> Stage | None:
     """The text that the quantizer sees, None where it wants none."""
     if "calibration" not in quant:
         return None

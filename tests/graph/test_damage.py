@@ -57,3 +57,20 @@ def test_a_damaged_artifact_is_noticed_said_and_rebuilt(tmp_path, caplog, damage
     assert recorder.built == [leaf.key]
     assert (artifact.path / "value").read_text() == "n()"
     assert "it is built again" in caplog.text
+
+
+def test_a_removed_file_that_nfs_shows_until_it_is_closed_is_no_part_of_an_artifact(tmp_path):
+    """As the reference's hidden states, mapped until the training's objects are collected."""
+    built = []
+
+    def build(asked, inputs, work):
+        (work / "value").write_text("n()")
+        (work / ".nfs00000000001a2b3c00000001").write_text("mapped")
+        built.append(asked)
+        return {}
+
+    leaf = stage()
+    first = make(tmp_path, build).realise(leaf)
+    (first.path / ".nfs00000000001a2b3c00000001").unlink()
+    make(tmp_path, build).realise(leaf)
+    assert built == [leaf]

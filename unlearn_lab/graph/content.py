@@ -9,6 +9,8 @@ from pathlib import Path
 from unlearn_lab.graph.hub_commit import hub_commit
 from unlearn_lab.graph.manifest import file_digest
 
+EVERYTHING = ("**/*",)
+
 
 @dataclass(frozen=True)
 class Pin:
@@ -34,9 +36,13 @@ class ContentKey:
             except ValueError:
                 memory.unlink(missing_ok=True)
 
-    def of_path(self, path: Path) -> str:
-        """SHA-256 over the relative names and the bytes of all files at or below `path`."""
-        files = [path] if path.is_file() else sorted(p for p in path.rglob("*") if p.is_file())
+    def of_path(self, path: Path, patterns: tuple[str, ...] = EVERYTHING) -> str:
+        """SHA-256 over relative names and bytes: of a file, or of those below a folder.
+
+        Only files that one of the glob `patterns` finds count, so that a folder may hold others.
+        """
+        found = {p for pattern in patterns for p in path.glob(pattern) if p.is_file()}
+        files = [path] if path.is_file() else sorted(found)
         total = hashlib.sha256()
         for file in files:
             total.update(f"{file.relative_to(path).as_posix()}\0{self._of_file(file)}\n".encode())
@@ -56,15 +62,21 @@ class ContentKey:
         return Pin(name, hub_commit(name, revision, "model", setting), None)
 
     def of_dataset(
-        self, name: str, revision: str | None, setting: str = "generic_text.path"
+        self,
+        name: str,
+        revision: str | None,
+        setting: str = "generic_text.path",
+        patterns: tuple[str, ...] = EVERYTHING,
     ) -> "Pin":
         """What pins a data set: a folder's or file's digest, or the present commit of a hub name.
+
+        Of a folder only what the `patterns` find counts, as in `of_path`.
 
         Raises `ValueError`, which begins with `setting`, when it is neither on disk nor found on
         the hub or in its local cache.
         """
         if Path(name).exists():
-            return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
+            return Pin(str(Path(name).resolve()), None, self.of_path(Path(name), patterns))
         return Pin(name, hub_commit(name, revision, "dataset", setting), None)
 
     def _of_file(self, file: Path) -> str:

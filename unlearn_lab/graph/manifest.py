@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 FILE = "manifest.json"
+_REMOVED = ".nfs"
+"""How the name begins under which NFS keeps a removed file as long as it is open somewhere."""
 
 
 class DamagedArtifact(Exception):
@@ -29,8 +31,15 @@ class Manifest:
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, object]]:
-    """Size and SHA-256 of every file below `folder`, by relative POSIX path, in sorted order."""
-    paths = sorted(path for path in folder.rglob("*") if path.is_file() and path != folder / FILE)
+    """Size and SHA-256 of every file below `folder`, by relative POSIX path, in sorted order.
+
+    Files that are removed already, and only shown by NFS until they are closed, do not count.
+    """
+    paths = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.is_file() and path != folder / FILE and not path.name.startswith(_REMOVED)
+    )
     return {
         path.relative_to(folder).as_posix(): {
             "size": path.stat().st_size,
