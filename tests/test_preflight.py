@@ -95,6 +95,13 @@ def test_refusals_before_anything_is_trained(ask, tmp_path, overrides, without, 
     assert not (tmp_path / "lab" / "cache" / "target").exists()
 
 
+def test_a_file_that_cannot_be_read_is_not_taken_for_the_folder_of_results(ask):
+    name = "x" * 300
+    settings = ("quant=gptq4", "generic_text=hf", f"generic_text.path=/{name}")
+    with pytest.raises(Refused, match=rf"^/{name}: cannot be read \(File name too long\)$"):
+        ask(*settings)
+
+
 def test_a_corpus_without_questions_and_holdout_is_measured_by_what_it_has(ask, capsys):
     asked = ask("quant=rtn4", without=(*QUESTIONS, "holdout_documents"))
     outcome = run(asked)

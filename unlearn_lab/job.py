@@ -135,8 +135,16 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
     except (ValueError, StageFailed) as error:
         raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
     except OSError as error:
-        raise Refused(f"runtime.home={runtime.home}: cannot be written to ({error})") from error
+        raise Refused(_unusable(error, runtime.home)) from error
     return Request(made, runtime, report, choices, graph)
+
+
+def _unusable(error: OSError, home: str) -> str:
+    """The error in one line: of the folder of results, or of whichever other file it names."""
+    named = error.filename
+    if named is None or Path(named).absolute().is_relative_to(Path(home).absolute()):
+        return f"runtime.home={home}: cannot be written to ({error})"
+    return f"{named}: cannot be read ({error.strerror})"
 
 
 def run(asked: Request) -> Outcome:
