@@ -29,6 +29,8 @@ SOURCES = {
         "unlearn/module.py",
         "data/batch.py",
         "data/tokenise.py",
+        *("unlearn/objective.py", "unlearn/forward.py", "unlearn/likelihood.py"),
+        *("models/causal_lm.py", "models/upcast.py", "models/recompute.py"),
     ],
     "retrain": [
         "unlearn/train.py",
@@ -36,6 +38,8 @@ SOURCES = {
         "unlearn/module.py",
         "data/batch.py",
         "data/tokenise.py",
+        *("unlearn/objective.py", "unlearn/forward.py", "unlearn/likelihood.py"),
+        *("models/causal_lm.py", "models/upcast.py", "models/recompute.py"),
     ],
     "unlearn": [
         *(
@@ -70,7 +74,7 @@ SOURCES = {
             "unlearn/units.py",
             "unlearn/sure.py",
         ),
-        *("models/linears.py", "models/upcast.py"),
+        *("models/linears.py", "models/upcast.py", "models/recompute.py"),
         *("unlearn/objective.py", "unlearn/likelihood.py", "unlearn/forward.py"),
         *("unlearn/ga.py", "unlearn/npo.py", "models/causal_lm.py", "models/trained.py"),
         *("data/batch.py", "data/tokenise.py"),

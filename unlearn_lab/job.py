@@ -1,5 +1,6 @@
 """One job of a sweep: checks the request, realises its stages, keeps and sends its record."""
 
+import gc
 import logging
 import time
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ from unlearn_lab.settings import Report, Runtime
 from unlearn_lab.unlearn.fit import read_steps
 
 _log = logging.getLogger(__name__)
+_TRAINING = "unlearn_lab.unlearn.train:"
 
 _compared: set[str] = set()
 """Leaves whose sizes this process has compared: a sweep checks all jobs first, then runs each."""
@@ -190,7 +192,10 @@ def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str,
 
 def _cache(runtime: Runtime, progress: Any) -> Cache:
     def build(stage: Stage, inputs: Mapping[str, Artifact], work: Path) -> Mapping[str, object]:
-        return locate(stage.builder, stage.name)(stage.params, inputs, work, runtime)
+        facts = locate(stage.builder, stage.name)(stage.params, inputs, work, runtime)
+        if stage.builder.startswith(_TRAINING):
+            gc.collect()  # Lightning's trainer refers to itself: model and moments would stay
+        return facts
 
     patience = Patience(
         beat=runtime.claim_beat, look=runtime.claim_look, silence=runtime.claim_silence
