@@ -44,7 +44,7 @@ def test_nothing_is_said_of_what_came_back_to_models_that_cannot_be_judged(make_
     record = make_record()
     alone = {name: value for name, value in record.items() if "scores.retrain" not in name}
     told = headlines([alone], thresholds)
-    assert "1 cannot be judged because scores are missing" in told[0]
+    assert "1 cannot be judged (the line under the table says why)" in told[0]
     assert told[1] == "Under rtn4 nothing can be said about what came back."
 
 

@@ -119,4 +119,18 @@ def test_what_a_verdict_lacks_is_told(make_record, thresholds, absent, reason):
     assert verdict(row, thresholds) == "stays forgotten"
     bare = {key: value for key, value in row.items() if not key.startswith(absent)}
     assert verdict(bare, thresholds) == "not judged"
-    assert reason in not_judged_because(bare)
+    assert reason in not_judged_because(bare, thresholds)
+
+
+@pytest.mark.parametrize(("verbmem", "judged"), [(17.0, False), (17.1, True)])
+def test_where_the_target_never_knew_there_is_nothing_to_forget(
+    make_record, thresholds, verbmem, judged
+):
+    """Retrain has VerbMem 12 and KnowMem 10; five points above is where remembering begins."""
+    scores = {"full": (4.0, 6.0, 70.0, 0.0), "quantized": (4.0, 7.0, 70.0, 0.0)}
+    target = {"full": (verbmem, 15.0, 80.0, 0.0), "quantized": TARGET["quantized"]}
+    row = make_record(unlearned=scores, target=target, retrain=RETRAIN)
+    assert (verdict(row, thresholds) == "stays forgotten") == judged
+    if not judged:
+        assert verdict(row, thresholds) == "not judged"
+        assert "the target knows no more" in not_judged_because(row, thresholds)

@@ -42,7 +42,7 @@ def _skipped(records: Sequence[Record]) -> list[str]:
 
 def _not_judged(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
     reasons = [
-        not_judged_because(record)
+        not_judged_because(record, thresholds)
         for record in records
         if verdict(record, thresholds) == "not judged"
     ]

@@ -16,7 +16,7 @@ _PHRASES = {
     "forgotten": "forgot in full precision and stayed useful",
     "not forgotten": "did not forget",
     "destroyed": "lost the rest of what was known as well (destroyed, not unlearned)",
-    "not judged": "cannot be judged because scores are missing",
+    "not judged": "cannot be judged (the line under the table says why)",
 }
 
 

@@ -43,10 +43,13 @@ def verdict(record: Record, thresholds: Thresholds) -> Verdict:
     A destroyed model has lost the forget set with everything else, so it is never called
     forgotten, and the words about coming back are kept for models that had forgotten. Without the
     scores that a verdict rests on (VerbMem or KnowMem of the model and of retrain, and the
-    utilities) it is "not judged".
+    utilities) it is "not judged"; nor is one whose target knew no more of the forget set than the
+    retrain control, so that there was nothing to forget.
     """
+    if _never_knew(record, thresholds):
+        return "not judged"
     destroyed = _destroyed(record, thresholds)
-    remembered = [_above_retrain(record, metric, "full") for metric in RECOVERED]
+    remembered = [_above_retrain(record, "unlearned", metric) for metric in RECOVERED]
     known = [margin for margin in remembered if margin is not None]
     if destroyed:
         return "destroyed"
@@ -54,16 +57,20 @@ def verdict(record: Record, thresholds: Thresholds) -> Verdict:
         return "not judged"
     if max(known) > thresholds.forgotten_margin:
         return "not forgotten"
-    if not is_quantized(record):
-        return "forgotten"
+    return _after_forgetting(record, thresholds) if is_quantized(record) else "forgotten"
+
+
+def _after_forgetting(record: Record, thresholds: Thresholds) -> Verdict:
     returns = [_comes_back(record, metric, thresholds) for metric in RECOVERED]
     if any(returns):
         return "comes back"
     return "not judged" if all(answer is None for answer in returns) else "stays forgotten"
 
 
-def not_judged_because(record: Record) -> str:
-    """Why a record that is "not judged" is not: which scores are missing, as a clause."""
+def not_judged_because(record: Record, thresholds: Thresholds) -> str:
+    """Why a record that is "not judged" is not, as a clause."""
+    if _never_knew(record, thresholds):
+        return "the target knows no more of the forget set than the retrain control"
     known = [metric for metric in RECOVERED if _full(record, "unlearned", metric) is not None]
     if not known:
         return "neither VerbMem nor KnowMem was measured"
@@ -84,6 +91,13 @@ def returned_metrics(record: Record, thresholds: Thresholds) -> tuple[str, ...]:
     return tuple(metric for metric in RECOVERED if _comes_back(record, metric, thresholds))
 
 
+def _never_knew(record: Record, thresholds: Thresholds) -> bool:
+    """Whether the target, too, passes for a model that has forgotten."""
+    above = [_above_retrain(record, "target", metric) for metric in RECOVERED]
+    known = [margin for margin in above if margin is not None]
+    return bool(known) and max(known) <= thresholds.forgotten_margin
+
+
 def _destroyed(record: Record, thresholds: Thresholds) -> bool | None:
     own, target = _full(record, "unlearned", "utility"), _full(record, "target", "utility")
     return None if own is None or target is None else own < thresholds.destroyed_share * target
@@ -93,11 +107,8 @@ def _full(record: Record, who: str, metric: str) -> float | None:
     return score(record, who, "full", metric)
 
 
-def _above_retrain(record: Record, metric: str, precision: str) -> float | None:
-    own, retrain = (
-        score(record, "unlearned", precision, metric),
-        score(record, "retrain", precision, metric),
-    )
+def _above_retrain(record: Record, who: str, metric: str) -> float | None:
+    own, retrain = _full(record, who, metric), _full(record, "retrain", metric)
     return None if own is None or retrain is None else own - retrain
 
 
