@@ -118,7 +118,7 @@ def test_a_corpus_without_questions_and_holdout_is_measured_by_what_it_has(ask, 
         out.count("Not measured: KnowMem (the corpus has no questions about the forget set)") == 1
     )
     assert "not judged" in out
-    assert "without Utility a destroyed model" in out
+    assert "the target knows no more of the forget set" in out  # it was trained for six steps
 
 
 def test_sampling_and_further_metrics_reach_the_record(ask, capsys):

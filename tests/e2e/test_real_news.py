@@ -28,7 +28,10 @@ SMALL_LLAMA = (
     "runtime.threads=1",
 )
 
-pytestmark = pytest.mark.skipif(not NEWS.is_dir(), reason="needs ../shared/data/muse_news")
+pytestmark = [
+    pytest.mark.skipif(not NEWS.is_dir(), reason="needs ../shared/data/muse_news"),
+    pytest.mark.xdist_group("real_news"),
+]
 
 
 @pytest.fixture(scope="module")
