@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 import torch
 
-from unlearn_lab.build import Refused, build, build_partial, check, locate
+from unlearn_lab.build import Refused, _spell, build, build_partial, check, locate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +69,7 @@ def test_nested_nodes_are_built_and_whole_numbers_become_floats():
         ({"bits": True}, r"^quant\.bits=True: must be int$"),
         ({"weight": "heavy"}, r"^quant\.weight='heavy': must be float$"),
         ({"flag": 1}, r"^quant\.flag=1: must be bool$"),
-        ({"kind": "column"}, r"^quant\.kind='column': must be Literal\['row', 'tensor'\]$"),
+        ({"kind": "column"}, r"^quant\.kind='column': must be one of row, tensor$"),
         ({"pair": [0.9]}, r"^quant\.pair=\[0\.9\]: must be tuple\[float, float\]$"),
         ({"bits": {"a": 1}}, r"^quant\.bits=\{'a': 1\}: must be int$"),
         ({"bitz": 4}, r"^quant\.bitz: unknown option of Outer; did you mean bits\?"),
@@ -148,3 +148,17 @@ def test_nodes_inside_plain_mappings_are_checked():
     bad = {"_target_": "unlearn_lab.parts.Holder", "parts": {"one": {"_target_": "os.system"}}}
     with pytest.raises(Refused, match=r"^quant\.parts\.one\._target_"):
         check(bad, "quant")
+
+
+@pytest.mark.parametrize(
+    ("hint", "told"),
+    [
+        (Literal["a", "b"], "one of a, b"),
+        (Literal["a", "b"] | None, "one of a, b, or null"),
+        (float | None, "float, or null"),
+        (int, "int"),
+        (tuple[str, ...], "tuple[str, ...]"),
+    ],
+)
+def test_what_is_allowed_is_told_in_words(hint, told):
+    assert _spell(hint) == told

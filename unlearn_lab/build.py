@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, TypeVar, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from beartype.door import is_bearable
 from hydra.utils import instantiate
@@ -177,6 +177,12 @@ def _as_wanted(value: object, field: _Field) -> object:
 
 
 def _spell(hint: object) -> str:
+    if get_origin(hint) is Literal:
+        return f"one of {', '.join(map(str, get_args(hint)))}"
+    given = get_args(hint)
+    if type(None) in given:
+        told = " or ".join(_spell(kind) for kind in given if kind is not type(None))
+        return f"{told}, or null"
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 

@@ -191,7 +191,10 @@ def test_a_stop_rule_ends_every_fold_by_the_scores_of_one_control(run, rule, bec
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["dataset.folds=x"], "dataset.folds='x': must be Optional[Literal['scalability', 'sus"),
+        (
+            ["dataset.folds=x"],
+            "dataset.folds='x': must be one of scalability, sustainability, or null",
+        ),
         ([CHAIN[0], "dataset.fold=5"], "dataset.fold=5: must be 1, 2, 3 or 4"),
         (["dataset.fold=2"], "dataset.fold=2: needs folds=scalability or folds=sustainability"),
         ([CHAIN[0], "trainer.batch_size=6"], "trainer.batch_size=6: fold 1 of the forget set has"),

@@ -22,7 +22,7 @@ from tests.e2e.artifacts import built
         (["trainer.epochs=0"], "trainer.epochs=0: must be above 0"),
         (
             ["trainer.weights=fp16"],
-            "trainer.weights='fp16': must be Literal['fp32', 'bf16', 'bf16_sr']",
+            "trainer.weights='fp16': must be one of fp32, bf16, bf16_sr",
         ),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be above 0"),
         (["optimizer.lr=0"], "optimizer.lr=0: must be above 0"),
