@@ -104,12 +104,12 @@ def test_the_saliency_stage_scores_rows_by_the_forget_gradient_at_the_target(ask
     target, tokenizer = load_model(folder, "fp32"), load_tokenizer(folder)
     place = home / "cache" / "corpus" / asked.plan.corpora.whole.key
     texts = json.loads((place / "corpus.json").read_text())["forget"]
-    size = asked.config["trainer"]["batch_size"]
+    size = asked.values.config["trainer"]["batch_size"]
     order = [i for (i,) in PairedOrder([len(texts)], 0, "reshuffled")]
     for start in range(0, len(texts), size):
         losses = []
         for i in order[start : start + size]:
-            ids = encode([texts[i]], tokenizer, asked.config["trainer"]["max_length"])[0]
+            ids = encode([texts[i]], tokenizer, asked.values.config["trainer"]["max_length"])[0]
             logs = target(input_ids=ids[None]).logits[0, :-1].log_softmax(-1)
             losses.append(logs.gather(1, ids[1:, None]).squeeze(1))
         (torch.cat(losses).mean() / -(-len(texts) // size)).backward()
@@ -233,7 +233,7 @@ def test_the_stop_rule_asks_every_few_epochs_and_gives_its_reason(ask, composed,
         built_now=False,
     )
     assert isinstance(read_corpus(corpus), Corpus)
-    runtime = Runtime(**{**vars(asked.runtime)})
+    runtime = Runtime(**{**vars(asked.values.runtime)})
     rule = UtilityFloor(share=1.0, every_epochs=2)
     inputs = {"corpus": corpus, "retrain_scores": control}
     ask_rule = rule.watch(watched(folder, inputs, runtime))
@@ -263,7 +263,7 @@ def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
     rule = Forgotten(
         memories=("verbmem", "knowmem"), margin=margin, utility_share=utility_share, every_epochs=2
     )
-    asks = rule.watch(watched(folder, inputs, asked.runtime))
+    asks = rule.watch(watched(folder, inputs, asked.values.runtime))
     assert asks(1) is None
     assert asks(2) == reason
 
@@ -278,5 +278,5 @@ def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
     (control.path / evaluations.FILE).write_text(json.dumps(rows))
     inputs = {"corpus": corpus, "retrain_scores": control}
     rule = Forgotten(memories=("knowmem",), margin=0.0, utility_share=0.0, every_epochs=1)
-    asks = rule.watch(watched(folder, inputs, asked.runtime))
+    asks = rule.watch(watched(folder, inputs, asked.values.runtime))
     assert asks(1) is None

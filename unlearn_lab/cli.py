@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Mapping
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -22,7 +23,7 @@ _FULL = "HYDRA_FULL_ERROR"
 
 def main() -> None:
     """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
-    sys.path.append(str(plugin_dir()))
+    _show_plugins()
     ConfigStore.instance().store(name="settings", node=Settings)
     register_resolvers()
     in_full = bool(os.environ.get(_FULL))
@@ -46,6 +47,13 @@ def main() -> None:
             os.environ.pop(_FULL, None)
 
 
+def _show_plugins() -> None:
+    """Lets Hydra find the sweeper, here and in the processes that launchers start."""
+    places = [str(plugin_dir()), *filter(None, [os.environ.get("PYTHONPATH")])]
+    sys.path.append(places[0])
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(places))
+
+
 def register_resolvers() -> None:
     """Makes what the configuration files call: where presets lie, and options by name."""
     sweeps = data_dir("sweeps")
@@ -61,20 +69,34 @@ def task(config: DictConfig) -> object:
     outcome that it returns, so that the other jobs of a sweep go on.
     """
     from unlearn_lab.build import Refused
-    from unlearn_lab.job import request, run
-    from unlearn_lab.report.ending import close
 
     hydra_config = HydraConfig.get()
     if hydra_config.verbose is True:
         logging.getLogger("unlearn_lab").setLevel(logging.DEBUG)
+    choices = dict(hydra_config.runtime.choices)
     try:
-        asked = request(config, dict(hydra_config.runtime.choices))
+        if config.dry:
+            return _show_plan(config, choices)
+        from unlearn_lab.job import request, run
+
+        asked = request(config, choices)
     except Refused as error:
         raise RequestRefused(str(error)) from error
     outcome = run(asked)
     if hydra_config.mode == RunMode.RUN:
-        close([outcome], asked.runtime, asked.report)
+        from unlearn_lab.report.ending import close
+
+        close([outcome], asked.values.runtime, asked.values.report, before=[], skipped=[])
     return outcome
+
+
+def _show_plan(config: DictConfig, choices: Mapping[str, str]) -> None:
+    from unlearn_lab.request import content_key, plan_request, read_values
+    from unlearn_lab.sweep import Job, Sweep
+
+    values = read_values(config)
+    asked = plan_request(values, choices, content_key(values))
+    Sweep([Job(overrides=(), label=asked.label, goals=asked.goals)], values).announce(sys.stdout)
 
 
 def _message(error: Exception) -> str:

@@ -3,29 +3,28 @@
 import gc
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+from omegaconf import DictConfig
 from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.build import Refused, locate
+from unlearn_lab.describe import describe
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
-from unlearn_lab.graph.stage import Stage
-from unlearn_lab.plan import Plan, plan
-from unlearn_lab.plan_corpus import fold_of
+from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.preflight import build_parts, compare_sizes, require_possible
 from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
-from unlearn_lab.report.ending import Outcome
+from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.record import labelled, read_record
-from unlearn_lab.settings import Report, Runtime
+from unlearn_lab.request import Request, content_key, plan_request, read_values, unusable
+from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import read_steps
 
 _log = logging.getLogger(__name__)
@@ -35,36 +34,16 @@ _compared: set[str] = set()
 """Leaves whose sizes this process has compared: a sweep checks all jobs first, then runs each."""
 
 
-@dataclass(frozen=True)
-class Request:
-    """A job as asked for: plain values, typed settings, the choice in each group, its graph."""
-
-    config: Mapping[str, Any]
-    runtime: Runtime
-    report: Report
-    choices: Mapping[str, str]
-    plan: Plan
-
-    @property
-    def label(self) -> str:
-        """What tells this job from the others, in words."""
-        names = [
-            self.choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")
-        ]
-        return " ".join([*names, f"seed={self.config['seed']}"])
-
-
 @dataclass
 class _Progress:
     """Tells, stage by stage, what is being built and what is reused."""
 
-    leaf: Stage
+    goals: Sequence[Stage]
     built: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
     _seen: set[str] = field(default_factory=set[str])
 
     def __call__(self, stage: Stage, artifact: Artifact | None) -> None:
-        total = sum(1 for _ in self.leaf.walk())
-        place = f"[{len(self._seen) + 1}/{total}] {describe(stage)}"
+        place = f"[{len(self._seen) + 1}/{len(distinct(self.goals))}] {describe(stage)}"
         if artifact is None:
             _log.info("%s ...", place)
             return
@@ -83,7 +62,7 @@ class _Progress:
             built={key: artifact.stage.name for key, artifact in self.built.items()},
             reused={
                 stage.key: stage.name
-                for stage in self.leaf.walk()
+                for stage in distinct(self.goals).values()
                 if stage.key not in self.built and (whole or stage.key in self._seen)
             },
             seconds={key: artifact.seconds for key, artifact in self.built.items()},
@@ -91,75 +70,45 @@ class _Progress:
         )
 
 
-def describe(stage: Stage) -> str:
-    """A stage in words: `evaluate unlearn fold 3 (RTN 4 bits) 3f2a91c0`."""
-    words = [_with_fold(stage)]
-    if "model" in stage.inputs:
-        words.append(_with_fold(stage.inputs["model"]))
-    quantizer = stage.params.get("quant")
-    if isinstance(quantizer, Mapping):
-        kind = str(quantizer["_target_"]).rsplit(".", 1)[-1]
-        bits = f"{quantizer['bits']} bits" if "bits" in quantizer else None
-        detail = bits or quantizer.get("table") or quantizer.get("format")
-        words.append(f"({kind} {detail})" if detail else f"({kind})")
-    return " ".join([*words, stage.key[:8]])
+def request(
+    config: DictConfig, choices: Mapping[str, str], content: ContentKey | None = None
+) -> Request:
+    """Checks a composed configuration. Raises `Refused`, before anything is trained.
 
-
-def _with_fold(stage: Stage) -> str:
-    fold = fold_of(stage)
-    return stage.name if fold is None else f"{stage.name} fold {fold}"
-
-
-def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
-    """Checks a composed configuration. Raises `Refused`, before anything is trained."""
+    Jobs that give the same `content` ask for each file's digest and each hub commit once.
+    """
     disable_progress_bar()
+    values = read_values(config)
     try:
-        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-        runtime, report = OmegaConf.to_object(config.runtime), OmegaConf.to_object(config.report)
-    except MissingMandatoryValue as error:
-        raise Refused(f"{error.full_key}: must be given, as {error.full_key}=VALUE") from error
-    except OmegaConfBaseException as error:
-        raise Refused(" ".join(str(error).split())) from error
-    if (
-        not isinstance(plain, dict)
-        or not isinstance(runtime, Runtime)
-        or not isinstance(report, Report)
-    ):
-        raise TypeError("the configuration's top level does not follow settings.Settings")
-    made = {str(name): value for name, value in plain.items()}
-    try:
-        require_possible(runtime, report)
-        parts = build_parts(made)
-        graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))
-        if graph.record.key not in _compared:
-            compare_sizes(parts, graph, _cache(runtime, lambda stage, artifact: None))
-            _compared.add(graph.record.key)
+        require_possible(values.runtime, values.report)
+        parts = build_parts(values.config)
+        asked = plan_request(values, choices, content or content_key(values))
+        if asked.plan.record.key not in _compared:
+            compare_sizes(parts, asked.plan, _cache(values.runtime, lambda stage, artifact: None))
+            _compared.add(asked.plan.record.key)
     except (ValueError, StageFailed) as error:
         raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
     except OSError as error:
-        raise Refused(_unusable(error, runtime.home)) from error
-    return Request(made, runtime, report, choices, graph)
-
-
-def _unusable(error: OSError, home: str) -> str:
-    """The error in one line: of the folder of results, or of whichever other file it names."""
-    named = error.filename
-    if named is None or Path(named).absolute().is_relative_to(Path(home).absolute()):
-        return f"runtime.home={home}: cannot be written to ({error})"
-    return f"{named}: cannot be read ({error.strerror})"
+        raise Refused(unusable(error, values.runtime.home)) from error
+    return asked
 
 
 def run(asked: Request) -> Outcome:
-    """Realises the leaf and keeps its record; the outcome tells of a failed stage."""
-    if asked.runtime.threads is not None:
-        torch.set_num_threads(asked.runtime.threads)
-    leaf = asked.plan.record
-    progress = _Progress(leaf)
-    cache = _cache(asked.runtime, progress)
+    """Realises what is asked for and keeps the record; the outcome tells of a failed stage.
+
+    With `until` there is no record, and none in the outcome.
+    """
+    runtime = asked.values.runtime
+    if runtime.threads is not None:
+        torch.set_num_threads(runtime.threads)
+    progress = _Progress(asked.goals)
+    cache = _cache(runtime, progress)
     started = time.monotonic()
+    record, hint = None, ""
     try:
-        artifact = cache.realise(leaf)
-        record, hint = _deliver(asked, artifact, cache)
+        artifacts = [cache.realise(goal) for goal in asked.goals]
+        if asked.goals == (asked.plan.record,):
+            record, hint = _deliver(asked, artifacts[0], cache)
     except StageFailed as error:
         failure = f"{describe(error.stage)}: {error.__cause__}"
         _log.error("failed: %s", failure)
@@ -181,13 +130,13 @@ def run(asked: Request) -> Outcome:
 
 def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str, Any], str]:
     """Keeps the record locally, then sends it; returns it with the sink's line."""
-    home = Path(asked.runtime.home)
-    record = labelled(read_record(leaf, home), asked.config, asked.choices)
+    home = Path(asked.values.runtime.home)
+    record = labelled(read_record(leaf, home), asked.values.config, asked.choices)
     if "export" in record:
         _log.info("%s: exported to %s", asked.label, home / str(record["export"]))
     results.append(home, record)
     curves = read_steps(cache.folder(asked.plan.unlearn))
-    return record, wandb_sink.send(record, home, asked.report.wandb, curves).line
+    return record, wandb_sink.send(record, home, asked.values.report.wandb, curves).line
 
 
 def _cache(runtime: Runtime, progress: Any) -> Cache:

@@ -61,6 +61,8 @@ class Settings:
     """The whole configuration.
 
     The groups hold nodes with a `_target_`; `build` checks each against its target's signature.
+    `until` names a stage to end at (its name, role or key), `dry` shows the plan and builds
+    nothing; neither has anything to do with a result.
     """
 
     model: Any = MISSING
@@ -75,3 +77,5 @@ class Settings:
     runtime: Runtime = field(default_factory=Runtime)
     report: Report = field(default_factory=Report)
     seed: int = MISSING
+    until: str | None = None
+    dry: bool = False

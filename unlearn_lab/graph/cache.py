@@ -62,11 +62,7 @@ class Cache:
 
     def has(self, stage: Stage) -> bool:
         """Whether the stage's artifact is there and whole (file sizes as in its manifest)."""
-        try:
-            manifests.verify(self.folder(stage), manifests.read(self.folder(stage)), contents=False)
-        except manifests.DamagedArtifact:
-            return False
-        return True
+        return is_whole(self.root, stage)
 
     def folder(self, stage: Stage) -> Path:
         """Where the stage's artifact lies, built or not."""
@@ -163,6 +159,16 @@ class Cache:
                 return None
             raise StageFailed(stage, error) from error
         return Artifact(stage=stage, path=folder, facts=facts, seconds=seconds, built_now=True)
+
+
+def is_whole(root: Path, stage: Stage) -> bool:
+    """Whether a cache holds the stage's artifact, every file of the size in its manifest."""
+    folder = root / stage.name / stage.key
+    try:
+        manifests.verify(folder, manifests.read(folder), contents=False)
+    except manifests.DamagedArtifact:
+        return False
+    return True
 
 
 def _checked_manifest(folder: Path, stage: Stage) -> manifests.Manifest:

@@ -22,14 +22,15 @@ class Pin:
 
 
 class ContentKey:
-    """Digests of local files and folders.
+    """Digests of local files and folders, and the commits of hub names.
 
-    One JSON file remembers them by path, size and modification time.
+    One JSON file remembers digests by path, size and modification time. Commits are asked for once.
     """
 
     def __init__(self, memory: Path) -> None:
         self._memory = memory
         self._known: dict[str, str] = {}
+        self._commits: dict[tuple[str, str | None, str], str] = {}
         if memory.exists():
             try:
                 self._known = json.loads(memory.read_text())
@@ -59,7 +60,7 @@ class ContentKey:
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         if name.endswith(".gguf") and Path(name).is_file():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        return Pin(name, hub_commit(name, revision, "model", setting), None)
+        return Pin(name, self._commit(name, revision, "model", setting), None)
 
     def of_dataset(
         self,
@@ -77,7 +78,13 @@ class ContentKey:
         """
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name), patterns))
-        return Pin(name, hub_commit(name, revision, "dataset", setting), None)
+        return Pin(name, self._commit(name, revision, "dataset", setting), None)
+
+    def _commit(self, name: str, revision: str | None, kind: str, setting: str) -> str:
+        asked = (name, revision, kind)
+        if asked not in self._commits:
+            self._commits[asked] = hub_commit(name, revision, kind, setting)
+        return self._commits[asked]
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()

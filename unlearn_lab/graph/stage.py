@@ -3,7 +3,7 @@
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -50,6 +50,12 @@ class Stage:
     def walk(self) -> Iterator["Stage"]:
         """This stage and everything below it, each once, inputs before what needs them."""
         yield from _walk(self, set())
+
+
+def distinct(stages: Iterable[Stage]) -> dict[str, Stage]:
+    """The stages of several graphs by key, inputs before what needs them."""
+    seen = set[str]()
+    return {stage.key: stage for goal in stages for stage in _walk(goal, seen)}
 
 
 def _walk(stage: Stage, seen: set[str]) -> Iterator[Stage]:

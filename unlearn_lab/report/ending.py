@@ -1,42 +1,33 @@
 """How a sweep ends: the table and the report of its records, what failed, and the exit status."""
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from unlearn_lab.exits import FAILED, Finished
 from unlearn_lab.report.closing import Closing, FailedLeaf, StageTally, print_closing
 from unlearn_lab.report.html import write_report
+from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.results import records_path
 from unlearn_lab.report.table import open_console, print_results
 from unlearn_lab.report.verdict import Thresholds
 from unlearn_lab.settings import Report, Runtime
 
 
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """How a job ended: its label and record, or why it failed, and the stages it went through.
-
-    `built` and `reused` map stage keys to the stage's name; `seconds` those that were built to
-    their time.
-    """
-
-    label: str
-    record: Mapping[str, Any] | None
-    failure: str | None
-    built: Mapping[str, str]
-    reused: Mapping[str, str]
-    seconds: Mapping[str, float]
-    hint: str
-
-
-def close(outcomes: Sequence[Outcome], runtime: Runtime, report: Report) -> None:
+def close(
+    outcomes: Sequence[Outcome],
+    runtime: Runtime,
+    report: Report,
+    *,
+    before: Sequence[Outcome],
+    skipped: Sequence[FailedLeaf],
+) -> None:
     """Prints the table and the footer, writes the report, and ends the process.
 
-    The report shows the records of this sweep; leaves with the same id count once. Raises
-    `Finished` with code 0, or 1 when a leaf failed.
+    The report shows the records of this sweep; leaves with the same id count once. `before` are
+    the outcomes of jobs that built what several leaves share. Raises `Finished` with code 0, or 1
+    when a leaf failed.
     """
     home, thresholds = Path(runtime.home), Thresholds(**asdict(report.thresholds))
     records = list(
@@ -52,10 +43,10 @@ def close(outcomes: Sequence[Outcome], runtime: Runtime, report: Report) -> None
             written = write_report(home, records, thresholds, num_samples=report.num_samples)
     failed = [FailedLeaf(leaf=o.label, reason=o.failure) for o in outcomes if o.failure is not None]
     closing = Closing(
-        done=len(records),
-        stages=_tally(outcomes),
+        done=len(records) or len(outcomes) - len(failed),
+        stages=_tally([*before, *outcomes]),
         failed=failed,
-        skipped=[],
+        skipped=skipped,
         records=records_path(home),
         report=written,
         wandb=next((outcome.hint for outcome in reversed(outcomes) if outcome.hint), ""),

@@ -84,6 +84,10 @@ def read_record(artifact: Artifact, home: Path) -> Row:
     }
 
 
+_NO_SETTINGS = ("until", "dry")
+"""What says how far a command goes, and nothing about its results."""
+
+
 def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) -> Row:
     """The record with the choices in its groups, every resolved setting, and its origin.
 
@@ -98,7 +102,7 @@ def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) ->
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         **names,
         "seed": config["seed"],
-        **dict(_flat(config, "config")),
+        **dict(_flat({k: v for k, v in config.items() if k not in _NO_SETTINGS}, "config")),
         **row,
         **_export_folder(row, config["quant"].get("export", False)),
         "version": __version__,

@@ -1,23 +1,39 @@
-"""Hydra's basic sweeper; it refuses a sweep before training if any of its jobs is impossible."""
+"""Hydra's basic sweeper in waves: plans all jobs, builds shared stages first, leaves last."""
 
+import copy
+import logging
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
-from hydra.core.utils import JobReturn
-from omegaconf import OmegaConf, open_dict
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
+from omegaconf import OmegaConf, open_dict, read_write
+
+if TYPE_CHECKING:  # Hydra imports every plugin to show its help
+    from unlearn_lab.report.outcome import Outcome
+    from unlearn_lab.sweep import Launch
+
+_log = logging.getLogger("unlearn_lab.sweep")
 
 
 @dataclass
 class LabSweeperConf:
-    """The options of Hydra's basic sweeper."""
+    """The options of Hydra's basic sweeper, and what jobs of each kind ask of the launcher.
+
+    `resources.KIND` (training, quantizing, evaluating) is laid over `hydra.launcher`.
+    """
 
     _target_: str = "hydra_plugins.lab_sweeper.LabSweeper"
     max_batch_size: int | None = None
     params: dict[str, str] | None = None
+    resources: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 ConfigStore.instance().store(
@@ -26,43 +42,112 @@ ConfigStore.instance().store(
 
 
 class LabSweeper(BasicSweeper):
-    """Checks every job, launches them, and closes with the table and the exit status."""
+    """Checks and plans every job, builds in waves, closes with the table and the exit status."""
 
-    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
-        """Before the first batch, checks the jobs of all; one impossible job refuses them all."""
-        if self.overrides is not None and self.batch_index == 1:
-            for overrides in (job for later in self.overrides for job in later):
-                self._check(overrides)
+    def __init__(
+        self,
+        max_batch_size: int | None,
+        params: dict[str, str] | None = None,
+        resources: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(max_batch_size, params)
+        self._resources = resources or {}
+        self._setup: dict[str, Any] = {}
+        self._launched = 0
 
-    def _check(self, overrides: Sequence[str]) -> None:
+    def setup(self, **given: Any) -> None:
+        """Keeps what launchers are made from: Hydra's context, the task and the configuration."""
+        self._setup = given
+        self.hydra_context, self.config = given["hydra_context"], given["config"]
+
+    def sweep(self, arguments: list[str]) -> Any:
+        """Runs the sweep; ends the process with its status."""
+        from unlearn_lab.sweep import Job, Sweep, grouped
+
+        _refuse_swept_presets(arguments)
+        jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
+        sweep = Sweep(
+            [Job(overrides=given, label=a.label, goals=a.goals) for given, a in jobs],
+            jobs[0][1].values,
+        )
+        dry = self._setup["config"].dry
+        sweep.announce(sys.stdout if dry else sys.stderr)
+        if dry:
+            return
+        while launches := sweep.next_launches():
+            for group in grouped(launches, self._resources, self.max_batch_size):
+                for launch, outcome in zip(group, self._start(group), strict=True):
+                    sweep.take(launch, outcome)
+        sweep.close()
+
+    def _jobs(self, arguments: list[str]) -> list[list[str]]:
+        """The overrides of every job; all are told the name of the sweep, which holds the time."""
+        config, loader = self._setup["config"], self._setup["hydra_context"].config_loader
+        parser = OverridesParser.create(config_loader=loader)
+        overrides = parser.parse_overrides([*self._parse_config(), *arguments])
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(config, folder / "multirun.yaml")
+        name = f"report.sweep='{config.report.sweep}'"
+        return [[*job, name] for batch in self.split_arguments(overrides, None) for job in batch]
+
+    def _request(self, overrides: Sequence[str]) -> Any:
+        """The job's request: checked against its models and texts, or only planned when dry."""
         from unlearn_lab.build import Refused
         from unlearn_lab.exits import RequestRefused
-        from unlearn_lab.job import request
+        from unlearn_lab.request import content_key, plan_request, read_values
 
-        if self.config is None or self.hydra_context is None:
-            raise RuntimeError("Hydra calls setup before it sweeps")
-        config = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
+        master, loader = self._setup["config"], self._setup["hydra_context"].config_loader
+        config = loader.load_sweep_config(master, list(overrides))
         choices = dict(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"]
         try:
-            request(config, choices)
+            values = read_values(config)
+            self._content = getattr(self, "_content", None) or content_key(values)
+            if master.dry:
+                return plan_request(values, choices, self._content)
+            from unlearn_lab.job import request
+
+            return request(config, choices, self._content)
         except Refused as error:
             raise RequestRefused(f"{error}\nin the job {' '.join(overrides)}") from error
 
-    def sweep(self, arguments: list[str]) -> Any:
-        """Runs the sweep; ends the process with its status."""
-        from unlearn_lab.report.ending import close
-        from unlearn_lab.settings import Report, Runtime
+    def _start(self, group: Sequence["Launch"]) -> list["Outcome"]:
+        """Starts jobs through the launcher and waits for them.
 
-        if self.config is None:
-            raise RuntimeError("Hydra calls setup before it sweeps")
-        _refuse_swept_presets(arguments)
-        returns: Sequence[Sequence[JobReturn]] = super().sweep(arguments)
-        runtime, report = (OmegaConf.to_object(self.config[name]) for name in ("runtime", "report"))
-        if not isinstance(runtime, Runtime) or not isinstance(report, Report):
-            raise TypeError("runtime and report do not follow unlearn_lab.settings")
-        close([job.return_value for batch in returns for job in batch], runtime, report)
+        Where a worker died and took the others' results along, each is started again by itself:
+        what was finished is reused, and the one that kills its worker fails alone.
+        """
+        from unlearn_lab.sweep import failed, outcome_of
+
+        first, self._launched = self._launched, self._launched + len(group)
+        try:
+            launcher = self._launcher(group[0].kind)
+            returns = launcher.launch([launch.overrides for launch in group], first)
+        except _dead_workers() as error:
+            _log.debug("the launcher failed", exc_info=True)
+            if len(group) == 1:
+                name = " ".join(group[0].overrides)
+                return [failed(name, f"its process ended without a result: {error}")]
+            _log.warning("%d jobs are lost (%s); starting them one by one", len(group), error)
+            return [outcome for launch in group for outcome in self._start([launch])]
+        return [outcome_of(result, launch) for result, launch in zip(returns, group, strict=True)]
+
+    def _launcher(self, kind: str) -> Launcher:
+        """The configured launcher, with what jobs of a kind ask of it."""
+        config = copy.deepcopy(self._setup["config"])
+        with read_write(config.hydra):
+            config.hydra.launcher = OmegaConf.merge(
+                config.hydra.launcher, self._resources.get(kind, {})
+            )
+        return Plugins.instance().instantiate_launcher(**{**self._setup, "config": config})
+
+
+def _dead_workers() -> tuple[type[Exception], ...]:
+    """What launchers raise when a process ends without a result, or cannot be started."""
+    ray = sys.modules.get("ray.exceptions")
+    return (RuntimeError, OSError, *((ray.RayError,) if ray else ()))
 
 
 def _refuse_swept_presets(arguments: Sequence[str]) -> None:

@@ -1,0 +1,71 @@
+import subprocess
+import sys
+
+import pytest
+
+from tests.e2e.artifacts import SMALL, SMALL_MODEL
+from tests.test_job import CHOICES
+from unlearn_lab.build import Refused
+from unlearn_lab.request import content_key, plan_request, read_values
+
+
+@pytest.fixture
+def ask(composed, tmp_path):
+    def make(*overrides):
+        home = f"runtime.home={tmp_path}"
+        values = read_values(composed(*SMALL, *SMALL_MODEL, home, *overrides))
+        return plan_request(values, CHOICES, content_key(values))
+
+    return make
+
+
+def test_without_until_the_record_is_asked_for(ask):
+    asked = ask("method=ga")
+    assert asked.goals == (asked.plan.record,)
+
+
+@pytest.mark.parametrize(
+    ("until", "names"),
+    [
+        ("unlearn", ["unlearn"]),
+        ("target.full", ["evaluate"]),
+        ("evaluate", ["evaluate"] * 6),
+        ("record", ["record"]),
+    ],
+)
+def test_until_names_stages_by_name_or_role(ask, until, names):
+    assert [stage.name for stage in ask(f"until={until}").goals] == names
+
+
+def test_until_names_a_stage_by_the_beginning_of_its_key(ask):
+    key = ask().plan.base.key
+    assert ask(f"until='{key[:16]}'").goals[0].key == key
+    assert ask(f"until='{key}'").goals[0].key == key
+
+
+def test_until_neither_changes_a_key_nor_takes_any_word(ask):
+    assert ask("until=unlearn").plan.record.key == ask().plan.record.key
+    with pytest.raises(Refused, match=r"until=trained: no stage of this job; it has corpus, base"):
+        ask("until=trained")
+
+
+def test_a_node_that_lacks_what_the_plan_needs_is_refused_in_words(ask):
+    with pytest.raises(Refused, match="the configuration lacks 'stop'"):
+        ask("~trainer.stop")
+
+
+def test_planning_loads_no_torch(tmp_path, repository):
+    code = (
+        "import sys\n"
+        "from unlearn_lab.cli import main\n"
+        f"sys.argv = ['', '-m', 'runtime.home={tmp_path}', 'dry=true', 'method=ga,npo']\n"
+        "main()\n"
+        "heavy = {'torch', 'transformers', 'lightning', 'datasets'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "plan: 2 jobs" in done.stdout
+    assert not list(tmp_path.glob("cache/*/*"))

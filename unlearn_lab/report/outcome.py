@@ -1,0 +1,22 @@
+"""How a job ended, as it is handed back by whichever process ran it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a job ended: its label and record, or why it failed, and the stages it went through.
+
+    A job that built stages for others has neither. `built` and `reused` map stage keys to the
+    stage's name; `seconds` those that were built to their time.
+    """
+
+    label: str
+    record: Mapping[str, Any] | None
+    failure: str | None
+    built: Mapping[str, str]
+    reused: Mapping[str, str]
+    seconds: Mapping[str, float]
+    hint: str

@@ -1,0 +1,140 @@
+"""Shows what a sweep will build, what is there already, and what it may cost."""
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from unlearn_lab.costs import Costs
+from unlearn_lab.graph.stage import Stage, distinct
+from unlearn_lab.report.closing import format_seconds
+from unlearn_lab.waves import Goals, Has, kind, missing, next_wave
+
+
+@dataclass(frozen=True, kw_only=True)
+class Forecast:
+    """How many stages of one name will be built and reused.
+
+    `seconds` is the estimate for those to be built; `unknown` of them are not part of it, because
+    nothing like them was built before.
+    """
+
+    stage: str
+    build: int
+    reuse: int
+    seconds: float
+    unknown: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outlook:
+    """A sweep before it starts: jobs, their leaves that lack a result, forecasts, waves in words.
+
+    `equal` counts jobs with the same leaf as an earlier one.
+    """
+
+    jobs: int
+    equal: int
+    lacking: int
+    forecasts: Sequence[Forecast]
+    waves: Sequence[str]
+
+
+def foresee(goals: Goals, equal: int, has: Has, costs: Costs) -> Outlook:
+    """What the jobs with these goals still need."""
+    lacking = missing(itertools.chain(*goals.values()), has)
+    stages = distinct(itertools.chain(*goals.values())).values()
+    found = [
+        _forecast(name, [stage for stage in stages if stage.name == name], lacking, has, costs)
+        for name in dict.fromkeys(stage.name for stage in stages)
+    ]
+    return Outlook(
+        jobs=len(goals) + equal,
+        equal=equal,
+        lacking=sum(1 for ends in goals.values() if any(end.key in lacking for end in ends)),
+        forecasts=[forecast for forecast in found if forecast.build or forecast.reuse],
+        waves=list(_waves(goals, lacking)),
+    )
+
+
+def _forecast(
+    name: str, stages: Sequence[Stage], lacking: Mapping[str, Stage], has: Has, costs: Costs
+) -> Forecast:
+    wanted = [stage for stage in stages if stage.key in lacking]
+    seconds = [costs.seconds(stage) for stage in wanted]
+    known = [value for value in seconds if value is not None]
+    return Forecast(
+        stage=name,
+        build=len(wanted),
+        reuse=sum(1 for stage in stages if stage.key not in lacking and has(stage)),
+        seconds=sum(known, 0.0),
+        unknown=len(seconds) - len(known),
+    )
+
+
+def print_outlook(console: Console, outlook: Outlook) -> None:
+    """Prints the plan of a sweep."""
+    there = outlook.jobs - outlook.equal - outlook.lacking
+    told = [f"{outlook.jobs} job{'s' * (outlook.jobs != 1)}"]
+    told += [f"{outlook.equal} equal to another, not run"] if outlook.equal else []
+    told += [f"{there} with a result already"] if there else []
+    console.print(Text("plan: " + ", ".join(told), style="bold"))
+    console.print(_table(outlook.forecasts))
+    if outlook.waves:
+        console.print(Text("waves: " + " → ".join(outlook.waves)))
+    if any(forecast.unknown for forecast in outlook.forecasts):
+        console.print(Text("?: nothing like it was built in this home before", style="dim"))
+
+
+def _waves(goals: Goals, lacking: Mapping[str, Stage]) -> Iterator[str]:
+    """The launches in order, as if everything went well."""
+    left = dict(lacking)
+
+    def has(stage: Stage) -> bool:
+        return stage.key not in left
+
+    while tasks := next_wave(goals, has):
+        kinds = dict.fromkeys(kind(task.stage) for task in tasks)
+        yield f"{len(tasks)} {' and '.join(kinds)}"
+        for key in missing([task.stage for task in tasks], has):
+            del left[key]
+    ends = sum(1 for stages in goals.values() if any(stage.key in left for stage in stages))
+    if ends:
+        yield f"{ends} {'leaf' if ends == 1 else 'leaves'}"
+
+
+def _table(forecasts: Sequence[Forecast]) -> Table:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
+        header_style="bold",
+    )
+    table.add_column("stage", no_wrap=True)
+    for title in ("build", "reuse", "estimate"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for one in forecasts:
+        table.add_row(Text(one.stage), str(one.build), str(one.reuse), _estimate(one))
+    total = Forecast(
+        stage="total, one after the other",
+        build=sum(one.build for one in forecasts),
+        reuse=sum(one.reuse for one in forecasts),
+        seconds=sum((one.seconds for one in forecasts), 0.0),
+        unknown=sum(one.unknown for one in forecasts),
+    )
+    table.add_section()
+    table.add_row(Text(total.stage), str(total.build), str(total.reuse), _estimate(total))
+    return table
+
+
+def _estimate(one: Forecast) -> str:
+    if one.build == 0:
+        return ""
+    if one.unknown == one.build:
+        return "?"
+    return format_seconds(one.seconds) + (f" + {one.unknown} ?" if one.unknown else "")

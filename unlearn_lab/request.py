@@ -1,0 +1,120 @@
+"""One job as it is asked for: plain values, typed settings and the graph of its stages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
+
+from unlearn_lab.build import Refused
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.stage import Stage
+from unlearn_lab.plan import Plan, plan
+from unlearn_lab.settings import Report, Runtime
+
+_KEY_LENGTH = 8
+"""Digits of a stage's key that are enough to name it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Values:
+    """A composed configuration with everything resolved; `config` holds plain values."""
+
+    config: Mapping[str, Any]
+    runtime: Runtime
+    report: Report
+
+    @property
+    def cache(self) -> Path:
+        """Where the artifacts lie."""
+        return Path(self.runtime.home) / "cache"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """A job as asked for: its values, the choice in each group, its graph, and what to build of it.
+
+    `goals` is the record alone, or the stages that `until` names.
+    """
+
+    values: Values
+    choices: Mapping[str, str]
+    plan: Plan
+    goals: tuple[Stage, ...]
+
+    @property
+    def label(self) -> str:
+        """What tells this job from the others, in words."""
+        names = [
+            self.choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")
+        ]
+        return " ".join([*names, f"seed={self.values.config['seed']}"])
+
+
+def read_values(config: DictConfig) -> Values:
+    """Resolves a composed configuration; raises `Refused` where a value is missing or mistyped."""
+    try:
+        plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+        runtime, report = OmegaConf.to_object(config.runtime), OmegaConf.to_object(config.report)
+    except MissingMandatoryValue as error:
+        raise Refused(f"{error.full_key}: must be given, as {error.full_key}=VALUE") from error
+    except OmegaConfBaseException as error:
+        raise Refused(" ".join(str(error).split())) from error
+    if (
+        not isinstance(plain, dict)
+        or not isinstance(runtime, Runtime)
+        or not isinstance(report, Report)
+    ):
+        raise TypeError("the configuration's top level does not follow settings.Settings")
+    return Values(
+        config={str(name): value for name, value in plain.items()}, runtime=runtime, report=report
+    )
+
+
+def plan_request(values: Values, choices: Mapping[str, str], content: ContentKey) -> Request:
+    """The graph of a job; loads no torch.
+
+    Raises `Refused` when what it reads from outside the cache cannot be found, when `until` names
+    no stage, or when a node lacks what the graph depends on.
+    """
+    try:
+        graph = plan(values.config, content)
+    except KeyError as error:
+        raise Refused(f"the configuration lacks {error}, which the plan needs") from error
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    except OSError as error:
+        raise Refused(unusable(error, values.runtime.home)) from error
+    goals = _goals(graph.record, values.config["until"])
+    return Request(values=values, choices=choices, plan=graph, goals=goals)
+
+
+def content_key(values: Values) -> ContentKey:
+    """The digests of what lies outside the cache, remembered in the home."""
+    return ContentKey(values.cache / "digests.json")
+
+
+def unusable(error: OSError, home: str) -> str:
+    """The error in one line: of the folder of results, or of whichever other file it names."""
+    named = error.filename
+    if named is None or Path(named).absolute().is_relative_to(Path(home).absolute()):
+        return f"runtime.home={home}: cannot be written to ({error})"
+    return f"{named}: cannot be read ({error.strerror})"
+
+
+def _goals(record: Stage, until: object) -> tuple[Stage, ...]:
+    if until is None:
+        return (record,)
+    stages, name = tuple(record.walk()), str(until)
+    roles = {f"{role}": stage for role, stage in record.inputs.items()}
+    if name in roles:
+        return (roles[name],)
+    found = tuple(stage for stage in stages if stage.name == name)
+    if not found and len(name) >= _KEY_LENGTH:
+        found = tuple(stage for stage in stages if stage.key.startswith(name))
+    if not found:
+        known = ", ".join(dict.fromkeys([*(stage.name for stage in stages), *roles]))
+        raise Refused(f"until={name}: no stage of this job; it has {known}")
+    return found

@@ -1,0 +1,164 @@
+"""A sweep from its plan to its closing table; how jobs are started is the launcher's business."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+
+from unlearn_lab.costs import Costs
+from unlearn_lab.graph.cache import is_whole
+from unlearn_lab.graph.stage import Stage
+from unlearn_lab.report.closing import FailedLeaf
+from unlearn_lab.report.outcome import Outcome
+from unlearn_lab.report.planned import foresee, print_outlook
+from unlearn_lab.report.table import open_console
+from unlearn_lab.request import Values
+from unlearn_lab.waves import kind, missing, most_demanding, next_wave
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """A job of a sweep: its overrides, what it is called, and the stages it ends with."""
+
+    overrides: Sequence[str]
+    label: str
+    goals: tuple[Stage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """One job to start: its overrides, what it asks of a machine, and the stage it ends at.
+
+    `stage` is None for a leaf.
+    """
+
+    job: int
+    overrides: Sequence[str]
+    kind: str
+    stage: Stage | None
+
+
+class Sweep:
+    """Which jobs of a sweep are to be started next, given what became of those before.
+
+    Of jobs that end with the same stages only the first is run. `values` are those of any job:
+    the home, and how results are shown.
+    """
+
+    def __init__(self, jobs: Sequence[Job], values: Values) -> None:
+        self._jobs = jobs
+        self._values = values
+        self._skipped = dict[int, int]()
+        self._goals = dict[int, tuple[Stage, ...]]()
+        self._built = set[str]()
+        self._before = list[Outcome]()
+        self._leaves = dict[int, Outcome]()
+        self._last = False
+        first = dict[tuple[str, ...], int]()
+        for number, job in enumerate(jobs):
+            keys = tuple(goal.key for goal in job.goals)
+            if keys in first:
+                self._skipped[number] = first[keys]
+            else:
+                first[keys] = number
+                self._goals[number] = job.goals
+
+    def announce(self, stream: Any) -> None:
+        """Prints the plan: what is built, what is there already, estimates, waves."""
+        costs = Costs(self._values.cache)
+        outlook = foresee(self._goals, len(self._skipped), self._looker(), costs)
+        print_outlook(open_console(stream), outlook)
+
+    def next_launches(self) -> list[Launch]:
+        """The jobs to start now, none once the sweep is over."""
+        if self._last:
+            return []
+        open_goals = {job: ends for job, ends in self._goals.items() if job not in self._leaves}
+        has = self._looker()
+        tasks = next_wave(open_goals, has)
+        if tasks:
+            return [self._launch(task.job, kind(task.stage), task.stage) for task in tasks]
+        self._last = True
+        return [
+            self._launch(job, most_demanding(missing(ends, has).values()), None)
+            for job, ends in open_goals.items()
+        ]
+
+    def take(self, launch: Launch, outcome: Outcome) -> None:
+        """Notes what became of a job; a stage that failed fails the leaves that need it."""
+        self._built |= outcome.built.keys() | outcome.reused.keys()
+        if launch.stage is None:
+            self._leaves[launch.job] = outcome
+            return
+        self._before.append(outcome)
+        if outcome.failure is None:
+            self._built.add(launch.stage.key)
+            return
+        has = self._looker()
+        for job, ends in self._goals.items():
+            if launch.stage.key in missing(ends, has):
+                self._leaves.setdefault(job, failed(self._jobs[job].label, outcome.failure))
+
+    def close(self) -> None:
+        """Prints the table, writes the report; raises `Finished` with the exit status."""
+        from unlearn_lab.report.ending import close
+
+        skipped = [
+            FailedLeaf(leaf=self._named(job), reason=f"the same result as {self._named(other)}")
+            for job, other in self._skipped.items()
+        ]
+        outcomes = [self._leaves[job] for job in sorted(self._leaves)]
+        values = self._values
+        close(outcomes, values.runtime, values.report, before=self._before, skipped=skipped)
+
+    def _named(self, job: int) -> str:
+        return f"#{job} {' '.join(self._jobs[job].overrides)}".rstrip()
+
+    def _launch(self, job: int, of_kind: str, stage: Stage | None) -> Launch:
+        overrides = list(self._jobs[job].overrides)
+        if stage is not None:
+            overrides = [*overrides, f"until='{stage.key[:16]}'"]
+        return Launch(job=job, overrides=overrides, kind=of_kind, stage=stage)
+
+    def _looker(self) -> Any:
+        """Whether a stage is there; looks at each once, and believes the jobs that built it."""
+        root, seen = self._values.cache, dict[str, bool]()
+
+        def has(stage: Stage) -> bool:
+            if stage.key not in seen:
+                seen[stage.key] = stage.key in self._built or is_whole(root, stage)
+            return seen[stage.key]
+
+        return has
+
+
+def grouped(
+    launches: Sequence[Launch], resources: Mapping[str, Any], size: int | None
+) -> Iterator[list[Launch]]:
+    """Launches whose kinds ask for the same resources together, at most `size` of them."""
+    by_need = dict[str, list[Launch]]()
+    for launch in launches:
+        by_need.setdefault(repr(resources.get(launch.kind, {})), []).append(launch)
+    for group in by_need.values():
+        step = size or len(group)
+        yield from (group[start : start + step] for start in range(0, len(group), step))
+
+
+def outcome_of(result: JobReturn, launch: Launch) -> Outcome:
+    """What a job handed back; an exception that it did not expect is its failure."""
+    if result.status is JobStatus.COMPLETED:
+        return result.return_value
+    error = result._return_value
+    _log.debug("the job failed", exc_info=error)
+    return failed(" ".join(launch.overrides), f"{type(error).__name__}: {error}")
+
+
+def failed(label: str, reason: str) -> Outcome:
+    """The outcome of a job that came to nothing."""
+    return Outcome(
+        label=label, record=None, failure=reason, built={}, reused={}, seconds={}, hint=""
+    )
