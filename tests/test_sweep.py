@@ -52,7 +52,7 @@ def test_waves_follow_on_each_other_and_leaves_come_last(sweep_of, four):
             sweep.take(launch, outcome([launch.stage] if launch.stage else []))
     assert names == [
         ["base"],
-        ["target", "retrain"],
+        ["retrain", "target"],
         ["unlearn", "unlearn"],
         ["evaluate"] * 8,
         ["leaf"] * 4,
