@@ -36,9 +36,10 @@ test-slow: $(READY) $(FOREIGN)/.ready ## Run the long tests: findings trained fo
 test-gpu: $(READY) ## Run the tests that need a GPU
 	$(RUN) -m pytest -m gpu
 
-bench: $(READY) ## Measure what SURE costs a training step, and ranking a million rows
+bench: $(READY) ## Measure what SURE costs a training step, and what a sweep saves
 	$(RUN) -m benchmarks.sure --hidden 96 --layers 2
 	$(RUN) -m benchmarks.sure
+	$(RUN) -m benchmarks.sweep
 
 check: $(READY) ## Lint, format, types, layers, file length
 	$(VENV)/bin/ruff check .
