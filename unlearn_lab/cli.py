@@ -2,7 +2,9 @@
 
 import logging
 import os
+import signal
 import sys
+from types import FrameType
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -21,7 +23,12 @@ _FULL = "HYDRA_FULL_ERROR"
 
 
 def main() -> None:
-    """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
+    """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused).
+
+    A SIGTERM ends it with 143, as shells say it, after claims are released.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
     sys.path.append(str(plugin_dir()))
     ConfigStore.instance().store(name="settings", node=Settings)
     register_resolvers()
@@ -44,6 +51,10 @@ def main() -> None:
     finally:
         if not in_full:
             os.environ.pop(_FULL, None)
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def register_resolvers() -> None:
