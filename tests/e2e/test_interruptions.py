@@ -62,21 +62,21 @@ def num_steps(cache):
 
 
 def test_a_training_that_is_killed_then_terminated_is_gone_on_with(lab, start, tmp_path):
-    whole = lab(*ARGUMENTS, "trainer.epochs=40", home=tmp_path / "whole")
+    whole = lab(*ARGUMENTS, "trainer.epochs=25", home=tmp_path / "whole")
     cache = tmp_path / "cut" / "cache"
-    killed = start("killed", tmp_path / "cut", "trainer.epochs=40")
+    killed = start("killed", tmp_path / "cut", "trainer.epochs=25")
     wait_for(lambda: list(cache.glob("unlearn/*.work.*/last.ckpt")), killed)
     os.kill(killed.pid, signal.SIGKILL)
     killed.join()
     known = num_steps(cache)
-    terminated = start("terminated", tmp_path / "cut", "trainer.epochs=40")
+    terminated = start("terminated", tmp_path / "cut", "trainer.epochs=25")
     wait_for(lambda: num_steps(cache) > known + 4, terminated)
     os.kill(terminated.pid, signal.SIGTERM)
     terminated.join()
     assert (killed.exitcode, terminated.exitcode) == (-signal.SIGKILL, 128 + signal.SIGTERM)
     assert "preempted: checkpoint at step" in (tmp_path / "terminated" / "err").read_text()
     assert not list(cache.glob("*/*.claim*")), "released, for processes on other machines"
-    again = lab(*ARGUMENTS, "trainer.epochs=40", home=tmp_path / "cut")
+    again = lab(*ARGUMENTS, "trainer.epochs=25", home=tmp_path / "cut")
     assert "resumed after step" in again.err
     assert_finished_as_if_whole(again, whole, cache)
 

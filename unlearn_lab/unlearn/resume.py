@@ -119,7 +119,8 @@ class Resumable(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Passes on what came since the last step."""
-        if self._signals.received:
+        _, received = self._decide(trainer)
+        if received:
             self._keep_if_due(trainer)
 
     def conclude(self) -> str:
