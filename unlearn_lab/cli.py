@@ -2,8 +2,10 @@
 
 import logging
 import os
+import signal
 import sys
 from collections.abc import Mapping
+from types import FrameType
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -22,7 +24,12 @@ _FULL = "HYDRA_FULL_ERROR"
 
 
 def main() -> None:
-    """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
+    """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused).
+
+    A SIGTERM ends it with 143, as shells say it, after claims are released.
+    """
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _end)
     _show_plugins()
     ConfigStore.instance().store(name="settings", node=Settings)
     register_resolvers()
@@ -52,6 +59,10 @@ def _show_plugins() -> None:
     places = [str(plugin_dir()), *filter(None, [os.environ.get("PYTHONPATH")])]
     sys.path.append(places[0])
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(places))
+
+
+def _end(number: int, frame: FrameType | None) -> None:
+    raise SystemExit(128 + number)
 
 
 def register_resolvers() -> None:

@@ -30,6 +30,15 @@ def test_the_order_is_a_function_of_seed_and_epoch():
     assert list(epochs(PairedOrder([9, 5], 2, "reshuffled"), 4))[3] != list(other)
 
 
+def test_skipping_leaves_out_the_beginning_of_one_pass():
+    order = PairedOrder([9, 5], 1, "reshuffled")
+    whole = list(epochs(order, 3))
+    order.set_epoch(1)
+    order.skip(4)
+    assert list(order) == whole[1][4:]
+    assert list(epochs(order, 3)) == whole
+
+
 @settings(max_examples=25)
 @given(st.integers(1, 7), st.integers(1, 20), st.integers(0, 5))
 def test_forget_is_passed_over_once_an_epoch_and_all_of_retain_is_used_evenly(forget, retain, seed):

@@ -10,7 +10,7 @@ import pytest
 
 from tests.graph.builders import QUICK, Recorder, make, stage
 from unlearn_lab.graph import manifest
-from unlearn_lab.graph.cache import StageFailed
+from unlearn_lab.graph.cache import Interrupted, StageFailed
 from unlearn_lab.graph.claim import Patience, break_claim, read_owner
 from unlearn_lab.graph.stage import Stage
 
@@ -74,10 +74,11 @@ def test_a_full_disk_fails_the_stage_and_frees_the_claim(tmp_path):
     assert make(tmp_path).realise(stage()).built_now
 
 
-def test_an_interrupted_build_leaves_its_work_to_the_next(tmp_path):
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit(143), Interrupted("cut")])
+def test_an_interrupted_build_leaves_its_work_to_the_next(tmp_path, interruption):
     def interrupted(asked, inputs, work):
         (work / "checkpoint").write_text("epoch 3")
-        raise KeyboardInterrupt
+        raise interruption
 
     seen = []
 
@@ -85,7 +86,7 @@ def test_an_interrupted_build_leaves_its_work_to_the_next(tmp_path):
         seen.append((work / "checkpoint").read_text())
         return {}
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises((KeyboardInterrupt, SystemExit, StageFailed)):
         make(tmp_path, interrupted).realise(stage())
     make(tmp_path, build).realise(stage())
     assert seen == ["epoch 3"]

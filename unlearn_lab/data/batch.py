@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Literal, NamedTuple
 
 import torch
@@ -71,15 +72,21 @@ class PairedOrder(Sampler[tuple[int, ...]]):
         self._seed = seed
         self._pairing = pairing
         self._epoch = 0
+        self._skipped = 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning before each epoch."""
         self._epoch = epoch
 
+    def skip(self, num: int) -> None:
+        """Leaves out so many items at the beginning of the next pass, and of that pass only."""
+        self._skipped = num
+
     def __iter__(self) -> Iterator[tuple[int, ...]]:
         lead = self._shuffled(0, self._epoch)
         others = [self._partners(role, lead) for role in range(1, len(self._sizes))]
-        yield from zip(lead, *others, strict=True)
+        skipped, self._skipped = self._skipped, 0
+        yield from islice(zip(lead, *others, strict=True), skipped, None)
 
     def __len__(self) -> int:
         return self._sizes[0]

@@ -46,6 +46,10 @@ class StageFailed(Exception):
         self.stage = stage
 
 
+class Interrupted(Exception):
+    """A build was cut short and can be gone on with: what it left in its work folder is kept."""
+
+
 @dataclass(kw_only=True)
 class Cache:
     """Artifacts below `root/<stage name>/<key>/`.
@@ -154,7 +158,8 @@ class Cache:
                 return None
             _publish(work, folder)
         except Exception as error:
-            _discard(work)
+            if not isinstance(error, Interrupted):
+                _discard(work)
             if not claim.still_mine():  # the work folder was renamed away under the builder
                 return None
             raise StageFailed(stage, error) from error

@@ -1,27 +1,38 @@
-"""Runs Lightning's Trainer: resumable at epoch ends, quiet, every step's figures in one file."""
+"""Runs Lightning's Trainer: resumable at any step, quiet, every step's figures in one file."""
 
 import json
 import logging
+import math
 import sys
-import time
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from torch.utils.data import DataLoader
 
 from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, Pairing, Sequences
 from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn.preempt import Signals
+from unlearn_lab.unlearn.resume import Course, Resumable
 from unlearn_lab.unlearn.stop import ShouldStop
 from unlearn_lab.unlearn.wrapped import WrappedOptimizer
 
 STEPS = "steps.jsonl"
 CHECKPOINT = "last.ckpt"
+
+_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*treespec, LeafSpec.*is deprecated.*",
+    ".*your dataloader is not resumable.*",  # `Resumable` moves its order on
+    ".*`srun` command is available.*",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,35 +93,6 @@ def read_steps(folder: Path) -> list[dict[str, int | float]]:
     return [rows[step] for step in sorted(rows)]
 
 
-class _EpochEnd(Callback):
-    """Asks the stop rule, keeps a checkpoint to resume from, and seeds the epoch."""
-
-    def __init__(
-        self, folder: Path, should_stop: ShouldStop, every_seconds: float, seed: int
-    ) -> None:
-        self._path = folder / CHECKPOINT
-        self._should_stop = should_stop
-        self._every = every_seconds
-        self._seed = seed
-        self._saved = time.monotonic()
-        self.reason: str | None = None
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seeds dropout and the like."""
-        torch.manual_seed((self._seed << 20) + trainer.current_epoch)
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Decides whether this was the last epoch."""
-        self.reason = self._should_stop(trainer.current_epoch + 1)
-        if self.reason is not None:
-            trainer.should_stop = True
-        elif time.monotonic() - self._saved > self._every:
-            fresh = self._path.with_suffix(".new")
-            trainer.save_checkpoint(fresh)
-            fresh.rename(self._path)
-            self._saved = time.monotonic()
-
-
 def fit(
     module: LightningModule,
     splits: Mapping[str, Sequences],
@@ -125,7 +107,8 @@ def fit(
     """Trains `module` in place and returns what ran: epochs, steps, why it stopped.
 
     `splits` are sequences by role; the first is passed over once an epoch. A checkpoint left in
-    `work` is resumed from.
+    `work` is resumed from. SIGUSR1, SIGUSR2 and SIGTERM wait for the end of the step and for a
+    checkpoint, then do what they would have done (see `resume`).
     """
     texts = PairedTexts(splits)
     if batches.size > len(texts):
@@ -142,21 +125,31 @@ def fit(
         collate_fn=Collate(pad_id),
         generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
     )
-    end = _EpochEnd(work, should_stop, runtime.checkpoint_seconds, batches.seed)
+    course = Course(
+        order=order,
+        batch_size=batches.size,
+        seed=batches.seed,
+        steps=budget.steps,
+        should_stop=should_stop,
+    )
     checkpoint = work / CHECKPOINT
-    trainer = _trainer(end, budget, work, runtime)
-    with warnings.catch_warnings():
-        for known in (".*does not have many workers.*", ".*treespec, LeafSpec.*is deprecated.*"):
-            warnings.filterwarnings("ignore", message=known)  # of Lightning 2.6 itself
+    epochs = budget.epochs or math.ceil((budget.steps or 0) / len(loader))
+    with Signals() as signals, warnings.catch_warnings():
+        every = runtime.checkpoint_seconds
+        resumable = Resumable(course, checkpoint, every_seconds=every, signals=signals)
+        trainer = _trainer(resumable, epochs, budget.clip_norm, work, runtime)
+        for known in _WARNINGS:
+            warnings.filterwarnings("ignore", message=known)
         trainer.fit(
             module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
         )
+    stopped = resumable.conclude()
     for left in (checkpoint, checkpoint.with_suffix(".new")):
         left.unlink(missing_ok=True)
     return {
-        "epochs": trainer.current_epoch,
+        "epochs": resumable.epochs,
         "steps": trainer.global_step,
-        "stopped": end.reason or "end of the budget",
+        "stopped": stopped,
         "batch": batches.size,
         "optimizer": optimizer_name(trainer.optimizers[0]),
         "optimizer_state": _state_dtypes(trainer.optimizers[0]),
@@ -183,20 +176,29 @@ def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:
     return "+".join(sorted(found)) or "none"
 
 
-def _trainer(end: _EpochEnd, budget: Budget, work: Path, runtime: Runtime) -> Trainer:
+def _trainer(
+    resumable: Resumable, epochs: int, clip_norm: float | None, work: Path, runtime: Runtime
+) -> Trainer:
+    """Counts epochs only: with a number of steps Lightning 2.6 resumes at other batches.
+
+    A Slurm job is none of Lightning's business: it would requeue the job by itself, or refuse
+    numbers of tasks that have nothing to do with this training.
+    """
     verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.ERROR)
     progress = sys.stderr.isatty() if runtime.progress is None else runtime.progress
     bar = [TQDMProgressBar(refresh_rate=10)] if progress else []
+    elastic = TorchElasticEnvironment.detect()
     return Trainer(
         accelerator=runtime.accelerator,
         devices=runtime.devices,
-        max_steps=budget.steps or -1,
-        max_epochs=budget.epochs or -1,
-        gradient_clip_val=budget.clip_norm,
+        default_root_dir=work,
+        plugins=[TorchElasticEnvironment() if elastic else LightningEnvironment()],
+        max_epochs=epochs,
+        gradient_clip_val=clip_norm,
         logger=StepLog(work / STEPS),
-        callbacks=[end, *bar],
+        callbacks=[resumable, *bar],
         enable_progress_bar=progress,
         enable_checkpointing=False,
         enable_model_summary=False,

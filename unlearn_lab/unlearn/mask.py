@@ -15,7 +15,9 @@ FILE = "mask.safetensors"
 
 def write_mask(folder: Path, mask: Mapping[str, Bool[Tensor, " _"]]) -> None:
     """Keeps one entry a unit, True for a unit that takes part, by parameter."""
-    save_file({name: kept.contiguous() for name, kept in mask.items()}, folder / FILE)
+    fresh = folder / f"{FILE}.new"  # a training that is killed meanwhile is resumed from it
+    save_file({name: kept.contiguous() for name, kept in mask.items()}, fresh)
+    fresh.rename(folder / FILE)
 
 
 def read_mask(folder: Path) -> dict[str, Bool[Tensor, " _"]]:

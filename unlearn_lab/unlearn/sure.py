@@ -4,6 +4,7 @@ import functools
 import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -174,6 +175,14 @@ class _Renewal(Callback):
         self.facts: dict[str, object] = {}
         self._tell(gamma)
 
+    def state_dict(self) -> dict[str, Any]:
+        """The threshold of the latest mask; the masks' union lies beside the checkpoint."""
+        return {"gamma": self._gamma}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Tells of that mask again."""
+        self._tell(state_dict["gamma"])
+
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
@@ -198,6 +207,7 @@ class _Renewal(Callback):
         return choose(unit_scores(gradient, self._layouts), self._rule.percentile)
 
     def _tell(self, gamma: float) -> None:
+        self._gamma = gamma
         write_mask(self._training.work, self._union)
         self.facts["mask"] = summary(self._union, self._layouts, gamma)
 
