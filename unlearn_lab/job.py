@@ -4,6 +4,7 @@ import gc
 import logging
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from unlearn_lab.build import Refused, locate
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Plan, plan
 from unlearn_lab.plan_corpus import fold_of
@@ -132,7 +134,9 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
         parts = build_parts(made)
         graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))
         if graph.record.key not in _compared:
-            compare_sizes(parts, graph, _cache(runtime, lambda stage, artifact: None))
+            cache = _cache(runtime, lambda stage, artifact: None)
+            with _kept(graph.record, cache):
+                compare_sizes(parts, graph, cache)
             _compared.add(graph.record.key)
     except (ValueError, StageFailed) as error:
         raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
@@ -158,8 +162,9 @@ def run(asked: Request) -> Outcome:
     cache = _cache(asked.runtime, progress)
     started = time.monotonic()
     try:
-        artifact = cache.realise(leaf)
-        record, hint = _deliver(asked, artifact, cache)
+        with _kept(leaf, cache):
+            artifact = cache.realise(leaf)
+            record, hint = _deliver(asked, artifact, cache)
     except StageFailed as error:
         failure = f"{describe(error.stage)}: {error.__cause__}"
         _log.error("failed: %s", failure)
@@ -188,6 +193,11 @@ def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str,
     results.append(home, record)
     curves = read_steps(cache.folder(asked.plan.unlearn))
     return record, wandb_sink.send(record, home, asked.report.wandb, curves).line
+
+
+def _kept(leaf: Stage, cache: Cache) -> AbstractContextManager[None]:
+    """Nothing that the leaf stands on is pruned meanwhile."""
+    return lease(cache.root, (stage.key for stage in leaf.walk()), cache.patience)
 
 
 def _cache(runtime: Runtime, progress: Any) -> Cache:

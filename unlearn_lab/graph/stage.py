@@ -31,10 +31,7 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """SHA-256 (64 hex digits) of name, builder, version, parameters and the inputs' keys."""
-        text = json.dumps(
-            self.description, sort_keys=True, separators=(",", ":"), ensure_ascii=True
-        )
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        return key_of(self.description)
 
     @property
     def description(self) -> dict[str, object]:
@@ -50,6 +47,12 @@ class Stage:
     def walk(self) -> Iterator["Stage"]:
         """This stage and everything below it, each once, inputs before what needs them."""
         yield from _walk(self, set())
+
+
+def key_of(description: Mapping[str, object]) -> str:
+    """The key of the stage of that description, as a manifest holds it."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _walk(stage: Stage, seen: set[str]) -> Iterator[Stage]:
