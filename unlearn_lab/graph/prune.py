@@ -26,11 +26,6 @@ class Selection:
     keys: Collection[str] | None
     but_keys: Collection[str] | None
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was given at all."""
-        return self == Selection(stage=None, before=None, keys=None, but_keys=None)
-
     def __call__(self, item: Item) -> bool:
         """Whether the item is meant."""
         return (
