@@ -155,16 +155,16 @@ def test_prune_alone_removes_leftovers_only(home, run):
     (work / "checkpoint").write_text("x")
     status, out, _ = run("prune", "--yes")
     assert status == 0
-    assert "checkpoints go" in out
+    assert "1 of these: unfinished builds" in out
     assert not work.exists()
     assert len(list((home / "cache").glob("*/*/manifest.json"))) == 6
 
 
 def test_prune_says_what_is_lost_and_what_is_not(home, run):
     out = run("prune", "--stage", "unlearn")[1]
-    assert "Of these, 1 from which artifacts were made that stay" in out
-    assert "finished results" not in out
-    assert "Of these, 1 of finished results" in run("prune", "--stage", "record")[1]
+    assert "1 of these: inputs of artifacts that stay" in out
+    assert "sample answers" not in out
+    assert "1 of these: figures by layer and sample answers" in run("prune", "--stage", "record")[1]
 
 
 def test_prune_keeps_what_a_running_process_uses(home, run):
@@ -173,7 +173,7 @@ def test_prune_keeps_what_a_running_process_uses(home, run):
         status, out, _ = run("prune", "--older-than", "0d", "--yes")
         assert f"process {os.getpid()} on" in out
     assert status == 0
-    assert "Of these, 3 in use by running processes, kept." in out
+    assert "3 of these: in use by running processes, kept." in out
     assert there(home) == {"corpus", "target", "unlearn"}
     assert folder(home, LOST).exists()
 

@@ -140,13 +140,15 @@ def _notes(view: View, parting: Parting) -> list[str]:
     records = sum(record["run_id"] in going for record in view.records)
     unfinished = sum(item.kind == "unfinished" for item in parting.free)
     used = sum(item.path in parting.used for item in view.artifacts)
+    shared = sum(len(view.sweeps.get(key, ())) > 1 for key in going)
     found = [
         (used, "in use by running processes, kept"),
-        (len(needed), "from which artifacts were made that stay; these do not need them any more"),
-        (records, "of finished results, whose figures by layer and sample answers go with them"),
-        (unfinished, "unfinished, whose checkpoints go: their training would start anew"),
+        (shared, "shared by several sweeps, whose results stay"),
+        (len(needed), "inputs of artifacts that stay, which need them no more"),
+        (records, "figures by layer and sample answers of results that stay"),
+        (unfinished, "unfinished builds, whose trainings would begin anew"),
     ]
-    return [f"Of these, {number} {text}." for number, text in found if number]
+    return [f"{number} of these: {text}." for number, text in found if number]
 
 
 def _lines(view: View, items: Sequence[Item], parting: Parting) -> list[Line]:

@@ -88,8 +88,8 @@ def print_sizes(console: Console, items: Sequence[Item], stages: Sequence[str], 
         left = count_bytes(item for item in here if item.kind != "artifact")
         size = format_bytes(count_bytes(whole))
         rows.append(([stage, str(len(whole)), size, format_bytes(left) if left else ""], False))
-    other = total - count_bytes(items)
-    rows.append((["(other files)", "", format_bytes(other), ""], False))
+    if other := total - count_bytes(items):
+        rows.append((["(other files)", "", format_bytes(other), ""], False))
     artifacts = [item for item in items if item.kind == "artifact"]
     rows.append((["total", str(len(artifacts)), format_bytes(total), ""], False))
     _print(console, ["stage", "artifacts", "size", "leftovers"], rows)
