@@ -167,6 +167,14 @@ def test_prune_says_what_is_lost_and_what_is_not(home, run):
     assert "1 of these: figures by layer and sample answers" in run("prune", "--stage", "record")[1]
 
 
+def test_a_sweep_is_pruned_with_what_it_shares_and_this_is_said(home, run):
+    results.append(home, {"run_id": "0", "sweep": "second", "stages.unlearn": LOST.key})
+    out = run("prune", "--sweep", "second", "--yes")[1]
+    assert "2 of these: shared by several sweeps" in out
+    assert not folder(home, LOST).exists()
+    assert there(home) == {"unlearn", "evaluate", "record"}
+
+
 def test_prune_keeps_what_a_running_process_uses(home, run):
     keys = [needed.key for needed in LOST.walk()]
     with lease(home / "cache", keys, Patience(beat=0.05, look=0.02, silence=60.0)):
