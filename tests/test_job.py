@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
+from tests.graph.builders import QUICK
 from unlearn_lab.build import Refused
 from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.data.corpus import Corpus
@@ -17,9 +18,11 @@ from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.stop import Forgotten, UtilityFloor
 from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.job import describe, request, run
 from unlearn_lab.models.load import load_model, load_tokenizer
+from unlearn_lab.report import results
 from unlearn_lab.report.side_files import read_sides
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.mask import read_mask
@@ -165,6 +168,20 @@ def test_a_home_that_fills_up_while_results_are_kept_fails_the_leaf_only(ask, mo
     monkeypatch.setattr("unlearn_lab.job.results.append", full)
     outcome = run(ask("method=ga", "quant=none"))
     assert "No space left" in outcome.failure
+
+
+def test_a_running_job_keeps_all_that_it_stands_on_from_being_pruned(ask, home, monkeypatch):
+    append, held = results.append, set()
+
+    def look_first(home_, record):
+        held.update(Lookout(home / "cache", QUICK).look())
+        return append(home_, record)
+
+    monkeypatch.setattr("unlearn_lab.job.results.append", look_first)
+    asked = ask("method=ga", "quant=none")
+    run(asked)
+    assert held == {stage.key for stage in asked.plan.record.walk()}
+    assert list((home / "cache" / "leases").iterdir()) == []
 
 
 def test_threads_are_set(ask):

@@ -3,7 +3,8 @@
 import gc
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from unlearn_lab.describe import describe
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.preflight import build_parts, compare_sizes, require_possible
 from unlearn_lab.report import results, wandb_sink
@@ -84,7 +86,9 @@ def request(
         parts = build_parts(values.config)
         asked = plan_request(values, choices, content or content_key(values))
         if asked.plan.record.key not in _compared:
-            compare_sizes(parts, asked.plan, _cache(values.runtime, lambda stage, artifact: None))
+            cache = _cache(values.runtime, lambda stage, artifact: None)
+            with _kept([asked.plan.record], cache):
+                compare_sizes(parts, asked.plan, cache)
             _compared.add(asked.plan.record.key)
     except (ValueError, StageFailed) as error:
         raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
@@ -106,9 +110,10 @@ def run(asked: Request) -> Outcome:
     started = time.monotonic()
     record, hint = None, ""
     try:
-        artifacts = [cache.realise(goal) for goal in asked.goals]
-        if asked.goals == (asked.plan.record,):
-            record, hint = _deliver(asked, artifacts[0], cache)
+        with _kept(asked.goals, cache):
+            artifacts = [cache.realise(goal) for goal in asked.goals]
+            if asked.goals == (asked.plan.record,):
+                record, hint = _deliver(asked, artifacts[0], cache)
     except StageFailed as error:
         failure = f"{describe(error.stage)}: {error.__cause__}"
         _log.error("failed: %s", failure)
@@ -137,6 +142,11 @@ def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str,
     results.append(home, record)
     curves = read_steps(cache.folder(asked.plan.unlearn))
     return record, wandb_sink.send(record, home, asked.values.report.wandb, curves).line
+
+
+def _kept(goals: Iterable[Stage], cache: Cache) -> AbstractContextManager[None]:
+    """Nothing that the goals stand on is pruned meanwhile."""
+    return lease(cache.root, distinct(goals), cache.patience)
 
 
 def _cache(runtime: Runtime, progress: Any) -> Cache:

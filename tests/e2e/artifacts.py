@@ -24,7 +24,8 @@ SMALL_MODEL = ("model.vocab_size=400", "model.hidden_size=16", "model.intermedia
 
 def built(home: Path) -> dict[str, int]:
     """How many artifacts of each stage the cache holds."""
-    folders = [folder for folder in (home / "cache").iterdir() if folder.is_dir()]
+    folders = [path for path in (home / "cache").iterdir() if path.is_dir()]
+    folders = [folder for folder in folders if folder.name != "leases"]
     return {folder.name: len(list(folder.glob("*/manifest.json"))) for folder in folders}
 
 

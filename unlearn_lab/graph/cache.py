@@ -113,8 +113,9 @@ class Cache:
         folder.parent.mkdir(parents=True, exist_ok=True)
         claim_folder = folder.with_name(f"{stage.key}.claim")
         watch, said = Watch(claim_folder, self.patience), False
+        uses = [needed.key for needed in stage.walk()]
         while True:
-            with Claim(claim_folder, self.patience) as claim:
+            with Claim(claim_folder, self.patience, uses) as claim:
                 if claim.try_acquire():
                     artifact = self._load(stage) or self._build_claimed(stage, inputs, claim)
                     if artifact is not None:

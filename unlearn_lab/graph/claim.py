@@ -8,6 +8,7 @@ import shutil
 import socket
 import threading
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -35,10 +36,12 @@ class Claim:
 
     A waiting process measures silence with its own monotonic clock on a counter, so clock skew
     between hosts does no harm. A claim of a dead process on this host is taken over at once.
+    `uses` are keys of stages whose artifacts must stay as long as the claim does.
     """
 
-    def __init__(self, folder: Path, patience: Patience) -> None:
+    def __init__(self, folder: Path, patience: Patience, uses: Iterable[str] = ()) -> None:
         self.folder = folder
+        self._uses = sorted(uses)
         self.token = secrets.token_hex(8)
         self._made = False
         self._patience = patience
@@ -52,7 +55,12 @@ class Claim:
         except FileExistsError:
             return False
         self._made = True
-        owner = {"host": socket.gethostname(), "pid": os.getpid(), "token": self.token}
+        owner = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "token": self.token,
+            "uses": self._uses,
+        }
         (self.folder / _BEAT).write_text("0")
         (self.folder / _OWNER).write_text(json.dumps(owner))
         self._thread.start()
@@ -94,11 +102,19 @@ class Claim:
 
 
 def read_owner(folder: Path) -> dict[str, object] | None:
-    """Host, pid and token of a claim's owner; None while it is being written or once it is gone."""
+    """Host, pid, token and uses of a claim's owner; None while being written or once it is gone."""
     try:
         return json.loads((folder / _OWNER).read_text())
     except (OSError, ValueError):
         return None
+
+
+def read_beat(folder: Path) -> str:
+    """The heartbeat counter of a claim; empty where there is none."""
+    try:
+        return (folder / _BEAT).read_text()
+    except OSError:
+        return ""
 
 
 class Watch:
@@ -118,11 +134,7 @@ class Watch:
     def owner_is_dead(self) -> bool:
         """True for a dead process on this host, or `patience.silence` seconds without heartbeat."""
         owner = read_owner(self._folder)
-        try:
-            beat = (self._folder / _BEAT).read_text()
-        except OSError:
-            beat = ""
-        seen = (owner and owner["token"], beat)
+        seen = (owner and owner["token"], read_beat(self._folder))
         if seen != self._last:
             self._last, self._since = seen, time.monotonic()
         if (

@@ -31,10 +31,7 @@ class Stage:
     @cached_property
     def key(self) -> str:
         """SHA-256 (64 hex digits) of name, builder, version, parameters and the inputs' keys."""
-        text = json.dumps(
-            self.description, sort_keys=True, separators=(",", ":"), ensure_ascii=True
-        )
-        return hashlib.sha256(text.encode("ascii")).hexdigest()
+        return key_of(self.description)
 
     @property
     def description(self) -> dict[str, object]:
@@ -56,6 +53,12 @@ def distinct(stages: Iterable[Stage]) -> dict[str, Stage]:
     """The stages of several graphs by key, inputs before what needs them."""
     seen = set[str]()
     return {stage.key: stage for goal in stages for stage in _walk(goal, seen)}
+
+
+def key_of(description: Mapping[str, object]) -> str:
+    """The key of the stage of that description, as a manifest holds it."""
+    text = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
 
 
 def _walk(stage: Stage, seen: set[str]) -> Iterator[Stage]:

@@ -1,0 +1,241 @@
+"""`python -m unlearn_lab.cache`: lists, measures, prunes, verifies and exports what is cached."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from unlearn_lab.cache_export import export
+from unlearn_lab.exits import FAILED, REFUSED
+from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.inventory import Item, count_bytes, damage_of, freed_bytes, read_files
+from unlearn_lab.graph.lookout import Lookout
+from unlearn_lab.graph.prune import Parting, part, remove
+from unlearn_lab.report.cache_table import Line, lines, print_line, print_lines, print_sizes
+from unlearn_lab.report.cache_view import View, open_view, require_records, select
+from unlearn_lab.report.cache_words import format_bytes
+from unlearn_lab.report.table import open_console
+from unlearn_lab.stages import VERSIONS
+
+_BEATS_A_SILENCE = 12
+_LOOK = 0.05
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status: 0, 1 (damage found, or no room), 2 (refused)."""
+    asked = _parser().parse_args(arguments)
+    console = open_console(sys.stdout)
+    commands: dict[str, Callable[[View, argparse.Namespace, Console], int]] = {
+        "ls": _ls,
+        "size": _size,
+        "prune": _prune,
+        "verify": _verify,
+        "export": _export,
+    }
+    try:
+        return commands[asked.command](open_view(asked.home), asked, console)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return REFUSED
+    except OSError as error:
+        sys.stderr.write(f"{asked.command}: {error}\n")
+        return FAILED
+
+
+def _ls(view: View, asked: argparse.Namespace, console: Console) -> int:
+    chosen = _selected(view, asked)
+    shown = _lines(view, chosen, part(chosen, Lookout(view.root, _patience(asked))))
+    if asked.json:
+        sys.stdout.write(json.dumps([line.as_json() for line in shown], indent=1) + "\n")
+        return 0
+    if shown:
+        print_lines(console, shown)
+    print_line(
+        console, f"{_count(chosen)}, {format_bytes(count_bytes(chosen))}, in {view.home / 'cache'}"
+    )
+    return 0
+
+
+def _size(view: View, asked: argparse.Namespace, console: Console) -> int:
+    stages = list(dict.fromkeys(item.stage for item in _ordered(view.items) if item.stage))
+    everything = {file[:2]: file.size for file in read_files(view.root)}
+    print_sizes(console, view.items, stages, sum(everything.values()))
+    return 0
+
+
+def _prune(view: View, asked: argparse.Namespace, console: Console) -> int:
+    """Without a selector only what dead processes left."""
+    if asked.unreachable:
+        require_records(view)
+    chosen = _selected(view, asked)
+    if not (asked.stage or asked.sweep or asked.older_than or asked.unreachable):
+        chosen = [item for item in chosen if item.kind != "artifact"]
+        told = "Only what dead processes left; choose artifacts with --stage, --sweep, "
+        print_line(console, f"{told}--older-than or --unreachable.", "dim")
+    return _remove(view, chosen, asked, console)
+
+
+def _verify(view: View, asked: argparse.Namespace, console: Console) -> int:
+    """Reads every byte; an artifact that vanishes meanwhile is not damaged."""
+    chosen = [item for item in _selected(view, asked) if item.kind == "artifact"]
+    print_line(console, f"Reading {_count(chosen)}, {format_bytes(count_bytes(chosen))}")
+    damaged = list[Item]()
+    for item in chosen:
+        damage = damage_of(item.path, contents=True)
+        if damage is not None and item.path.exists():
+            damaged.append(item)
+            print_line(console, f"damaged: {item.stage} {item.key[:12]}: {damage}", "red")
+    if not damaged:
+        print_line(console, "All are whole.")
+        return 0
+    print_line(console, f"{len(damaged)} damaged; a job that needs one builds it again.")
+    if asked.remove:
+        _remove(view, damaged, asked, console)
+    return FAILED
+
+
+def _export(view: View, asked: argparse.Namespace, console: Console) -> int:
+    export(view, asked.key, asked.folder, _patience(asked), lambda text: print_line(console, text))
+    return 0
+
+
+def _remove(view: View, chosen: list[Item], asked: argparse.Namespace, console: Console) -> int:
+    """Shows what would go, and with `--yes` removes it."""
+    lookout = Lookout(view.root, _patience(asked))
+    if running := set(lookout.look().values()):
+        told = f"{len(running)} running: {', '.join(sorted(running))}"
+        print_line(
+            console, f"{told}; waiting for a sign of life, {asked.silence:g} s at most", "dim"
+        )
+        lookout.settle()
+    parting = part(chosen, lookout)
+    told = [item for item in chosen if item.kind == "artifact" or item.path not in parting.used]
+    if told:
+        print_lines(console, _lines(view, told, parting))
+    for note in _notes(view, parting):
+        print_line(console, note)
+    size = format_bytes(freed_bytes(parting.free))
+    if not parting.free:
+        print_line(console, "Nothing to remove.")
+    elif not asked.yes:
+        print_line(console, f"Would free {size} ({_count(parting.free)}); --yes removes them.")
+    else:
+        gone = remove(view.root, parting.free, lookout, _patience(asked))
+        print_line(console, f"Freed {format_bytes(freed_bytes(gone))} ({_count(gone)}).")
+        if stayed := len(parting.free) - len(gone):
+            told = "taken into use, removed by another process, or not ours to remove"
+            print_line(console, f"{stayed} not removed: {told}.")
+    return 0
+
+
+def _notes(view: View, parting: Parting) -> list[str]:
+    """What is lost with it and what is not, a line each."""
+    going = {item.key for item in parting.free if item.kind == "artifact"}
+    stay = [item for item in view.artifacts if item.key not in going]
+    needed = {key for item in stay for key in item.inputs if key in going}
+    records = sum(record["run_id"] in going for record in view.records)
+    unfinished = sum(item.kind == "unfinished" for item in parting.free)
+    used = sum(item.path in parting.used for item in view.artifacts)
+    shared = sum(len(view.sweeps.get(key, ())) > 1 for key in going)
+    found = [
+        (used, "in use by running processes, kept"),
+        (shared, "shared by several sweeps, whose results stay"),
+        (len(needed), "inputs of artifacts that stay, which need them no more"),
+        (records, "figures by layer and sample answers of results that stay"),
+        (unfinished, "unfinished builds, whose trainings would begin anew"),
+    ]
+    return [f"{number} of these: {text}." for number, text in found if number]
+
+
+def _lines(view: View, items: Sequence[Item], parting: Parting) -> list[Line]:
+    return lines(items, view.words, view.sweeps, parting.used)
+
+
+def _selected(view: View, asked: argparse.Namespace) -> list[Item]:
+    selection = select(
+        view,
+        stage=asked.stage,
+        sweep=getattr(asked, "sweep", None),
+        older_than=getattr(asked, "older_than", None),
+        unreachable=getattr(asked, "unreachable", False),
+    )
+    return [item for item in _ordered(view.items) if selection(item)]
+
+
+def _ordered(items: Sequence[Item]) -> list[Item]:
+    """In the order of the pipeline, and by age."""
+    places = {stage: place for place, stage in enumerate(VERSIONS)}
+    return sorted(items, key=lambda item: (places.get(item.stage, len(places)), item.built))
+
+
+def _count(items: Sequence[Item]) -> str:
+    artifacts = sum(item.kind == "artifact" for item in items)
+    left = len(items) - artifacts
+    told = [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts or not left else []
+    told += [f"{left} leftover{'' if left == 1 else 's'}"] if left else []
+    return " and ".join(told)
+
+
+def _patience(asked: argparse.Namespace) -> Patience:
+    return Patience(beat=asked.silence / _BEATS_A_SILENCE, look=_LOOK, silence=asked.silence)
+
+
+def _positive(text: str) -> float:
+    number = float(text)
+    if not number > 0:
+        raise argparse.ArgumentTypeError("must be above 0")
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m unlearn_lab.cache", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    home = Path(os.environ.get("UNLEARN_LAB_HOME", "lab"))
+    common.add_argument(
+        "--home",
+        type=Path,
+        default=home,
+        help="as runtime.home (default: $UNLEARN_LAB_HOME or lab)",
+    )
+    common.add_argument(
+        "--silence",
+        type=_positive,
+        default=60.0,
+        metavar="SECONDS",
+        help="without a heartbeat for so long a process counts as dead, as runtime.claim_silence",
+    )
+    stage = argparse.ArgumentParser(add_help=False)
+    stage.add_argument("--stage", metavar="NAME", help="of this stage only")
+    selectors = argparse.ArgumentParser(add_help=False, parents=[stage])
+    selectors.add_argument("--sweep", metavar="NAME", help="what records of this sweep stand on")
+    selectors.add_argument(
+        "--older-than", metavar="AGE", help="built before, as 30d (min, h, d, w)"
+    )
+    selectors.add_argument("--unreachable", action="store_true", help="what no record stands on")
+    sure = argparse.ArgumentParser(add_help=False)
+    sure.add_argument("--yes", action="store_true", help="remove it; otherwise it is only shown")
+
+    def add(name: str, told: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=told, description=told, parents=[common, *parents])
+
+    listing = add("ls", "a line an artifact; selectors combine", selectors)
+    listing.add_argument("--json", action="store_true", help="machine-readable")
+    add("size", "bytes by stage")
+    add("prune", "removes what is selected, and nothing in use", selectors, sure)
+    verify = add("verify", "reads every byte and tells what is damaged", stage, sure)
+    verify.add_argument("--remove", action="store_true", help="removes what is damaged (--yes)")
+    copy = add("export", "copies a result or an artifact out of the cache")
+    copy.add_argument(
+        "key", metavar="KEY", help="run_id of a record or key of a stage, or how it begins"
+    )
+    copy.add_argument("folder", type=Path, metavar="FOLDER", help="new or empty")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,84 @@
+"""Removes what was chosen from a cache, but nothing that a running process uses."""
+
+import secrets
+import shutil
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.inventory import Item
+from unlearn_lab.graph.lease import sole_pruner
+from unlearn_lab.graph.lookout import Lookout
+
+_MARKS = ("claim", "lease", "grave")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which items are meant; what is None does not matter, and all that is given must hold.
+
+    `before` is a time (seconds since 1970); `keys` are the only ones meant, `but_keys` are not.
+    """
+
+    stage: str | None
+    before: float | None
+    keys: Collection[str] | None
+    but_keys: Collection[str] | None
+
+    def __call__(self, item: Item) -> bool:
+        """Whether the item is meant."""
+        return (
+            (self.stage is None or item.stage == self.stage)
+            and (self.before is None or item.built <= self.before)
+            and (self.keys is None or item.key in self.keys)
+            and (self.but_keys is None or item.key not in self.but_keys)
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parting:
+    """Of what was chosen: what may go, and by path who uses the rest."""
+
+    free: Sequence[Item]
+    used: Mapping[Path, str]
+
+
+def part(items: Iterable[Item], lookout: Lookout) -> Parting:
+    """Tells what may go now."""
+    holders, living = lookout.look(), set(lookout.living())
+    free, used = list[Item](), dict[Path, str]()
+    for item in items:
+        if item.key in holders:
+            used[item.path] = holders[item.key]
+        elif item.kind in _MARKS and item.path in living:
+            used[item.path] = "a running process"
+        else:
+            free.append(item)
+    return Parting(free=free, used=used)
+
+
+def remove(root: Path, items: Sequence[Item], lookout: Lookout, patience: Patience) -> list[Item]:
+    """Removes items and returns those that are gone; whatever is in use by now stays.
+
+    Each is renamed in one step and its files removed after: who comes later does not find it and
+    builds it again, and nobody finds a half. What may not be renamed stays. Raises `OSError` where
+    the cache cannot be written at all.
+    """
+    moved = dict[Path, Item]()
+    with sole_pruner(root, patience) as still_alone:
+        for item in part(items, lookout).free:
+            if not still_alone():
+                break
+            grave = item.path.with_name(f"{item.path.name}.{secrets.token_hex(4)}.dead")
+            try:
+                item.path.rename(grave)
+            except (FileNotFoundError, PermissionError):  # another process was faster, or owns it
+                continue
+            moved[grave] = item
+    for grave in moved:
+        if grave.is_dir():
+            shutil.rmtree(grave, ignore_errors=True)
+        else:
+            grave.unlink(missing_ok=True)
+    return [item for grave, item in moved.items() if not grave.exists()]
