@@ -16,7 +16,6 @@ from transformers.utils.logging import disable_progress_bar
 from unlearn_lab.build import Refused, locate
 from unlearn_lab.describe import describe
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
-from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
@@ -25,8 +24,14 @@ from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
 from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.record import labelled, read_record
-from unlearn_lab.request import Request, content_key, plan_request, read_values, unusable
-from unlearn_lab.settings import Runtime
+from unlearn_lab.request import (
+    Request,
+    Values,
+    content_key,
+    plan_request,
+    read_values,
+    unusable,
+)
 from unlearn_lab.unlearn.fit import read_steps
 
 _log = logging.getLogger(__name__)
@@ -86,7 +91,7 @@ def request(
         parts = build_parts(values.config)
         asked = plan_request(values, choices, content or content_key(values))
         if asked.plan.record.key not in _compared:
-            cache = _cache(values.runtime, lambda stage, artifact: None)
+            cache = _cache(values, lambda stage, artifact: None)
             with _kept([asked.plan.record], cache):
                 compare_sizes(parts, asked.plan, cache)
             _compared.add(asked.plan.record.key)
@@ -106,7 +111,7 @@ def run(asked: Request) -> Outcome:
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     progress = _Progress(asked.goals)
-    cache = _cache(runtime, progress)
+    cache = _cache(asked.values, progress)
     started = time.monotonic()
     record, hint = None, ""
     try:
@@ -149,14 +154,11 @@ def _kept(goals: Iterable[Stage], cache: Cache) -> AbstractContextManager[None]:
     return lease(cache.root, distinct(goals), cache.patience)
 
 
-def _cache(runtime: Runtime, progress: Any) -> Cache:
+def _cache(values: Values, progress: Any) -> Cache:
     def build(stage: Stage, inputs: Mapping[str, Artifact], work: Path) -> Mapping[str, object]:
-        facts = locate(stage.builder, stage.name)(stage.params, inputs, work, runtime)
+        facts = locate(stage.builder, stage.name)(stage.params, inputs, work, values.runtime)
         if stage.builder.startswith(_TRAINING):
             gc.collect()  # Lightning's trainer refers to itself: model and moments would stay
         return facts
 
-    patience = Patience(
-        beat=runtime.claim_beat, look=runtime.claim_look, silence=runtime.claim_silence
-    )
-    return Cache(root=Path(runtime.home) / "cache", build=build, watch=progress, patience=patience)
+    return Cache(root=values.cache, build=build, watch=progress, patience=values.patience)

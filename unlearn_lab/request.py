@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unlearn_lab.build import Refused
+from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Plan, plan
@@ -30,6 +31,14 @@ class Values:
     def cache(self) -> Path:
         """Where the artifacts lie."""
         return Path(self.runtime.home) / "cache"
+
+    @property
+    def patience(self) -> Patience:
+        """How long claims and leases wait for each other."""
+        runtime = self.runtime
+        return Patience(
+            beat=runtime.claim_beat, look=runtime.claim_look, silence=runtime.claim_silence
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,9 @@
 """A sweep from its plan to its closing table; how jobs are started is the launcher's business."""
 
+import itertools
 import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from unlearn_lab.costs import Costs
 from unlearn_lab.graph.cache import is_whole
-from unlearn_lab.graph.stage import Stage
+from unlearn_lab.graph.lease import lease
+from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.report.closing import FailedLeaf
 from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.planned import foresee, print_outlook
@@ -72,6 +75,11 @@ class Sweep:
         costs = Costs(self._values.cache)
         outlook = foresee(self._goals, len(self._skipped), self._looker(), costs)
         print_outlook(open_console(stream), outlook)
+
+    def kept(self) -> AbstractContextManager[None]:
+        """Nothing that the sweep builds or reuses is pruned meanwhile."""
+        keys = distinct(itertools.chain(*self._goals.values()))
+        return lease(self._values.cache, keys, self._values.patience)
 
     def next_launches(self) -> list[Launch]:
         """The jobs to start now, none once the sweep is over."""

@@ -74,10 +74,11 @@ class LabSweeper(BasicSweeper):
         sweep.announce(sys.stdout if dry else sys.stderr)
         if dry:
             return
-        while launches := sweep.next_launches():
-            for group in grouped(launches, self._resources, self.max_batch_size):
-                for launch, outcome in zip(group, self._start(group), strict=True):
-                    sweep.take(launch, outcome)
+        with sweep.kept():
+            while launches := sweep.next_launches():
+                for group in grouped(launches, self._resources, self.max_batch_size):
+                    for launch, outcome in zip(group, self._start(group), strict=True):
+                        sweep.take(launch, outcome)
         sweep.close()
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:
