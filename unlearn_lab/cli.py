@@ -1,5 +1,6 @@
 """The command line: Hydra's, with this project's configuration, sweeper and exit statuses."""
 
+import errno
 import logging
 import os
 import sys
@@ -12,12 +13,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn_lab.exits import REFUSED, RequestRefused
+from unlearn_lab.exits import FAILED, REFUSED, RequestRefused
 from unlearn_lab.nearest import suggestion
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
 
 _FULL = "HYDRA_FULL_ERROR"
+_UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
@@ -36,11 +39,12 @@ def main() -> None:
             raise
         sys.stderr.write(f"{_message(error)}{suggestion(str(error))}\n")
         sys.exit(REFUSED)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        if in_full:
+    except OSError as error:
+        if in_full or error.errno not in {*_UNUSABLE, *_NO_ROOM}:
             raise
-        sys.stderr.write(f"runtime.home=: cannot be written to ({error}); name another folder\n")
-        sys.exit(REFUSED)
+        todo = "make room" if error.errno in _NO_ROOM else "name another folder"
+        sys.stderr.write(f"runtime.home=: cannot be written to ({error}); {todo}\n")
+        sys.exit(FAILED if error.errno in _NO_ROOM else REFUSED)
     finally:
         if not in_full:
             os.environ.pop(_FULL, None)

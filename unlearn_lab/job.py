@@ -166,8 +166,9 @@ def run(asked: Request) -> Outcome:
         _log.debug("the failure in full", exc_info=error)
         return progress.outcome(asked.label, record=None, failure=failure, hint="")
     except OSError as error:
-        _log.error("failed: %s", error)
-        return progress.outcome(asked.label, record=None, failure=str(error), hint="")
+        failure = _unusable(error, asked.runtime.home)
+        _log.error("failed: %s", failure)
+        return progress.outcome(asked.label, record=None, failure=failure, hint="")
     outcome = progress.outcome(asked.label, record=record, failure=None, hint=hint)
     _log.info(
         "%s: done in %s, %d stages built, %d reused",

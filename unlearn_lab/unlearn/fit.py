@@ -48,8 +48,6 @@ class StepLog(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        if path.exists() and not path.read_text(encoding="utf-8").endswith("\n"):
-            path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
 
     @property
     def name(self) -> str:
@@ -68,6 +66,16 @@ class StepLog(Logger):
         """Appends the figures of a step."""
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def forget_from(self, step: int) -> None:
+        """Drops what an interrupted attempt logged of `step` and later ones: they are repeated."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        done = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] < step]
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text("".join(done), encoding="utf-8")
+        fresh.rename(self._path)
 
 
 def read_steps(folder: Path) -> list[dict[str, int | float]]:
@@ -94,6 +102,12 @@ class _EpochEnd(Callback):
         self._seed = seed
         self._saved = time.monotonic()
         self.reason: str | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes the log back to the checkpoint resumed from, or to the beginning."""
+        for logger in trainer.loggers:
+            if isinstance(logger, StepLog) and trainer.is_global_zero:
+                logger.forget_from(trainer.global_step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds dropout and the like."""
