@@ -18,7 +18,7 @@ def figures(record):
 
 
 def files(home):
-    """The digest of every artifact's every file; of a record and a manifest, the part that counts."""
+    """A digest of each file of each artifact; of records and manifests, of the part that counts."""
     found = {}
     for path in sorted((home / "cache").glob("*/*/**/*")):
         if path.is_file():

@@ -1,10 +1,11 @@
 """kill -9 at seeded moments of a sweep, and the same command again: as if nothing had happened.
 
-Two ways to choose a moment. By counting the process's own file operations below its home, which hits
-exactly what a clock seldom does: between making a claim and writing its owner, before and after the
-rename that publishes, with the records file open. And by the clock, from outside, which hits the
-middle of computing and of writing. Most moments are links of one chain (kill, the same command,
-kill ...): later runs then meet what several killed ones left, and a link costs only what it builds.
+Two ways to choose a moment. Counting the process's own file operations below its home hits exactly
+what a clock seldom does: between making a claim and writing its owner, before and after the rename
+that publishes, with the records file open. A clock, watched from outside, hits the middle of
+computing and of writing; it counts seconds of CPU, so that a busy machine changes nothing. The
+moments are links of a chain (kill, the same command, kill ...): later runs meet what several killed
+ones left, and a link costs only what it builds.
 """
 
 import random
@@ -14,29 +15,29 @@ import time
 import pytest
 
 from tests.faults.child import Moment
+from tests.faults.conftest import SWEEP
 from tests.faults.outcome import begun, files, finished, leftovers, records, taken_up
 
-SWEEP = ("-m", "method=ga,npo", "quant=rtn4,rtn8", "runtime.checkpoint_seconds=0")
-PATIENCE = "runtime.claim_silence=3"
+HEADLINE = (
+    "-m",
+    "method=ga,npo",
+    "quant=rtn4,rtn8",
+    "runtime.checkpoint_seconds=0",
+    "runtime.claim_silence=2",
+)
 
 
-def chain(start, home, arguments, faults):
-    """Runs the command once for each fault, then to its end; what each run said."""
-    logs = []
-    for link, fault in enumerate([*faults, None]):
-        seconds = fault if isinstance(fault, float) else None
-        moment = fault if isinstance(fault, Moment) else None
-        running = start(*arguments, name=f"{home.name} {link}", home=home, moment=moment)
-        if seconds is not None:
-            time.sleep(seconds)
-            running.kill_all()
-        status = running.wait()
-        logs.append(running.err)
-        if fault is None:
-            assert status == 0, running.err
-        else:
-            assert status == -signal.SIGKILL, f"{fault}: {running.err}"
-    return logs
+def run_until(start, name, home, arguments, fault):
+    """One link: killed at a moment, after seconds of CPU, or (None) not at all; what it said."""
+    moment = fault if isinstance(fault, Moment) else None
+    running = start(*arguments, name=name, home=home, moment=moment)
+    if isinstance(fault, float):
+        while running.process.is_alive() and running.seconds() < fault:
+            time.sleep(0.005)
+        running.kill_all()
+    status = running.wait()
+    assert status == (0 if fault is None else -signal.SIGKILL), f"{fault}: {running.err}"
+    return running.err
 
 
 def assert_as_if_never_killed(whole, cut, logs):
@@ -53,17 +54,42 @@ def assert_as_if_never_killed(whole, cut, logs):
         before |= set(begun(log))
 
 
-def test_killed_while_it_publishes_and_while_it_keeps_a_record(start, tmp_path):
-    arguments = ("-m", "method=ga", "quant=none,rtn4", PATIENCE)
-    whole = start(*arguments, name="uninterrupted", home=tmp_path / "whole")
-    logs = chain(
-        start,
-        tmp_path / "cut",
-        arguments,
-        [
-            Moment(event="os.rename", path="/unlearn/", nth=1),
-            Moment(event="open", path="records.jsonl", nth=2),
-        ],
+@pytest.mark.xdist_group("faults")
+def test_killed_before_it_publishes_and_after_and_while_it_keeps_a_record(start, whole, tmp_path):
+    faults = [
+        Moment(event="os.rename", path="/unlearn/"),
+        Moment(event="shutil.rmtree", path=r"/evaluate/.*\.claim"),
+        Moment(event="open", path="records.jsonl", nth=2),
+        None,
+    ]
+    home = tmp_path / "cut"
+    logs = [run_until(start, str(n), home, SWEEP, fault) for n, fault in enumerate(faults)]
+    assert_as_if_never_killed(whole, home, logs)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3000)
+@pytest.mark.parametrize("by", ["operation", "clock"])
+def test_ten_kills_at_seeded_moments_and_then_the_end(start, tmp_path, by):
+    """Steps of 0 to a fifth of the whole, a tenth on average: repeated work keeps it from ending.
+
+    The last two are the writing of the last record and of the report.
+    """
+    uninterrupted = start(*HEADLINE, name="uninterrupted", home=tmp_path / "whole")
+    assert uninterrupted.wait() == 0, uninterrupted.err
+    operations, seconds = uninterrupted.cost
+    choose = random.Random(6)
+    steps = [choose.uniform(0, 0.2) for _ in range(8)]
+    faults = (
+        [Moment(nth=1 + int(step * operations)) for step in steps]
+        if by == "operation"
+        else [step * seconds for step in steps]
     )
-    assert whole.wait() == 0, whole.err
-    assert_as_if_never_killed(tmp_path / "whole", tmp_path / "cut", logs)
+    faults += [
+        Moment(event="open", path="records.jsonl", nth=4),
+        Moment(event="os.rename", path="report.html"),
+        None,
+    ]
+    home = tmp_path / "cut"
+    logs = [run_until(start, str(n), home, HEADLINE, fault) for n, fault in enumerate(faults)]
+    assert_as_if_never_killed(tmp_path / "whole", home, logs)
