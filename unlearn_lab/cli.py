@@ -13,7 +13,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn_lab.exits import FAILED, REFUSED, RequestRefused
+from unlearn_lab.exits import FAILED, INTERRUPTED, REFUSED, RequestRefused
 from unlearn_lab.nearest import suggestion
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
@@ -24,7 +24,10 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
-    """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
+    """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused).
+
+    Ctrl-C ends it with 130, as shells do.
+    """
     sys.path.append(str(plugin_dir()))
     ConfigStore.instance().store(name="settings", node=Settings)
     register_resolvers()
@@ -39,6 +42,12 @@ def main() -> None:
             raise
         sys.stderr.write(f"{_message(error)}{suggestion(str(error))}\n")
         sys.exit(REFUSED)
+    except (KeyboardInterrupt, SystemExit) as leaving:
+        # Lightning answers Ctrl-C with sys.exit
+        if not isinstance(leaving.__context__ or leaving, KeyboardInterrupt):
+            raise
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.exit(INTERRUPTED)
     except OSError as error:
         if in_full or error.errno not in {*_UNUSABLE, *_NO_ROOM}:
             raise

@@ -4,6 +4,7 @@ from hydra.errors import CompactHydraException
 
 FAILED = 1
 REFUSED = 2
+INTERRUPTED = 130
 
 
 class Finished(SystemExit):

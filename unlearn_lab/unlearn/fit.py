@@ -48,6 +48,7 @@ class StepLog(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
+        self._begun = False
 
     @property
     def name(self) -> str:
@@ -63,11 +64,14 @@ class StepLog(Logger):
         """Hyper-parameters stand in the stage's parameters."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Appends the figures of a step."""
+        """Appends the figures of a step; the first of an attempt tells where it went on from."""
+        if not self._begun:
+            self._begun = True
+            self._forget_from(step or 0)
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **metrics}) + "\n")
 
-    def forget_from(self, step: int) -> None:
+    def _forget_from(self, step: int) -> None:
         """Drops what an interrupted attempt logged of `step` and later ones: they are repeated."""
         if not self._path.exists():
             return
@@ -102,12 +106,6 @@ class _EpochEnd(Callback):
         self._seed = seed
         self._saved = time.monotonic()
         self.reason: str | None = None
-
-    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the log back to the checkpoint resumed from, or to the beginning."""
-        for logger in trainer.loggers:
-            if isinstance(logger, StepLog) and trainer.is_global_zero:
-                logger.forget_from(trainer.global_step)
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds dropout and the like."""
