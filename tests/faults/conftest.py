@@ -15,7 +15,8 @@ from tests.faults import child
 
 __all__ = ["forkserver"]
 
-SWEEP = ("-m", "method=ga", "quant=none,rtn4", "runtime.claim_silence=2")
+CLAIMS = ("runtime.claim_beat=0.2", "runtime.claim_silence=2")
+SWEEP = ("-m", "method=ga", "quant=none,rtn4", *CLAIMS)
 
 
 class Running:

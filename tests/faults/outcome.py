@@ -4,17 +4,13 @@ import hashlib
 import json
 import re
 
-VOLATILE = ("time", "sweep", "git", "seconds.", "peak_gb", "quantizer.seconds", "quantizer.peak_gb")
-WHERE = ("config.runtime.home", "config.report.sweep")
+CLOCK = ("time", "seconds.", "quantizer.seconds", "peak_gb", "quantizer.peak_gb")
+PLACE = ("sweep", "git", "config.runtime.", "config.report.")
 
 
 def figures(record):
     """A record without what depends on the clock, the place and the process."""
-    return {
-        key: value
-        for key, value in record.items()
-        if not key.startswith(VOLATILE) and key not in WHERE
-    }
+    return {k: value for k, value in record.items() if not k.startswith((*CLOCK, *PLACE))}
 
 
 def files(home):

@@ -12,6 +12,7 @@ from tests.faults.outcome import begun, files, finished, leftovers, records
 pytestmark = pytest.mark.xdist_group("faults")
 
 HOUR = 3600.0
+PATIENT = "runtime.claim_silence=60"
 
 
 def assert_shared(running, home, whole):
@@ -31,7 +32,8 @@ def assert_shared(running, home, whole):
 
 def test_two_sweeps_share_a_cache_though_their_clocks_differ_by_an_hour(start, whole, tmp_path):
     home = tmp_path / "shared"
-    running = [start(*SWEEP, name=f"by {c}", home=home, clock=c) for c in (0.0, -HOUR)]
+    clocks = (0.0, -HOUR)
+    running = [start(*SWEEP, PATIENT, name=f"by {c}", home=home, clock=c) for c in clocks]
     assert_shared(running, home, whole)
 
 
@@ -39,7 +41,7 @@ def test_two_sweeps_share_a_cache_though_their_clocks_differ_by_an_hour(start, w
 @pytest.mark.timeout(1200)
 def test_eight_sweeps_share_a_cache(start, whole, tmp_path):
     home = tmp_path / "shared"
-    running = [start(*SWEEP, name=str(n), home=home, clock=n * HOUR) for n in range(8)]
+    running = [start(*SWEEP, PATIENT, name=str(n), home=home, clock=n * HOUR) for n in range(8)]
     assert_shared(running, home, whole)
 
 

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.xdist_group("faults")
 
 CASES = {
     "hydra's folder": (Moment(event="open", path="config.yaml", harm=Fill(0)), "runtime.home="),
-    "names": (Moment(event="os.mkdir", path="/target/", harm=use_up_names), "target "),
+    "names": (Moment(event="os.mkdir", path="/target/", harm=use_up_names), "/target/"),
     "tokenizer": (Moment(path=r"/target/.*tokenizer\.json", harm=Fill(0)), "target "),
     "weights": (Moment(path=r"/unlearn/.*/config\.json", harm=Fill(12288)), "unlearn "),
     "records": (Moment(event="open", path="records.jsonl", harm=Fill(4096)), "records.jsonl"),

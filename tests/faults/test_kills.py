@@ -15,7 +15,7 @@ import time
 import pytest
 
 from tests.faults.child import Moment
-from tests.faults.conftest import SWEEP
+from tests.faults.conftest import CLAIMS, SWEEP
 from tests.faults.outcome import begun, files, finished, leftovers, records, taken_up
 
 HEADLINE = (
@@ -23,7 +23,7 @@ HEADLINE = (
     "method=ga,npo",
     "quant=rtn4,rtn8",
     "runtime.checkpoint_seconds=0",
-    "runtime.claim_silence=2",
+    *CLAIMS,
 )
 
 
