@@ -64,8 +64,8 @@ def begin(forkserver, folder, home, arguments, environment=None, **fault):
     if not any("runtime.home=" in argument for argument in arguments):
         arguments.append(f"runtime.home={home}")
     arguments.sort(key=lambda argument: not argument.startswith("-"))
-    variables = {**os.environ, "COLUMNS": "160", **(environment or {})}
-    variables.pop("WANDB_API_KEY", None)
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("WANDB_")}
+    variables = {**ours, "COLUMNS": "160", **(environment or {})}
     values = (arguments, folder, variables, home)
     process = forkserver.Process(target=child.run, args=values, kwargs=fault)
     process.start()

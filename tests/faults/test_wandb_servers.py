@@ -39,7 +39,10 @@ class Hanging(socketserver.StreamRequestHandler):
 
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
-    closing = threading.Event()
+
+    def __init__(self, handler):
+        super().__init__(("127.0.0.1", 0), handler)
+        self.closing = threading.Event()
 
 
 @pytest.fixture
@@ -53,7 +56,7 @@ def serve():
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 return free.getsockname()[1]
-        server = Server(("127.0.0.1", 0), kind)
+        server = Server(kind)
         threading.Thread(target=server.serve_forever, daemon=True).start()
         running.append(server)
         return server.server_address[1]
