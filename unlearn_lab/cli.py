@@ -1,6 +1,5 @@
 """The command line: Hydra's, with this project's configuration, sweeper and exit statuses."""
 
-import errno
 import logging
 import os
 import sys
@@ -13,14 +12,12 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn_lab.exits import FAILED, INTERRUPTED, REFUSED, RequestRefused
+from unlearn_lab.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
 from unlearn_lab.nearest import suggestion
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
 
 _FULL = "HYDRA_FULL_ERROR"
-_UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 def main() -> None:
@@ -49,11 +46,11 @@ def main() -> None:
         sys.stderr.write("interrupted; the same command goes on from here\n")
         sys.exit(INTERRUPTED)
     except OSError as error:
-        if in_full or error.errno not in {*_UNUSABLE, *_NO_ROOM}:
+        if in_full or error.errno not in {*UNUSABLE, *NO_ROOM}:
             raise
-        todo = "make room" if error.errno in _NO_ROOM else "name another folder"
+        todo = "make room" if error.errno in NO_ROOM else "name another folder"
         sys.stderr.write(f"runtime.home=: cannot be written to ({error}); {todo}\n")
-        sys.exit(FAILED if error.errno in _NO_ROOM else REFUSED)
+        sys.exit(FAILED if error.errno in NO_ROOM else REFUSED)
     finally:
         if not in_full:
             os.environ.pop(_FULL, None)

@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.build import Refused, locate
+from unlearn_lab.exits import NO_ROOM
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
@@ -134,8 +135,12 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
         if graph.record.key not in _compared:
             compare_sizes(parts, graph, _cache(runtime, lambda stage, artifact: None))
             _compared.add(graph.record.key)
-    except (ValueError, StageFailed) as error:
-        raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    except StageFailed as error:
+        cause = error.__cause__
+        full = isinstance(cause, OSError) and cause.errno in NO_ROOM
+        raise Refused(_unusable(cause, runtime.home) if full else str(cause)) from error
     except OSError as error:
         raise Refused(_unusable(error, runtime.home)) from error
     return Request(made, runtime, report, choices, graph)

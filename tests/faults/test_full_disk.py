@@ -11,12 +11,13 @@ from tests.faults.outcome import files, leftovers, records
 pytestmark = pytest.mark.xdist_group("faults")
 
 CASES = {
-    "hydra's folder": (Moment(event="open", path="config.yaml", harm=Fill(0)), "runtime.home="),
-    "names": (Moment(event="os.mkdir", path="/target/", harm=use_up_names), "/target/"),
-    "tokenizer": (Moment(path=r"/target/.*tokenizer\.json", harm=Fill(0)), "target "),
-    "weights": (Moment(path=r"/unlearn/.*/config\.json", harm=Fill(12288)), "unlearn "),
-    "records": (Moment(event="open", path="records.jsonl", harm=Fill(4096)), "records.jsonl"),
-    "report": (Moment(event="open", path="report.html", harm=Fill(4096)), "report not written"),
+    "Hydra's folder": (1, "config.yaml", Fill(0), "runtime.home="),
+    "in the checks": (2, r"/corpus/.*\.json", Fill(0), "runtime.home="),
+    "no file more": (1, r"/cache/target/\w+\.claim", use_up_names, "/target/"),
+    "tokenizer": (1, r"/target/.*tokenizer_config\.json", Fill(0), "target "),
+    "weights": (1, r"/unlearn/.*/config\.json", Fill(12288), "unlearn "),
+    "records": (1, "records.jsonl", Fill(4096), "records.jsonl"),
+    "report": (1, "report.html", Fill(4096), "report not written"),
 }
 
 
@@ -27,9 +28,10 @@ def free(home):
 
 def test_a_full_disk_is_told_and_costs_only_what_was_not_finished(start, whole, disk):
     home = disk("size=64m,nr_inodes=2000")
-    for name, (moment, place) in CASES.items():
+    for name, (status, path, harm, place) in CASES.items():
+        moment = Moment(path=path, harm=harm)
         running = start(*SWEEP, name=name, home=home, moment=moment)
-        assert running.wait() == 1, (name, running.err)
+        assert running.wait() == status, (name, running.err)
         told = [line for line in running.err.splitlines() if "No space left" in line]
         assert any(place in line for line in told), (name, running.err)
         assert "Traceback" not in running.err + running.out, name
