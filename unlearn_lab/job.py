@@ -139,8 +139,9 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
         raise Refused(str(error)) from error
     except StageFailed as error:
         cause = error.__cause__
-        full = isinstance(cause, OSError) and cause.errno in NO_ROOM
-        raise Refused(_unusable(cause, runtime.home) if full else str(cause)) from error
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            raise Refused(_unusable(cause, runtime.home)) from error
+        raise Refused(str(cause)) from error
     except OSError as error:
         raise Refused(_unusable(error, runtime.home)) from error
     return Request(made, runtime, report, choices, graph)
