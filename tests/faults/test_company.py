@@ -63,6 +63,7 @@ def key_of(home, stage):
     return next((home / "cache" / stage).iterdir()).name
 
 
+@pytest.mark.slow
 def test_what_a_dead_machine_left_is_taken_over_whatever_its_clock_said(start, whole, tmp_path):
     """Files from a far future and a far past, a claim whose owner was never written, a grave."""
     home = tmp_path / "home"

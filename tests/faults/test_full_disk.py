@@ -26,9 +26,13 @@ def free(home):
     shutil.rmtree(home / "ballast.d", ignore_errors=True)
 
 
-def test_a_full_disk_is_told_and_costs_only_what_was_not_finished(start, whole, disk):
+@pytest.mark.parametrize(
+    "names", [("weights", "records"), pytest.param(tuple(CASES), marks=pytest.mark.slow)]
+)
+def test_a_full_disk_is_told_and_costs_only_what_was_not_finished(start, whole, disk, names):
     home = disk("size=64m,nr_inodes=2000")
-    for name, (status, path, harm, place) in CASES.items():
+    for name in names:
+        status, path, harm, place = CASES[name]
         moment = Moment(path=path, harm=harm)
         running = start(*SWEEP, name=name, home=home, moment=moment)
         assert running.wait() == status, (name, running.err)

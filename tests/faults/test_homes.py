@@ -50,6 +50,7 @@ def test_a_disk_that_is_mounted_for_reading_is_refused_in_a_line(start, whole, d
     assert_refused(running, home, sorted(home.rglob("*")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["override", "environment"])
 def test_a_home_with_a_name_that_takes_quoting(start, whole, tmp_path, way):
     """As an override it stands in double quotes for Hydra, inside single ones for the shell."""

@@ -30,6 +30,7 @@ def poisoned(checkpoint, tmp_path):
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ga", "npo_klr"])
 def test_a_target_with_nan_weights_fails_its_leaf_and_no_other(
     start, checkpoint, poisoned, tmp_path, method

@@ -78,7 +78,14 @@ def online(tmp_path, port):
     }
 
 
-@pytest.mark.parametrize("kind", [None, Broken, Hanging], ids=["refuses", "500", "hangs"])
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(None, id="refuses", marks=pytest.mark.slow),
+        pytest.param(Broken, id="500", marks=pytest.mark.slow),
+        pytest.param(Hanging, id="hangs"),
+    ],
+)
 def test_a_server_that_takes_nothing_delays_the_sweep_and_does_not_fail_it(
     start, whole, serve, tmp_path, kind
 ):
@@ -99,7 +106,7 @@ def test_a_server_that_takes_nothing_delays_the_sweep_and_does_not_fail_it(
     assert records(home) == records(whole)
 
 
-@pytest.mark.parametrize("mode", ["auto", "online"])
+@pytest.mark.parametrize("mode", ["auto", pytest.param("online", marks=pytest.mark.slow)])
 def test_on_a_terminal_nobody_is_asked_to_log_in(start, whole, serve, tmp_path, mode):
     home = tmp_path / "home"
     shutil.copytree(whole, home)
