@@ -11,8 +11,8 @@ from tests.faults.outcome import files, leftovers, records
 pytestmark = pytest.mark.xdist_group("faults")
 
 CASES = {
-    "Hydra's folder": (1, "config.yaml", Fill(0), "runtime.home="),
     "in the checks": (2, r"/corpus/.*\.json", Fill(0), "runtime.home="),
+    "Hydra's folder": (1, "config.yaml", Fill(0), "runtime.home="),
     "no file more": (1, r"/cache/target/\w+\.claim", use_up_names, "/target/"),
     "tokenizer": (1, r"/target/.*tokenizer_config\.json", Fill(0), "target "),
     "weights": (1, r"/unlearn/.*/config\.json", Fill(12288), "unlearn "),
