@@ -36,7 +36,8 @@ def test_a_full_disk_is_told_and_costs_only_what_was_not_finished(start, whole, 
         moment = Moment(path=path, harm=harm)
         running = start(*SWEEP, name=name, home=home, moment=moment)
         assert running.wait() == status, (name, running.err)
-        told = [line for line in running.err.splitlines() if "No space left" in line]
+        lines = running.err.splitlines()
+        told = [line for line in lines if "No space left" in line or "is the disk full?" in line]
         assert any(place in line for line in told), (name, running.err)
         assert "Traceback" not in running.err + running.out, name
         assert "Logging error" not in running.err, name
