@@ -15,7 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn_lab.exits import REFUSED, RequestRefused
+from unlearn_lab.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
 from unlearn_lab.nearest import suggestion
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
@@ -26,7 +26,7 @@ _FULL = "HYDRA_FULL_ERROR"
 def main() -> None:
     """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused).
 
-    A SIGTERM ends it with 143, as shells say it, after claims are released.
+    Ctrl-C ends it with 130 and SIGTERM with 143, as shells say it, after claims are released.
     """
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
@@ -44,11 +44,18 @@ def main() -> None:
             raise
         sys.stderr.write(f"{_message(error)}{suggestion(str(error))}\n")
         sys.exit(REFUSED)
-    except (PermissionError, FileExistsError, NotADirectoryError) as error:
-        if in_full:
+    except (KeyboardInterrupt, SystemExit) as leaving:
+        # Lightning answers Ctrl-C with sys.exit
+        if not isinstance(leaving.__context__ or leaving, KeyboardInterrupt):
             raise
-        sys.stderr.write(f"runtime.home=: cannot be written to ({error}); name another folder\n")
-        sys.exit(REFUSED)
+        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.exit(INTERRUPTED)
+    except OSError as error:
+        if in_full or error.errno not in {*UNUSABLE, *NO_ROOM}:
+            raise
+        todo = "make room" if error.errno in NO_ROOM else "name another folder"
+        sys.stderr.write(f"runtime.home=: cannot be written to ({error}); {todo}\n")
+        sys.exit(FAILED if error.errno in NO_ROOM else REFUSED)
     finally:
         if not in_full:
             os.environ.pop(_FULL, None)

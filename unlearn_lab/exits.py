@@ -1,9 +1,17 @@
 """Exit statuses, and the exceptions that carry them through Hydra."""
 
+import errno
+
 from hydra.errors import CompactHydraException
 
 FAILED = 1
 REFUSED = 2
+INTERRUPTED = 130
+
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
+"""What the system says of a folder of results that must be another one: the request is refused."""
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+"""What it says of a disk that is full."""
 
 
 class Finished(SystemExit):

@@ -15,6 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.build import Refused, locate
 from unlearn_lab.describe import describe
+from unlearn_lab.exits import NO_ROOM
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
@@ -95,8 +96,13 @@ def request(
             with _kept([asked.plan.record], cache):
                 compare_sizes(parts, asked.plan, cache)
             _compared.add(asked.plan.record.key)
-    except (ValueError, StageFailed) as error:
-        raise Refused(str(error.__cause__ if isinstance(error, StageFailed) else error)) from error
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    except StageFailed as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError) and cause.errno in NO_ROOM:
+            raise Refused(unusable(cause, values.runtime.home)) from error
+        raise Refused(str(cause)) from error
     except OSError as error:
         raise Refused(unusable(error, values.runtime.home)) from error
     return asked
@@ -125,8 +131,9 @@ def run(asked: Request) -> Outcome:
         _log.debug("the failure in full", exc_info=error)
         return progress.outcome(asked.label, record=None, failure=failure, hint="")
     except OSError as error:
-        _log.error("failed: %s", error)
-        return progress.outcome(asked.label, record=None, failure=str(error), hint="")
+        failure = unusable(error, asked.values.runtime.home)
+        _log.error("failed: %s", failure)
+        return progress.outcome(asked.label, record=None, failure=failure, hint="")
     outcome = progress.outcome(asked.label, record=record, failure=None, hint=hint)
     _log.info(
         "%s: done in %s, %d stages built, %d reused",

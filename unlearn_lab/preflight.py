@@ -170,6 +170,11 @@ def require_possible(runtime: Runtime, report: Report) -> None:
     for name in names:
         if getattr(runtime, name) <= 0:
             raise Refused(f"runtime.{name}={getattr(runtime, name)}: must be above 0")
+    if runtime.claim_silence < 2 * runtime.claim_beat:
+        raise Refused(
+            f"runtime.claim_silence={runtime.claim_silence}: must be at least twice "
+            f"runtime.claim_beat={runtime.claim_beat}, or processes that live are taken for dead"
+        )
     if runtime.threads is not None and runtime.threads < 1:
         raise Refused(f"runtime.threads={runtime.threads}: must be at least 1, or null")
     try:

@@ -23,14 +23,20 @@ with quietly():
         importlib.import_module(f"llmcompressor.{module}")
 
 
-def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """The command in `folder`; what it prints goes to the files `out` and `err` there."""
+def run(
+    arguments: list[str], folder: Path, environment: dict[str, str], terminal: str | None = None
+) -> None:
+    """The command in `folder`; what it prints goes to the files `out` and `err` there.
+
+    On a `terminal`, all goes to it, and it is what the command could ask.
+    """
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     for name, descriptor in (("out", 1), ("err", 2)):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+        place = terminal or folder / name
+        os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
+    os.dup2(os.open(terminal or os.devnull, os.O_RDONLY), 0)
     pytest_socket.disable_socket(allow_unix_socket=True)
     sys.argv = ["unlearn_lab", *arguments]
     main()

@@ -77,6 +77,7 @@ from tests.e2e.artifacts import built
         (["runtime.devices=many"], "runtime.devices"),
         (["runtime.accelerator=abacus"], "runtime.accelerator=abacus"),
         (["runtime.batch_tokens=0"], "runtime.batch_tokens=0"),
+        (["runtime.claim_silence=9"], "runtime.claim_silence=9.0: must be at least twice"),
     ],
 )
 def test_impossible_values_are_refused_before_training(lab, arguments, message):

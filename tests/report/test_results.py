@@ -4,6 +4,7 @@ import json
 import logging
 import math
 import multiprocessing
+import os
 
 import pytest
 
@@ -47,6 +48,17 @@ def test_not_finite_figures_become_null_with_a_warning(tmp_path, caplog):
 def test_a_record_without_an_id_is_refused(tmp_path):
     with pytest.raises(ValueError, match="run_id"):
         results.append(tmp_path, {"quant": "none"})
+
+
+def test_a_line_that_the_disk_took_in_part_is_taken_back(tmp_path, monkeypatch):
+    results.append(tmp_path, {"run_id": "a"})
+    before = results.records_path(tmp_path).read_bytes()
+    write = os.write
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", lambda descriptor, text: write(descriptor, text[:5]))
+        with pytest.raises(OSError, match=r"only 5 of .* is the disk full"):
+            results.append(tmp_path, {"run_id": "b"})
+    assert results.records_path(tmp_path).read_bytes() == before
 
 
 def test_many_processes_lose_no_record(tmp_path):

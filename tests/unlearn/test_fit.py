@@ -183,6 +183,28 @@ def test_nan_fails_with_step_term_and_last_good_values(model, sequences, tmp_pat
         train(model, sequences, tmp_path / "w", objective=Exploding())
 
 
+def test_a_model_that_was_never_finite_is_not_blamed_on_the_learning_rate(
+    model, sequences, tmp_path
+):
+    with torch.no_grad():
+        next(model.parameters())[:, 0] = math.nan
+    with pytest.raises(Diverged, match=r"at step 0; last good values: none\. Nothing was trained"):
+        train(model, sequences, tmp_path / "w")
+
+
+def test_steps_logged_after_the_checkpoint_and_a_torn_line_are_logged_once(
+    model, sequences, tmp_path
+):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    train(model, sequences, whole)
+    model.load_state_dict(start)
+    cut.mkdir()
+    (cut / STEPS).write_text('{"step": 0, "loss": 9.0}\n{"step": 1, "lo')
+    train(model, sequences, cut)
+    assert (cut / STEPS).read_text() == (whole / STEPS).read_text()
+
+
 def test_an_infinite_gradient_fails_too(model, sequences, tmp_path):
     class Kink:
         roles = ("forget",)

@@ -1,5 +1,6 @@
 """The cache: realises stages, each once, and never shows half an artifact."""
 
+import contextlib
 import logging
 import os
 import secrets
@@ -10,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearn_lab.graph import manifest as manifests
-from unlearn_lab.graph.claim import Claim, Patience, Watch, break_claim
+from unlearn_lab.graph.claim import Claim, Patience, Watch, break_claim, release_dead
 from unlearn_lab.graph.stage import Stage
 
 _log = logging.getLogger(__name__)
+_DEAD = ".dead"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,23 +83,33 @@ class Cache:
         if known is not None:
             return known
         artifact = self._load(stage)
-        if artifact is None:
+        if artifact is not None:
+            release_dead(self._claim(stage))  # killed after it had published
+        else:
             inputs = {role: self.realise(needed) for role, needed in stage.inputs.items()}
             artifact = self._obtain(stage, inputs)
         self._open[stage.key] = artifact
         self.watch(stage, artifact)
         return artifact
 
-    def _load(self, stage: Stage) -> Artifact | None:
-        """A finished artifact, every byte checked, or None; a damaged one is removed and logged."""
+    def _claim(self, stage: Stage) -> Path:
+        return self.folder(stage).with_name(f"{stage.key}.claim")
+
+    def _load(self, stage: Stage, *, claimed: bool = False) -> Artifact | None:
+        """A finished artifact, every byte checked, or None.
+
+        A damaged one is removed, and that is said, by whoever has `claimed` it: another process may
+        have put a whole one in its place since this one looked.
+        """
         folder = self.folder(stage)
         if not folder.exists():
             return None
         try:
             manifest = _checked_manifest(folder, stage)
         except manifests.DamagedArtifact as damage:
-            _log.warning("%s: %s; it is built again", stage.name, damage)
-            _discard(folder)
+            if claimed:
+                _log.warning("%s: %s; it is built again", stage.name, damage)
+                _discard(folder)
             return None
         return Artifact(
             stage=stage,
@@ -111,13 +123,14 @@ class Cache:
         """Builds the stage, or waits while another process does."""
         folder = self.folder(stage)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        claim_folder = folder.with_name(f"{stage.key}.claim")
+        claim_folder = self._claim(stage)
         watch, said = Watch(claim_folder, self.patience), False
         uses = [needed.key for needed in stage.walk()]
         while True:
             with Claim(claim_folder, self.patience, uses) as claim:
                 if claim.try_acquire():
-                    artifact = self._load(stage) or self._build_claimed(stage, inputs, claim)
+                    artifact = self._load(stage, claimed=True)
+                    artifact = artifact or self._build_claimed(stage, inputs, claim)
                     if artifact is not None:
                         return artifact
                     _log.warning("%s: its build was taken over by another process", stage.name)
@@ -141,10 +154,13 @@ class Cache:
     ) -> Artifact | None:
         """Builds and publishes; None when the claim was lost meanwhile and the work thrown away."""
         folder = self.folder(stage)
-        work = _adopt_work(folder, claim.token)
-        self.watch(stage, None)
+        work = folder.with_name(f"{folder.name}.work.{claim.token}")
         started = time.monotonic()
         try:
+            _clear_graves(folder.parent)
+            if _adopt_work(folder, work):
+                _log.info("%s %s: an interrupted attempt is taken up", stage.name, stage.key[:8])
+            self.watch(stage, None)
             facts = self.build(stage, inputs, work)
             seconds = time.monotonic() - started
             manifest = manifests.Manifest(
@@ -186,23 +202,37 @@ def _checked_manifest(folder: Path, stage: Stage) -> manifests.Manifest:
     return manifest
 
 
-def _adopt_work(folder: Path, token: str) -> Path:
-    """This claim's own work folder, holding what the last interrupted attempt left.
+def _adopt_work(folder: Path, work: Path) -> bool:
+    """Makes this claim's own work folder, of what an interrupted attempt left if there is any.
 
-    A rename takes it from an owner that is merely paused.
+    A rename takes it from an owner that is merely paused. Tells whether there was something.
     """
-    work = folder.with_name(f"{folder.name}.work.{token}")
-    left = sorted(
-        (path for path in folder.parent.glob(f"{folder.name}.work.*") if path.suffix != ".dead"),
-        key=lambda path: path.stat().st_mtime,
-    )
-    if left:
-        left.pop().rename(work)
+    left = [path for path in folder.parent.glob(f"{folder.name}.work.*") if path.suffix != _DEAD]
+    left.sort(key=_changed)
+    while left:
+        with contextlib.suppress(FileNotFoundError):  # its owner has removed it meanwhile
+            left.pop().rename(work)
+            break
     else:
         work.mkdir()
+        return False
     for older in left:
         _discard(older)
-    return work
+    return True
+
+
+def _changed(path: Path) -> float:
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _clear_graves(parent: Path) -> None:
+    """Removes what a process was removing when it was killed; a claim's may yet be put back."""
+    for grave in parent.glob(f"*{_DEAD}"):
+        if ".claim." not in grave.name:
+            shutil.rmtree(grave, ignore_errors=True)
 
 
 def _publish(work: Path, folder: Path) -> None:
@@ -216,9 +246,11 @@ def _publish(work: Path, folder: Path) -> None:
 
 
 def _discard(folder: Path) -> None:
-    grave = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.dead")
+    grave = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{_DEAD}")
     try:
         folder.rename(grave)
     except FileNotFoundError:
         return
+    except OSError:  # a full disk may have no room for another name
+        grave = folder
     shutil.rmtree(grave, ignore_errors=True)

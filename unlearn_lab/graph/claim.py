@@ -1,5 +1,7 @@
 """Who is building a stage: a claim that survives crashes, works on NFS, needs no common clock."""
 
+import contextlib
+import functools
 import json
 import logging
 import os
@@ -8,7 +10,7 @@ import shutil
 import socket
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -55,14 +57,12 @@ class Claim:
         except FileExistsError:
             return False
         self._made = True
-        owner = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "token": self.token,
-            "uses": self._uses,
-        }
-        (self.folder / _BEAT).write_text("0")
-        (self.folder / _OWNER).write_text(json.dumps(owner))
+        owner = {**_place(), "pid": os.getpid(), "token": self.token, "uses": self._uses}
+        try:
+            (self.folder / _BEAT).write_text("0")
+            (self.folder / _OWNER).write_text(json.dumps(owner))
+        except FileNotFoundError:  # taken for a dead process' claim and moved away meanwhile
+            return False
         self._thread.start()
         return True
 
@@ -134,14 +134,10 @@ class Watch:
     def owner_is_dead(self) -> bool:
         """True for a dead process on this host, or `patience.silence` seconds without heartbeat."""
         owner = read_owner(self._folder)
-        seen = (owner and owner["token"], read_beat(self._folder))
+        seen = (owner and owner.get("token"), read_beat(self._folder))
         if seen != self._last:
             self._last, self._since = seen, time.monotonic()
-        if (
-            owner is not None
-            and owner["host"] == socket.gethostname()
-            and not _alive(int(str(owner["pid"])))
-        ):
+        if owner is not None and _known_dead(owner):
             return True
         return time.monotonic() - self._since > self._patience.silence
 
@@ -151,16 +147,54 @@ def break_claim(folder: Path, token: object) -> None:
 
     Should another process have taken the claim over in between, its claim is put back.
     """
+    if (owner := read_owner(folder)) is not None and owner.get("token") != token:
+        return
     grave = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.dead")
     try:
         folder.rename(grave)
     except FileNotFoundError:
         return
     owner = read_owner(grave)
-    if (owner and owner["token"]) != token and not folder.exists():
-        grave.rename(folder)
-        return
+    if (owner and owner.get("token")) != token and not folder.exists():
+        with contextlib.suppress(OSError):  # claimed anew meanwhile: then this one is lost
+            grave.rename(folder)
+            return
     shutil.rmtree(grave, ignore_errors=True)
+
+
+def release_dead(folder: Path) -> None:
+    """Removes the claim at `folder` if its owner was a process of this machine and has died."""
+    owner = read_owner(folder)
+    if owner is not None and _known_dead(owner):
+        break_claim(folder, owner.get("token"))
+
+
+def _known_dead(owner: dict[str, object]) -> bool:
+    """Whether the owner's process ran where this one runs, and runs no more."""
+    here = _place()
+    same = all(owner.get(name) == value for name, value in here.items())
+    return same and not _alive(int(str(owner["pid"])))
+
+
+@functools.cache
+def _place() -> dict[str, str]:
+    """What must be equal for a process number to mean the same process.
+
+    Containers and machines of one image may all have the same host name.
+    """
+    return {
+        "host": socket.gethostname(),
+        "boot": _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip()),
+        "processes": _told(lambda: os.readlink("/proc/self/ns/pid")),
+    }
+
+
+def _told(ask: Callable[[], str]) -> str:
+    """What the kernel answers; empty where it is not Linux'."""
+    try:
+        return ask()
+    except OSError:
+        return ""
 
 
 def _alive(pid: int) -> bool:

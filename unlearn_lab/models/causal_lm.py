@@ -59,12 +59,17 @@ class Head(nn.Module):
 
 @torch.no_grad()
 def require_plain_head(model: PreTrainedModel, tokens: Tokens) -> None:
-    """Raises `ValueError` for an architecture whose logits are not `Head(hidden)`.
+    """Raises `ValueError` for an architecture whose logits are not `Head(hidden)`, and for NaN.
 
     Its losses would be wrong in silence. Both sides are compared on one batch, to 2e-2.
     """
     direct = model(input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False).logits
     ours = Head(model)(hidden_states(model, tokens))
+    if not torch.isfinite(direct[tokens.real]).all():
+        raise ValueError(
+            "the logits of the model to train are NaN or infinite before any step: its weights are "
+            "not finite; take another checkpoint"
+        )
     if not torch.allclose(
         direct[:, :-1][predicted(tokens)].float(), ours.float(), rtol=2e-2, atol=2e-2
     ):

@@ -1,9 +1,11 @@
 """How a sweep ends: the table and the report of its records, what failed, and the exit status."""
 
+import logging
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from unlearn_lab.exits import FAILED, Finished
 from unlearn_lab.report.closing import Closing, FailedLeaf, StageTally, print_closing
@@ -13,6 +15,8 @@ from unlearn_lab.report.results import records_path
 from unlearn_lab.report.table import open_console, print_results
 from unlearn_lab.report.verdict import Thresholds
 from unlearn_lab.settings import Report, Runtime
+
+_log = logging.getLogger(__name__)
 
 
 def close(
@@ -27,7 +31,7 @@ def close(
 
     The report shows the records of this sweep; leaves with the same id count once. `before` are
     the outcomes of jobs that built what several leaves share. Raises `Finished` with code 0, or 1
-    when a leaf failed.
+    when a leaf failed or the report could not be written.
     """
     home, thresholds = Path(runtime.home), Thresholds(**asdict(report.thresholds))
     records = list(
@@ -35,12 +39,12 @@ def close(
             outcome.record["run_id"]: outcome.record for outcome in outcomes if outcome.record
         }.values()
     )
-    written = None
+    written, unwritten = None, False
     console = open_console(sys.stdout)
     if records:
         print_results(console, records, thresholds)
         if report.html:
-            written = write_report(home, records, thresholds, num_samples=report.num_samples)
+            written, unwritten = _write(home, records, thresholds, report.num_samples)
     failed = [FailedLeaf(leaf=o.label, reason=o.failure) for o in outcomes if o.failure is not None]
     closing = Closing(
         done=len(records) or len(outcomes) - len(failed),
@@ -52,7 +56,18 @@ def close(
         wandb=next((outcome.hint for outcome in reversed(outcomes) if outcome.hint), ""),
     )
     print_closing(console, closing)
-    raise Finished(FAILED if failed else 0)
+    raise Finished(FAILED if failed or unwritten else 0)
+
+
+def _write(
+    home: Path, records: Sequence[Mapping[str, Any]], thresholds: Thresholds, num_samples: int
+) -> tuple[Path | None, bool]:
+    """The report's path, and whether it could not be written: the records are kept without it."""
+    try:
+        return write_report(home, records, thresholds, num_samples=num_samples), False
+    except OSError as error:
+        _log.error("report not written (%s); the same command writes it again", error)
+        return None, True
 
 
 def _tally(outcomes: Iterable[Outcome]) -> list[StageTally]:

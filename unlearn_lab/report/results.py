@@ -36,9 +36,12 @@ def append(home: Path, record: Mapping[str, object]) -> Path:
     line = json.dumps(_finite(record), allow_nan=False, sort_keys=True).encode() + b"\n"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        with _locked(descriptor):
+        with _locked(descriptor) as alone:
+            size = os.fstat(descriptor).st_size
             whole = line if _ends_with_newline(descriptor) else b"\n" + line
             written = os.write(descriptor, whole)
+            if written != len(whole) and alone:
+                os.ftruncate(descriptor, size)
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -97,8 +100,8 @@ def _finite(record: Mapping[str, object]) -> dict[str, object]:
 
 
 @contextmanager
-def _locked(descriptor: int) -> Iterator[None]:
-    """Holds the file's advisory lock where the file system has one (NFS may not)."""
+def _locked(descriptor: int) -> Iterator[bool]:
+    """Holds the file's advisory lock where the file system has one (NFS may not); tells whether."""
     held = False
     if fcntl is not None:
         try:
@@ -107,7 +110,7 @@ def _locked(descriptor: int) -> Iterator[None]:
         except OSError as error:
             _log.debug("no lock on the records file (%s): relying on O_APPEND", error)
     try:
-        yield
+        yield held
     finally:
         if held and fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)

@@ -59,8 +59,7 @@ class StepLog(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        if path.exists() and not path.read_text(encoding="utf-8").endswith("\n"):
-            path.write_text(path.read_text(encoding="utf-8") + "\n", encoding="utf-8")
+        self._begun = False
 
     @property
     def name(self) -> str:
@@ -76,9 +75,22 @@ class StepLog(Logger):
         """Hyper-parameters stand in the stage's parameters."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Appends the figures of a step."""
+        """Appends the figures of a step; the first of an attempt tells where it went on from."""
+        if not self._begun:
+            self._begun = True
+            self._forget_from(step or 0)
         with self._path.open("a", encoding="utf-8") as stream:
             stream.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def _forget_from(self, step: int) -> None:
+        """Drops what an interrupted attempt logged of `step` and later ones: they are repeated."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        done = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] < step]
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text("".join(done), encoding="utf-8")
+        fresh.rename(self._path)
 
 
 def read_steps(folder: Path) -> list[dict[str, int | float]]:

@@ -97,9 +97,14 @@ class UnlearnModule(LightningModule):
                     ", ".join(f"{key}={number:.4g}" for key, number in self._last_good.items())
                     or "none"
                 )
+                todo = (
+                    "Lower the learning rate (optimizer.lr), or raise the retain weight"
+                    if self._last_good
+                    else "Nothing was trained yet: the model it started from is not finite"
+                )
                 raise Diverged(
                     f"{name} became {value} at step {self.global_step}; last good values: {good}. "
-                    "Lower the learning rate (optimizer.lr), or raise the retain weight"
+                    f"{todo}"
                 )
 
 
