@@ -12,9 +12,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unlearn_lab.confidential import require_open_command
 from unlearn_lab.exits import REFUSED, RequestRefused
 from unlearn_lab.nearest import suggestion
-from unlearn_lab.paths import data_dir, plugin_dir
+from unlearn_lab.paths import data_dir, plain_name, plugin_dir
+from unlearn_lab.printed import told
 from unlearn_lab.settings import Settings
 
 _FULL = "HYDRA_FULL_ERROR"
@@ -22,6 +24,7 @@ _FULL = "HYDRA_FULL_ERROR"
 
 def main() -> None:
     """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
+    _refuse_secrets()
     sys.path.append(str(plugin_dir()))
     ConfigStore.instance().store(name="settings", node=Settings)
     register_resolvers()
@@ -34,24 +37,35 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
-        sys.stderr.write(f"{_message(error)}{suggestion(str(error))}\n")
+        sys.stderr.write(told(f"{_message(error)}{suggestion(str(error))}\n"))
         sys.exit(REFUSED)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         if in_full:
             raise
-        sys.stderr.write(f"runtime.home=: cannot be written to ({error}); name another folder\n")
+        line = f"runtime.home=: cannot be written to ({error}); name another folder\n"
+        sys.stderr.write(told(line))
         sys.exit(REFUSED)
     finally:
         if not in_full:
             os.environ.pop(_FULL, None)
 
 
+def _refuse_secrets() -> None:
+    """Before Hydra, which keeps the command line in files, sees it."""
+    try:
+        require_open_command(sys.argv[1:])
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(REFUSED)
+
+
 def register_resolvers() -> None:
-    """Makes what the configuration files call: where presets lie, and options by name."""
+    """Makes what the configuration files call: presets' place, options by name, safe names."""
     sweeps = data_dir("sweeps")
     OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
 
 
 def task(config: DictConfig) -> object:

@@ -14,6 +14,7 @@ from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.build import Refused, locate
+from unlearn_lab.confidential import require_open
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
@@ -128,6 +129,7 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
         raise TypeError("the configuration's top level does not follow settings.Settings")
     made = {str(name): value for name, value in plain.items()}
     try:
+        require_open(made, "")
         require_possible(runtime, report)
         parts = build_parts(made)
         graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))

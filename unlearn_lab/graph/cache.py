@@ -6,6 +6,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -153,6 +154,7 @@ class Cache:
                 seconds=seconds,
             )
             manifests.write(work, manifest)
+            _open_to_umask(work, claim.folder)
             if not claim.still_mine():
                 _discard(work)
                 return None
@@ -191,6 +193,17 @@ def _adopt_work(folder: Path, token: str) -> Path:
     for older in left:
         _discard(older)
     return work
+
+
+def _open_to_umask(work: Path, made: Path) -> None:
+    """Gives every file the mode that the umask gives: libraries make some for their owner alone.
+
+    The mode of the folder `made`, which this process has just made, tells the umask.
+    """
+    mode = made.stat().st_mode
+    for path in (work, *work.rglob("*")):
+        with suppress(PermissionError):  # left by another user, whose umask counts
+            path.chmod(mode & (0o777 if path.is_dir() else 0o666))
 
 
 def _publish(work: Path, folder: Path) -> None:
