@@ -101,10 +101,10 @@ def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> Non
 
 
 def locate(name: str, path: str) -> Callable[..., Any]:
-    """The class or function called `name`.
+    """The class called `name` ("package.module.Class"), or a stage's builder ("module:build...").
 
     It must be defined in an allowed package itself, not merely be reachable there. Raises `Refused`
-    otherwise.
+    otherwise, also for any other function: it would act at once.
     """
     module, _, attribute = name.replace(":", ".").rpartition(".")
     if not name.startswith(tuple(f"{package}." for package in _ALLOWED)):
@@ -121,13 +121,14 @@ def locate(name: str, path: str) -> Callable[..., Any]:
             f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated, "
             f"this is {home}"
         )
+    if not (attribute.startswith("build") if ":" in name else isinstance(found, type)):
+        raise Refused(f"{path}._target_={name}: only classes may be instantiated")
     return found
 
 
 def _class(name: str, path: str) -> type:
-    """What a node may name: a class, for a function would act at once and not only be built."""
     found = locate(name, path)
-    if not isinstance(found, type) or ":" in name:
+    if not isinstance(found, type):
         raise Refused(f"{path}._target_={name}: only classes may be instantiated")
     return found
 

@@ -39,7 +39,8 @@ def read_split(
         raise ValueError(" ".join(str(error).split())) from error
     readers = {known.__module__.rsplit(".", 1)[-1] for known in type(builder).__mro__}
     if not readers & _KINDS:
-        raise ValueError(f"its files are read as {builder.dataset_name}, not as plain tables")
+        (reader, *_) = readers - {"builder", "load", "builtins"}
+        raise ValueError(f"its files are of the kind {reader}, no plain tables")
     builder.download_and_prepare()
     return cast("Dataset", builder.as_dataset(split=split, in_memory=in_memory))
 

@@ -5,6 +5,8 @@ from pathlib import Path, PurePosixPath
 
 from transformers.utils.hub import cached_file
 
+from unlearn_lab.graph.hub_commit import is_commit
+
 _INDEX = "model.safetensors.index.json"
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
 
@@ -50,6 +52,7 @@ def _file(path: str, name: str, revision: str | None) -> Path | None:
         path,
         name,
         revision=revision or "main",
+        _commit_hash=revision if revision and is_commit(revision) else None,  # then asked once
         _raise_exceptions_for_gated_repo=False,
         _raise_exceptions_for_missing_entries=False,
         _raise_exceptions_for_connection_errors=False,
