@@ -7,9 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-_NAME = re.compile(
-    r"(?:^|_)(?:token|secret|password|passwd|api_?key|access_key|secret_key)$", re.I
-)
+_NAME = re.compile(r"(?:^|_)(?:token|secret|password|passwd|api_?key|access_key|secret_key)$", re.I)
 """How a setting or an environment variable is called that holds a secret; `num_tokens` is none."""
 _SHAPE = re.compile(
     r"(?<=://)[^/\s@'\"]+(?=@)"  # of https://name:password@host

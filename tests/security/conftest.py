@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 import shutil
 from pathlib import Path
 
@@ -29,7 +28,7 @@ class Traps:
         self.mark = mark
 
     def pickle(self, file: Path) -> None:
-        file.write_bytes(pickle.dumps(Trap(self.mark)))
+        torch.save(Trap(self.mark), file, _use_new_zipfile_serialization=False)
 
     def zip(self, file: Path) -> None:
         torch.save({"model.embed_tokens.weight": Trap(self.mark), "state_dict": {}}, file)

