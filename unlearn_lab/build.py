@@ -58,7 +58,7 @@ def _target(node: Node) -> Callable[..., Any]:
 
 def _arguments(node: Node, path: str) -> dict[str, object]:
     """The node's values, inner nodes built first so that a message names the innermost place."""
-    hints = _fields(locate(str(node["_target_"]), path))
+    hints = _fields(_class(str(node["_target_"]), path))
     return {
         name: _argument(value, hints[name], f"{path}.{name}")
         for name, value in node.items()
@@ -70,7 +70,7 @@ def _argument(value: object, field: "_Field", path: str) -> object:
     if not isinstance(value, Mapping) or "_target_" not in value:
         return _as_wanted(value, field)
     if field.wants_callable:
-        return partial(locate(str(value["_target_"]), path), **_arguments(value, path))
+        return partial(_class(str(value["_target_"]), path), **_arguments(value, path))
     return _make(value, path)
 
 
@@ -81,7 +81,7 @@ def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> Non
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise Refused(f"{path}={node!r}: must be a mapping with a _target_")
-    target = locate(str(node["_target_"]), path)
+    target = _class(str(node["_target_"]), path)
     allowed = _fields(target)
     for name, value in node.items():
         if name == "_target_":
@@ -101,10 +101,10 @@ def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> Non
 
 
 def locate(name: str, path: str) -> Callable[..., Any]:
-    """The class or function called `name`.
+    """The class called `name` ("package.module.Class"), or a stage's builder ("module:build...").
 
     It must be defined in an allowed package itself, not merely be reachable there. Raises `Refused`
-    otherwise.
+    otherwise, also for any other function: it would act at once.
     """
     module, _, attribute = name.replace(":", ".").rpartition(".")
     if not name.startswith(tuple(f"{package}." for package in _ALLOWED)):
@@ -115,12 +115,21 @@ def locate(name: str, path: str) -> Callable[..., Any]:
         raise Refused(f"{path}._target_={name}: {error}") from error
     home = str(getattr(found, "__module__", ""))
     if not callable(found) or (
-        home.split(".")[0] != "unlearn_lab" and not home.startswith("torch.optim")
+        home.split(".")[0] != "unlearn_lab" and not f"{home}.".startswith("torch.optim.")
     ):
         raise Refused(
             f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated, "
             f"this is {home}"
         )
+    if not (attribute.startswith("build") if ":" in name else isinstance(found, type)):
+        raise Refused(f"{path}._target_={name}: only classes may be instantiated")
+    return found
+
+
+def _class(name: str, path: str) -> type:
+    found = locate(name, path)
+    if not isinstance(found, type):
+        raise Refused(f"{path}._target_={name}: only classes may be instantiated")
     return found
 
 

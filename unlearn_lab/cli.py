@@ -15,9 +15,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unlearn_lab.confidential import require_open_command
 from unlearn_lab.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
 from unlearn_lab.nearest import suggestion
-from unlearn_lab.paths import data_dir, plugin_dir
+from unlearn_lab.paths import data_dir, plain_name, plugin_dir
+from unlearn_lab.printed import told
 from unlearn_lab.settings import Settings
 
 _FULL = "HYDRA_FULL_ERROR"
@@ -28,6 +30,7 @@ def main() -> None:
 
     Ctrl-C ends it with 130 and SIGTERM with 143, as shells say it, after claims are released.
     """
+    _refuse_secrets()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
     _show_plugins()
@@ -42,7 +45,7 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
-        sys.stderr.write(f"{_message(error)}{suggestion(str(error))}\n")
+        sys.stderr.write(told(f"{_message(error)}{suggestion(str(error))}\n"))
         sys.exit(REFUSED)
     except (KeyboardInterrupt, SystemExit) as leaving:
         # Lightning answers Ctrl-C with sys.exit
@@ -54,7 +57,7 @@ def main() -> None:
         if in_full or error.errno not in {*UNUSABLE, *NO_ROOM}:
             raise
         todo = "make room" if error.errno in NO_ROOM else "name another folder"
-        sys.stderr.write(f"runtime.home=: cannot be written to ({error}); {todo}\n")
+        sys.stderr.write(told(f"runtime.home=: cannot be written to ({error}); {todo}\n"))
         sys.exit(FAILED if error.errno in NO_ROOM else REFUSED)
     finally:
         if not in_full:
@@ -72,12 +75,22 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
+def _refuse_secrets() -> None:
+    """Before Hydra, which keeps the command line in files, sees it."""
+    try:
+        require_open_command(sys.argv[1:])
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        sys.exit(REFUSED)
+
+
 def register_resolvers() -> None:
-    """Makes what the configuration files call: where presets lie, and options by name."""
+    """Makes what the configuration files call: presets' place, options by name, safe names."""
     sweeps = data_dir("sweeps")
     OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
 
 
 def task(config: DictConfig) -> object:

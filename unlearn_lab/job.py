@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.build import Refused, locate
+from unlearn_lab.confidential import require_open
 from unlearn_lab.describe import describe
 from unlearn_lab.exits import NO_ROOM
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
@@ -88,6 +89,7 @@ def request(
     disable_progress_bar()
     values = read_values(config)
     try:
+        require_open(values.config, "")
         require_possible(values.runtime, values.report)
         parts = build_parts(values.config)
         asked = plan_request(values, choices, content or content_key(values))

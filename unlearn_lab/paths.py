@@ -13,6 +13,19 @@ def data_dir(name: str) -> Path:
     raise FileNotFoundError(f"{name}/ is missing beside {_PACKAGE}: reinstall unlearn_lab")
 
 
+def plain_name(name: object) -> str:
+    """The name of a sweep, which becomes a folder's.
+
+    Raises `ValueError` for one that would lead elsewhere, or that cannot be printed.
+    """
+    text = str(name)
+    if not text or text in (".", "..") or set(text) & set("/\\") or not text.isprintable():
+        raise ValueError(
+            f"report.sweep={text!r}: must be a name without slashes that can be printed"
+        )
+    return text
+
+
 def plugin_dir() -> Path:
     """The folder that holds the `hydra_plugins` namespace with the sweeper."""
     return _PACKAGE / "plugins"

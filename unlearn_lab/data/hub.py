@@ -10,6 +10,41 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
+_KINDS = frozenset({"arrow", "cache", "csv", "json", "parquet", "text"})
+"""The readers of `datasets` for plain tables; its others open archives, and pickles in them."""
+
+
+def read_split(
+    path: str,
+    split: str,
+    *,
+    name: str | None = None,
+    revision: str | None = None,
+    data_files: str | None = None,
+    cache_dir: str | None = None,
+    in_memory: bool = False,
+) -> "Dataset":
+    """What `datasets.load_dataset` gives, for plain tables alone.
+
+    Raises `ValueError` for other files and for a script that would read them, and else what
+    `datasets` raises.
+    """
+    from datasets import load_dataset_builder
+
+    try:
+        builder = load_dataset_builder(
+            path, name, revision=revision, data_files=data_files, cache_dir=cache_dir
+        )
+    except RuntimeError as error:  # a script, which `datasets` does not run any more
+        raise ValueError(" ".join(str(error).split())) from error
+    readers = {known.__module__.rsplit(".", 1)[-1] for known in type(builder).__mro__}
+    if not readers & _KINDS:
+        (reader, *_) = readers - {"builder", "load", "builtins"}
+        raise ValueError(f"its files are of the kind {reader}, no plain tables")
+    builder.download_and_prepare()
+    return cast("Dataset", builder.as_dataset(split=split, in_memory=in_memory))
+
+
 def load_split(path: str, name: str | None, split: str, revision: str | None) -> "Dataset":
     """One split of a hub data set; `name` is its configuration.
 
@@ -17,13 +52,11 @@ def load_split(path: str, name: str | None, split: str, revision: str | None) ->
     has fetched. `datasets` itself takes the commit that it read last where it cannot reach the one
     asked for, and says nothing. Raises what `datasets` raises.
     """
-    from datasets import load_dataset
-
     known = _prepared(path, name, split, revision)
     if known is not None:
         return known
     try:
-        found = cast("Dataset", load_dataset(path, name, split=split, revision=revision))
+        found = read_split(path, split, name=name, revision=revision)
         if revision is None or not is_commit(revision) or _is_of(found, revision):
             return found
         failure: Exception = ValueError(
@@ -35,7 +68,7 @@ def load_split(path: str, name: str | None, split: str, revision: str | None) ->
     if folder is None:
         raise failure
     try:
-        return cast("Dataset", load_dataset(folder, name, split=split))
+        return read_split(folder, split, name=name)
     except (OSError, ValueError) as error:
         raise ValueError(f"{failure}; of what was downloaded: {error}") from error
 

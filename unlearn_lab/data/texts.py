@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from unlearn_lab.data.hub import load_split, not_loaded
+from unlearn_lab.data.hub import load_split, not_loaded, read_split
 from unlearn_lab.data.stage import CorpusSource
 
 if TYPE_CHECKING:
@@ -81,20 +81,14 @@ class HubTexts:
         return tuple(text for text in texts if text.strip())
 
     def _rows(self) -> "Dataset":
-        from datasets import load_dataset
-
         place = Path(self.path)
         if place.is_file():
             kind = _KINDS.get(place.suffix)
             if kind is None:
                 raise ValueError(f"a file must end in {', '.join(_KINDS)}")
-            found = load_dataset(kind, data_files=str(place), split=self.split)
-        elif place.is_dir():
+            return read_split(kind, self.split, data_files=str(place))
+        if place.is_dir():
             # `datasets` keeps a folder that has a card by its last name alone
             with TemporaryDirectory() as kept:
-                found = load_dataset(
-                    self.path, split=self.split, cache_dir=kept, keep_in_memory=True
-                )
-        else:
-            return load_split(self.path, self.name, self.split, self.revision)
-        return cast("Dataset", found)
+                return read_split(self.path, self.split, cache_dir=kept, in_memory=True)
+        return load_split(self.path, self.name, self.split, self.revision)

@@ -152,6 +152,8 @@ class HarnessTask:
 
     def _check(self, task: Any) -> None:
         """The metric must be a mean over items, of one filter, and examples must be allowed."""
+        if getattr(task, "UNSAFE_CODE", False):
+            raise ValueError(f"task={self.task}: runs code that the model writes; choose another")
         name, _, wanted = self.metric.partition(",")
         means = [known for known, how in task.aggregation().items() if how.__name__ == "mean"]
         if name not in means:

@@ -7,6 +7,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -170,6 +171,7 @@ class Cache:
                 seconds=seconds,
             )
             manifests.write(work, manifest)
+            _open_to_umask(work, claim.folder)
             if not claim.still_mine():
                 _discard(work)
                 return None
@@ -233,6 +235,17 @@ def _clear_graves(parent: Path) -> None:
     for grave in parent.glob(f"*{_DEAD}"):
         if ".claim." not in grave.name:
             shutil.rmtree(grave, ignore_errors=True)
+
+
+def _open_to_umask(work: Path, made: Path) -> None:
+    """Gives every file the mode that the umask gives: libraries make some for their owner alone.
+
+    The mode of the folder `made`, which this process has just made, tells the umask.
+    """
+    mode = made.stat().st_mode
+    for path in (work, *work.rglob("*")):
+        with suppress(PermissionError):  # left by another user, whose umask counts
+            path.chmod(mode & (0o777 if path.is_dir() else 0o666))
 
 
 def _publish(work: Path, folder: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -18,6 +19,7 @@ from transformers import (
 
 from unlearn_lab.graph.hub_commit import gated, is_gated
 from unlearn_lab.models.quantized import loading, quant_method, split_gguf, unpacked
+from unlearn_lab.models.safe_files import require_safetensors
 
 POINTER = "pointer.json"
 
@@ -50,19 +52,20 @@ def load_model(folder: Path, weights: str) -> PreTrainedModel:
         config = AutoConfig.from_pretrained(path, **options)
         method = "gguf" if "gguf_file" in options else quant_method(config)
         dtype = torch.float32 if method == "gguf" else DTYPES[weights]
+        require_safetensors(path, options["revision"])
         with loading(method) as further:
             model = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=dtype,
                 use_safetensors=method != "gguf",
-                adapter_kwargs={"revision": options.get("revision")},  # else an adapter on main
+                adapter_kwargs={"revision": options["revision"]},  # else an adapter on main
                 **options,
                 **_attention(config),
                 **further,
             )
             _make_saveable(model)
             return unpacked(model, method)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(_missing(path, error)) from error
 
 
@@ -75,7 +78,7 @@ def load_skeleton(folder: Path) -> PreTrainedModel:
         raise ValueError(_missing(path, error)) from error
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(
-            config, trust_remote_code=options.get("trust_remote_code", False)
+            config, trust_remote_code=options["trust_remote_code"]
         )
 
 
@@ -121,7 +124,9 @@ def _source(folder: Path) -> Source | None:
 
 def _resolve(folder: Path) -> tuple[str, dict[str, Any]]:
     source = _source(folder)
-    return (str(folder), {}) if source is None else _place(source, source.path, source.revision)
+    if source is None:
+        return str(folder), {"revision": None, "trust_remote_code": False}  # not asked about
+    return _place(source, source.path, source.revision)
 
 
 def _resolve_tokenizer(folder: Path) -> tuple[str, dict[str, Any]]:

@@ -74,7 +74,7 @@ def write(format: str, source: Path, folder: Path, bits: int, group_size: int) -
     (folder / "quantize_config.json").write_text(json.dumps(settings, indent=2), encoding="utf-8")
     if (source / _GENERATION).exists():
         shutil.copyfile(source / _GENERATION, folder / _GENERATION)
-    AutoTokenizer.from_pretrained(source).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(source, trust_remote_code=False).save_pretrained(folder)
     _require_same(source, folder, bits)
 
 
@@ -83,7 +83,8 @@ def make_plain(source: Path, folder: Path, weights: str) -> None:
 
     Raises `ValueError` for another layout, and for tensors that the architecture misses or lacks.
     """
-    config, dtype = AutoConfig.from_pretrained(source), DTYPES[weights]
+    config = AutoConfig.from_pretrained(source, trust_remote_code=False)
+    dtype = DTYPES[weights]
     delattr(config, "quantization_config")
     tensors = {
         name: tensor.to(dtype)
@@ -92,7 +93,7 @@ def make_plain(source: Path, folder: Path, weights: str) -> None:
     }
     tensors |= {f"{name}.weight": weight.to(dtype) for name, weight in _dequantized(source)}
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(config, dtype=dtype)
+        model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     unknown = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
     for name in unknown:
         idle = name.endswith(".bias") and not tensors[name].any()  # auto-gptq writes them

@@ -1,6 +1,5 @@
 """Reads and writes compressed-tensors checkpoints: integer codes and scales in safetensors."""
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.models.linears import block_linears
+from unlearn_lab.models.safe_files import require_own_shards
 from unlearn_lab.quantize.compressor import other_linears, quietly
 from unlearn_lab.quantize.grid import (
     Grid,
@@ -179,7 +179,7 @@ def _tensor(folder: Path, name: str) -> Tensor | None:
     index = folder / _INDEX
     file: str | None = "model.safetensors"
     if index.exists():
-        file = json.loads(index.read_text(encoding="utf-8"))["weight_map"].get(name)
+        file = require_own_shards(index).get(name)
     if file is None:
         return None
     with safe_open(folder / file, framework="pt") as tensors:

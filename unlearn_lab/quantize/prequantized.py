@@ -136,7 +136,9 @@ def _config(path: str, revision: str | None) -> PretrainedConfig:
     if path.endswith(".gguf") and not Path(path).is_file():
         raise ValueError(f"{path}: no such file")
     try:
-        return AutoConfig.from_pretrained(folder, revision=revision or "main", **file)
+        return AutoConfig.from_pretrained(
+            folder, revision=revision or "main", trust_remote_code=False, **file
+        )
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ValueError(f"{path}: cannot be read as a checkpoint ({reason})") from error

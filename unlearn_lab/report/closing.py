@@ -10,6 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from unlearn_lab.printed import told
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageTally:
@@ -93,10 +95,10 @@ def _count(closing: Closing) -> str:
 
 def _print_leaves(console: Console, word: str, leaves: Sequence[FailedLeaf], style: str) -> None:
     for leaf in leaves:
-        console.print(Text.assemble((f"{word}: ", style), leaf.leaf), soft_wrap=False)
-        console.print(Padding(Text(leaf.reason, overflow="fold"), (0, 0, 0, 4)))
+        console.print(Text.assemble((f"{word}: ", style), told(leaf.leaf)), soft_wrap=False)
+        console.print(Padding(Text(told(leaf.reason), overflow="fold"), (0, 0, 0, 4)))
 
 
 def _print_place(console: Console, word: str, place: str) -> None:
     """On one line of any length, so that a path can be copied."""
-    console.print(Text(f"{word + ':':<9}{place}"), soft_wrap=True)
+    console.print(Text(told(f"{word + ':':<9}{place}")), soft_wrap=True)

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Mapping, Sequence
 
+from unlearn_lab.printed import visible
+
 Record = Mapping[str, object]
 
 METRICS = ("verbmem", "knowmem", "utility", "privleak")
@@ -45,14 +47,14 @@ def is_quantized(record: Record) -> bool:
 def text(record: Record, key: str) -> str:
     """A choice or setting as people write it: no decimals on whole numbers, "-" for nothing.
 
-    Of a `_target_` it is the class's name.
+    Of a `_target_` it is the class's name. Characters that would steer a terminal are spelt out.
     """
     value = record.get(key)
     if value is None or value == "":
         return "-"
     if key.endswith("._target_"):
         return str(value).rsplit(".", 1)[-1]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else visible(str(value))
 
 
 def shown_metrics(records: Sequence[Record]) -> tuple[str, ...]:

@@ -34,7 +34,7 @@ def append(home: Path, record: Mapping[str, object]) -> Path:
     path = records_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
     line = json.dumps(_finite(record), allow_nan=False, sort_keys=True).encode() + b"\n"
-    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         with _locked(descriptor) as alone:
             size = os.fstat(descriptor).st_size

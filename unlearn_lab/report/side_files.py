@@ -62,7 +62,11 @@ def _read(home: Path, record: Record, key: str) -> object:
     place = record.get(key)
     if not place:
         return None
-    path = home / str(place)
+    inside = Path(str(place))
+    if inside.is_absolute() or ".." in inside.parts:
+        _log.warning("record %s: %s is not below %s", record.get("run_id"), place, home)
+        return None
+    path = home / inside
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

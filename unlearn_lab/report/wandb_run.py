@@ -61,7 +61,12 @@ def deliver(
 
 
 def quiet_client() -> wandb.Settings:
-    """Starts the client without its console output; its session settings, WANDB_* included."""
+    """Starts the client without its console output; its session settings, WANDB_* included.
+
+    It also keeps its reports on its own errors and timings to itself, which it would send to W&B in
+    offline mode too, unless WANDB_ERROR_REPORTING asks for them.
+    """
+    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     return wandb.setup(wandb.Settings(silent=True)).settings
 
 

@@ -1,0 +1,60 @@
+"""Refuses checkpoints whose weights would be read from elsewhere than safetensors among them."""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from transformers.utils.hub import cached_file
+
+from unlearn_lab.graph.hub_commit import is_commit
+
+_INDEX = "model.safetensors.index.json"
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+
+
+def require_safetensors(path: str, revision: str | None) -> None:
+    """Looks at what a checkpoint (a folder or hub name) says of where its weights lie.
+
+    `transformers` follows an index to any file, and opens an adapter's pickle where there are no
+    safetensors. Raises `ValueError` for both.
+    """
+    index = _file(path, _INDEX, revision)
+    if index is not None:
+        require_own_shards(index)
+    config, weights = _ADAPTER
+    if _file(path, config, revision) is not None and _file(path, weights, revision) is None:
+        raise ValueError(f"has an adapter without {weights}; pickles are not opened")
+
+
+def require_own_shards(index: Path) -> dict[str, str]:
+    """The file of each tensor by the index, all of them safetensors beside it.
+
+    Raises `ValueError` for any other file, and for an index that cannot be read.
+    """
+    try:
+        named = dict[str, str](json.loads(index.read_text(encoding="utf-8"))["weight_map"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{index.name} is no index of safetensors") from error
+    for file in sorted({str(file) for file in named.values()}):
+        if not file.endswith(".safetensors") or file != PurePosixPath(file).name or "\\" in file:
+            raise ValueError(
+                f"{index.name} names the file {file}; weights are read from *.safetensors in the "
+                "same folder only"
+            )
+    return named
+
+
+def _file(path: str, name: str, revision: str | None) -> Path | None:
+    """A file of the checkpoint; None where it has none of that name, or none can be had."""
+    if Path(path).is_dir():
+        found = Path(path) / name
+        return found if found.is_file() else None
+    kept = cached_file(
+        path,
+        name,
+        revision=revision or "main",
+        _commit_hash=revision if revision and is_commit(revision) else None,  # then asked once
+        _raise_exceptions_for_gated_repo=False,
+        _raise_exceptions_for_missing_entries=False,
+        _raise_exceptions_for_connection_errors=False,
+    )
+    return None if kept is None else Path(kept)
