@@ -102,7 +102,7 @@ def test_the_default_action_becomes_an_exit(tmp_path, caplog, number):
     assert "resumed after step 6, in epoch 2" in caplog.text
 
 
-def test_a_handler_may_let_the_training_go_on(tmp_path, whole):
+def test_a_handler_may_let_the_training_go_on(tmp_path, whole, caplog):
     came = []
     signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
     try:
@@ -111,6 +111,8 @@ def test_a_handler_may_let_the_training_go_on(tmp_path, whole):
     finally:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
     assert came == [signal.SIGTERM] * 3
+    kept = [text for text in caplog.messages if text.startswith("preempted")]
+    assert [text.split()[4] for text in kept] == ["6", "7", "8"], "one after the other"
     assert_same(found, tmp_path / "work", whole)
 
 
@@ -208,7 +210,7 @@ def test_a_slurm_job_is_not_requeued_by_lightning(tmp_path, monkeypatch):
     scontrol.write_text(f"#!/bin/sh\ntouch {tmp_path}/requeued\n")
     scontrol.chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    job = {"JOB_ID": "77", "JOB_NAME": "lab", "NTASKS": "4", "NTASKS_PER_NODE": "4", "PROCID": "0"}
+    job = {"JOB_ID": "77", "JOB_NAME": "lab", "NTASKS": "4", "PROCID": "0"}
     for name, value in job.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
     with pytest.raises(SystemExit, match=str(128 + signal.SIGUSR1)):

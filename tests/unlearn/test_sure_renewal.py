@@ -97,7 +97,7 @@ def test_a_renewing_rule_freezes_what_its_modules_leave_out(model, sequences, tm
         assert "mlp" in name or parameter.grad is None
 
 
-@pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*LeafSpec", "ignore:.*many workers", "ignore:.*srun")
 @pytest.mark.parametrize("accumulate", [1, 3])
 def test_under_accumulation_of_gradients(make_llama, sequences, tmp_path, accumulate):
     """Gradients of three batches make one step of the chosen rows."""
