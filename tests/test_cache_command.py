@@ -109,6 +109,9 @@ def test_selectors_combine(home, run):
     assert listed(run, "--older-than", "30d", "--sweep", "first") == {TARGET.key}
     assert listed(run, "--older-than", "32d") == set()
     assert listed(run, "--stage", "saliency") == set()
+    with lease(home / "cache", [LOST.key], Patience(beat=1.0, look=0.1, silence=60.0)):
+        used = {e["key"] for e in json.loads(run("ls", "--json")[1]) if e["in_use"]}
+    assert used == {LOST.key}
 
 
 def test_unreachable_is_what_no_record_stands_on_at_any_depth(run):

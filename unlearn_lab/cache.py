@@ -15,7 +15,7 @@ from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.inventory import Item, count_bytes, damage_of, freed_bytes, read_files
 from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.prune import Parting, part, remove
-from unlearn_lab.report.cache_table import Line, lines, print_line, print_lines, print_sizes
+from unlearn_lab.report.cache_table import lines, print_line, print_lines, print_sizes
 from unlearn_lab.report.cache_view import View, open_view, require_records, select
 from unlearn_lab.report.cache_words import format_bytes
 from unlearn_lab.report.table import open_console
@@ -47,8 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _ls(view: View, asked: argparse.Namespace, console: Console) -> int:
-    chosen = _selected(view, asked)
-    shown = _lines(view, chosen, part(chosen, Lookout(view.root, _patience(asked))))
+    selected = _selected(view, asked)
+    parting = part(selected, Lookout(view.root, _patience(asked)))
+    chosen = _told(selected, parting)
+    shown = lines(chosen, view.words, view.sweeps, parting.used)
     if asked.json:
         sys.stdout.write(json.dumps([line.as_json() for line in shown], indent=1) + "\n")
         return 0
@@ -113,9 +115,8 @@ def _remove(view: View, chosen: list[Item], asked: argparse.Namespace, console: 
         )
         lookout.settle()
     parting = part(chosen, lookout)
-    told = [item for item in chosen if item.kind == "artifact" or item.path not in parting.used]
-    if told:
-        print_lines(console, _lines(view, told, parting))
+    if shown := _told(chosen, parting):
+        print_lines(console, lines(shown, view.words, view.sweeps, parting.used))
     for note in _notes(view, parting):
         print_line(console, note)
     size = format_bytes(freed_bytes(parting.free))
@@ -151,8 +152,13 @@ def _notes(view: View, parting: Parting) -> list[str]:
     return [f"{number} of these: {text}." for number, text in found if number]
 
 
-def _lines(view: View, items: Sequence[Item], parting: Parting) -> list[Line]:
-    return lines(items, view.words, view.sweeps, parting.used)
+def _told(items: Sequence[Item], parting: Parting) -> list[Item]:
+    """Without the marks of running processes: what these use says so itself."""
+    return [
+        item
+        for item in items
+        if item.kind in ("artifact", "unfinished") or item.path not in parting.used
+    ]
 
 
 def _selected(view: View, asked: argparse.Namespace) -> list[Item]:
@@ -176,7 +182,7 @@ def _count(items: Sequence[Item]) -> str:
     artifacts = sum(item.kind == "artifact" for item in items)
     left = len(items) - artifacts
     told = [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts or not left else []
-    told += [f"{left} leftover{'' if left == 1 else 's'}"] if left else []
+    told += [f"{left} unfinished or left over"] if left else []
     return " and ".join(told)
 
 
