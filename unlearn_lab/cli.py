@@ -23,7 +23,9 @@ _FULL = "HYDRA_FULL_ERROR"
 def main() -> None:
     """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
     sys.path.append(str(plugin_dir()))
+    _tell_workers()
     ConfigStore.instance().store(name="settings", node=Settings)
+    share_config_store()
     register_resolvers()
     in_full = bool(os.environ.get(_FULL))
     os.environ[_FULL] = "1"  # Hydra then hands its errors to us instead of printing its own frames
@@ -31,6 +33,10 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
             task
         )()
+        _close_foreign()
+    except ValueError:
+        _close_foreign()  # Optuna's, when no trial of a study has a number
+        raise
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
@@ -46,12 +52,43 @@ def main() -> None:
             os.environ.pop(_FULL, None)
 
 
+def _close_foreign() -> None:
+    """Ends the process as the lab's sweeper does, if someone else's has swept in it."""
+    from unlearn_lab.foreign import close_foreign
+
+    close_foreign()
+
+
+def _tell_workers() -> None:
+    """What processes that a launcher starts inherit: where plugins lie, and that Ray sends nothing.
+
+    Ray reports usage statistics to its makers unless told otherwise.
+    """
+    places = [str(plugin_dir()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+def share_config_store() -> None:
+    """Keeps Hydra from copying every plugin's settings each time it looks an option up.
+
+    It copies its sources then (154 times for `--help`), and with them the store that they only
+    read; `ConfigStore.load` copies what it hands out.
+    """
+    vars(ConfigStore.instance())["__deepcopy__"] = _shared
+
+
+def _shared(memo: dict[int, object]) -> ConfigStore:
+    return ConfigStore.instance()
+
+
 def register_resolvers() -> None:
-    """Makes what the configuration files call: where presets lie, and options by name."""
+    """Makes what the configuration files call: where presets lie, options by name, conditions."""
     sweeps = data_dir("sweeps")
     OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.unless", _unless, replace=True)
 
 
 def task(config: DictConfig) -> object:
@@ -61,6 +98,7 @@ def task(config: DictConfig) -> object:
     outcome that it returns, so that the other jobs of a sweep go on.
     """
     from unlearn_lab.build import Refused
+    from unlearn_lab.foreign import hand_over, hand_over_refusal, is_foreign
     from unlearn_lab.job import request, run
     from unlearn_lab.report.ending import close
 
@@ -70,10 +108,14 @@ def task(config: DictConfig) -> object:
     try:
         asked = request(config, dict(hydra_config.runtime.choices))
     except Refused as error:
+        if is_foreign(hydra_config):
+            hand_over_refusal(str(error), hydra_config)
         raise RequestRefused(str(error)) from error
     outcome = run(asked)
     if hydra_config.mode == RunMode.RUN:
         close([outcome], asked.runtime, asked.report)
+    if is_foreign(hydra_config):
+        return hand_over(outcome, asked.config["tune"], hydra_config)
     return outcome
 
 
@@ -91,6 +133,11 @@ _NOISE = ("full_key:", "object_type=", "reference_type=")
 def _option(group: str, name: str, otherwise: str) -> str:
     """The option `name` of a group where it has one, else the option `otherwise`."""
     return name if (data_dir("conf") / group / f"{name}.yaml").exists() else otherwise
+
+
+def _unless(given: object, value: object) -> object:
+    """The value, or nothing where something else is given."""
+    return value if given is None else None
 
 
 def _presets() -> str:

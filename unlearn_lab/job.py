@@ -25,6 +25,7 @@ from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
 from unlearn_lab.report.ending import Outcome
 from unlearn_lab.report.record import labelled, read_record
+from unlearn_lab.report.tuning import tune_target
 from unlearn_lab.settings import Report, Runtime
 from unlearn_lab.unlearn.fit import read_steps
 
@@ -131,6 +132,7 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
         require_possible(runtime, report)
         parts = build_parts(made)
         graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))
+        _require_tunable(made, graph)
         if graph.record.key not in _compared:
             compare_sizes(parts, graph, _cache(runtime, lambda stage, artifact: None))
             _compared.add(graph.record.key)
@@ -139,6 +141,14 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
     except OSError as error:
         raise Refused(_unusable(error, runtime.home)) from error
     return Request(made, runtime, report, choices, graph)
+
+
+def _require_tunable(config: Mapping[str, Any], graph: Plan) -> None:
+    target, measured = tune_target(config["tune"]), graph.record.inputs
+    if target is not None:
+        target.require_measured(
+            control="retrain" in measured, quantized="unlearned.quantized" in measured
+        )
 
 
 def _unusable(error: OSError, home: str) -> str:
@@ -169,6 +179,7 @@ def run(asked: Request) -> Outcome:
         _log.error("failed: %s", error)
         return progress.outcome(asked.label, record=None, failure=str(error), hint="")
     outcome = progress.outcome(asked.label, record=record, failure=None, hint=hint)
+    _tell_number(asked, record)
     _log.info(
         "%s: done in %s, %d stages built, %d reused",
         asked.label,
@@ -177,6 +188,17 @@ def run(asked: Request) -> Outcome:
         len(outcome.reused),
     )
     return outcome
+
+
+def _tell_number(asked: Request, record: Mapping[str, Any]) -> None:
+    """One line with what `tune` makes of the record, also where nothing searches by it."""
+    target = tune_target(asked.config["tune"])
+    if target is None:
+        return
+    try:
+        _log.info("%s: %s", asked.label, target.spell(target(record)))
+    except ValueError as error:
+        _log.warning("%s: %s", asked.label, error)
 
 
 def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str, Any], str]:

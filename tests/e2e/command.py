@@ -23,14 +23,22 @@ with quietly():
         importlib.import_module(f"llmcompressor.{module}")
 
 
-def run(arguments: list[str], folder: Path, environment: dict[str, str]) -> None:
-    """The command in `folder`; what it prints goes to the files `out` and `err` there."""
+def run(
+    arguments: list[str], folder: Path, environment: dict[str, str], hosts: tuple[str, ...] = ()
+) -> None:
+    """The command in `folder`; what it prints goes to the files `out` and `err` there.
+
+    It reaches `hosts` only, none unless named.
+    """
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
     for name, descriptor in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    pytest_socket.disable_socket(allow_unix_socket=True)
+    if hosts:
+        pytest_socket.socket_allow_hosts(list(hosts), allow_unix_socket=True)
+    else:
+        pytest_socket.disable_socket(allow_unix_socket=True)
     sys.argv = ["unlearn_lab", *arguments]
     main()
