@@ -2,12 +2,11 @@
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from hydra.conf import HydraConf
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
@@ -83,36 +82,35 @@ def _require_number(config: DictConfig) -> None:
         )
 
 
-def is_foreign(hydra: HydraConf) -> bool:
+def is_foreign(hydra: Any) -> bool:
     """Whether this job belongs to a sweep of someone else's."""
     return hydra.mode == RunMode.MULTIRUN and hydra.sweeper._target_ != _OURS
 
 
-def hand_over(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: HydraConf) -> object:
+def hand_over(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: Any) -> object:
     """Leaves the outcome in the job's folder, for `close_foreign`, and returns what is searched by.
 
     Without `tune`, that is the outcome itself. Raises `TrialFailed` where there is no number.
     """
     value, target = None, tune_target(tune)
-    outcome = replace(outcome, label=" ".join(hydra.overrides.task))
     if target is not None and outcome.record is not None:
         try:
             value = target(outcome.record)
         except ValueError as error:
             outcome = replace(outcome, failure=str(error))
-    _keep({"outcome": asdict(outcome), "refused": False}, hydra)
+    _keep(outcome, hydra, refused=False)
     if value is None and target is not None:
         raise TrialFailed(outcome.failure)
     return outcome if value is None else value
 
 
-def hand_over_refusal(reason: str, hydra: HydraConf) -> None:
+def hand_over_refusal(reason: str, hydra: Any) -> None:
     """Leaves word in the job's folder that the job was impossible."""
-    label = " ".join(hydra.overrides.task)
-    _keep({"outcome": asdict(_failed(label, reason)), "refused": True}, hydra)
+    _keep(_failed(reason), hydra, refused=True)
 
 
-def _keep(told: Mapping[str, object], hydra: HydraConf) -> None:
+def _keep(outcome: Outcome, hydra: Any, *, refused: bool) -> None:
+    told = {"outcome": asdict(outcome), "refused": refused, "job": list(hydra.overrides.task)}
     file = Path(hydra.runtime.output_dir) / _OUTCOME
     file.write_text(json.dumps(told), encoding="utf-8")
 
@@ -133,7 +131,7 @@ def close_foreign() -> None:
     if not isinstance(runtime, Runtime) or not isinstance(report, Report):
         raise TypeError("runtime and report do not follow unlearn_lab.settings")
     try:
-        close([Outcome(**job["outcome"]) for job in told], runtime, report)
+        close(list(_labelled(told)), runtime, report)
     finally:
         _print_best(sweep)
 
@@ -145,14 +143,22 @@ def _jobs(sweep: _Sweep) -> Iterator[Mapping[str, Any]]:
         if sweep.wrote(folder / _OUTCOME):
             yield json.loads((folder / _OUTCOME).read_text(encoding="utf-8"))
         elif sweep.wrote(folder / _OVERRIDES):
-            label = " ".join(map(str, OmegaConf.load(folder / _OVERRIDES)))
             reason = "its process ended without a word; the same command goes on from what it kept"
-            yield {"outcome": asdict(_failed(label, reason)), "refused": False}
+            job = list(map(str, OmegaConf.load(folder / _OVERRIDES)))
+            yield {"outcome": asdict(_failed(reason)), "refused": False, "job": job}
 
 
-def _failed(label: str, reason: str) -> Outcome:
+def _labelled(told: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
+    """The outcomes, each named by the overrides that not all jobs share."""
+    shared = set[str].intersection(*(set(job["job"]) for job in told)) if len(told) > 1 else set()
+    for job in told:
+        label = " ".join(override for override in job["job"] if override not in shared)
+        yield Outcome(**job["outcome"] | {"label": label})
+
+
+def _failed(reason: str) -> Outcome:
     nothing = {"built": {}, "reused": {}, "seconds": {}}
-    return Outcome(label=label, record=None, failure=reason, hint="", **nothing)
+    return Outcome(label="", record=None, failure=reason, hint="", **nothing)
 
 
 def _print_best(sweep: _Sweep) -> None:

@@ -48,9 +48,7 @@ def test_knowing_less_of_one_does_not_make_up_for_the_other():
     assert full(scored((0, 28, 80), (0, 0, 0))) == full(scored((10, 28, 80), (0, 0, 0))) == 90
 
 
-@pytest.mark.parametrize(
-    ("precision", "value"), [("full", -4), ("quantized", -16), ("worse", -16)]
-)
+@pytest.mark.parametrize(("precision", "value"), [("full", -4), ("quantized", -16), ("worse", -16)])
 def test_a_trial_that_lost_its_use_is_worth_less_the_more_it_lost(precision, value):
     record = scored((0, 0, 60), (0, 0, 40))  # 64 and 56 would be needed
     assert quality(precision)(record) == pytest.approx(value)
