@@ -30,7 +30,7 @@ def test_a_study_ends_like_a_sweep_and_the_same_study_builds_nothing(lab):
     assert "Traceback" not in first.err
     counts = built(first.home)
     assert (counts["target"], counts["retrain"], counts["unlearn"]) == (1, 1, 1)
-    assert found(first)["best_params"]["optimizer.lr"] == "1e-05"
+    assert found(first)["best_params"]["optimizer.lr"] == 1e-5
     assert found(first)["best_value"] == 100  # nobody knows anything
     assert "best:    forget quality 100.0 of 100, with optimizer.lr=1e-05" in first.out
     assert (first.home / "results" / "report.html").exists()
@@ -48,14 +48,17 @@ def test_a_study_ends_like_a_sweep_and_the_same_study_builds_nothing(lab):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("tune=null",), "needs a number to search by, as tune=forget_quality"),
-        (("hydra.sweeper.direction=minimize",), "direction=minimize: must be maximize"),
-        (("tune.utility_share=8",), "tune.utility_share=8: must be a share from 0 to 1"),
-        (("quant=none",), "quant=none has scores in full precision only"),
+        (
+            ("-m", "hydra/sweeper=optuna"),
+            "OptunaSweeper needs a number to search by, as tune=forget_quality",
+        ),
+        ((*STUDY, "hydra.sweeper.direction=minimize"), "direction=minimize: must be maximize"),
+        ((*STUDY, "tune.utility_share=8"), "tune.utility_share=8.0: must be a share from 0 to 1"),
+        ((*STUDY, "quant=none"), "quant=none has scores in full precision only"),
     ],
 )
 def test_a_study_without_anything_to_search_by_is_refused(lab, arguments, message):
-    run = lab(*STUDY, *arguments)
+    run = lab(*arguments)
     assert run.status == 2
     assert message in run.err
     assert "Traceback" not in run.err
