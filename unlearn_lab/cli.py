@@ -88,7 +88,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
-    OmegaConf.register_new_resolver("unlearn_lab.unless", _unless, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
 
 
 def task(config: DictConfig) -> object:
@@ -135,9 +135,9 @@ def _option(group: str, name: str, otherwise: str) -> str:
     return name if (data_dir("conf") / group / f"{name}.yaml").exists() else otherwise
 
 
-def _unless(given: object, value: object) -> object:
-    """The value, or nothing where something else is given."""
-    return value if given is None else None
+def _where(given: object, wanted: object, value: object) -> object:
+    """The value where one setting is as wanted, else null."""
+    return value if given == wanted else None
 
 
 def _presets() -> str:
