@@ -15,9 +15,8 @@ from unlearn_lab.paths import data_dir, plugin_dir
 def test_hydra_copies_what_the_store_hands_out_and_not_the_store():
     store = ConfigStore.instance()
     assert copy.deepcopy({"source": store})["source"] is store
-    handed = store.load("hydra/sweeper/lab.yaml").node
-    handed.max_batch_size = 3
-    assert store.load("hydra/sweeper/lab.yaml").node.max_batch_size is None
+    store.load("settings.yaml").node.tune = "changed"
+    assert store.load("settings.yaml").node.tune is None
 
 
 def test_workers_are_told_where_plugins_lie_and_that_ray_sends_nothing(monkeypatch):

@@ -7,7 +7,6 @@ import pytest
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra_plugins.hydra_optuna_sweeper._impl import create_params_from_overrides
 from omegaconf import OmegaConf
 
 from benchmarks.gpu_hours import told
@@ -101,10 +100,20 @@ def test_a_study_searches_for_the_highest_from_a_seed(stem):
     assert sweeper.sampler.seed is not None
     assert f" {sweeper.n_trials} trials" in first_line(stem)
     assert isinstance(tune_target(OmegaConf.to_container(config.tune)), TuneTarget)
-    space, fixed = create_params_from_overrides([f"{k}={v}" for k, v in sweeper.params.items()])
-    for low_or_high in ("low", "high"):
-        job = {name: getattr(values, low_or_high) for name, values in space.items()} | fixed
-        build_parts(composed_job([f"+grid={stem}", *(f"{k}={v}" for k, v in job.items())]))
+    given = [f"{name}={values}" for name, values in sweeper.params.items()]
+    space = OverridesParser.create().parse_overrides(given)
+    for end in (("start",), ("end", "stop")):
+        overrides = [at(end, override) for override in space]
+        job = dict(override.split("=", 1) for override in overrides)
+        ((_, composed_values),) = composed_jobs(stem, [job])
+        build_parts(composed_values)
+
+
+def at(end, override):
+    """The override at one end of what is searched; a fixed one as it is."""
+    values = override.value()
+    ends = [getattr(values, name) for name in end if hasattr(values, name)]
+    return f"{override.key_or_group}={ends[0] if ends else values}"
 
 
 @pytest.mark.slow
