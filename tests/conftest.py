@@ -21,7 +21,7 @@ from omegaconf import OmegaConf
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearn_lab.cli import register_resolvers
+from unlearn_lab.cli import register_resolvers, share_config_store
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
 
@@ -85,6 +85,7 @@ def checkpoint(tmp_path_factory):
 def composed():
     """Composes plain values from overrides."""
     ConfigStore.instance().store(name="settings", node=Settings)
+    share_config_store()
     register_resolvers()
 
     def make(*overrides):

@@ -33,8 +33,10 @@ def main() -> None:
     _refuse_secrets()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
-    _show_plugins()
+    sys.path.append(str(plugin_dir()))
+    _tell_workers()
     ConfigStore.instance().store(name="settings", node=Settings)
+    share_config_store()
     register_resolvers()
     in_full = bool(os.environ.get(_FULL))
     os.environ[_FULL] = "1"  # Hydra then hands its errors to us instead of printing its own frames
@@ -42,6 +44,10 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
             task
         )()
+        _close_foreign()
+    except ValueError:
+        _close_foreign()  # Optuna's, when no trial of a study has a number
+        raise
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
@@ -64,13 +70,6 @@ def main() -> None:
             os.environ.pop(_FULL, None)
 
 
-def _show_plugins() -> None:
-    """Lets Hydra find the sweeper, here and in the processes that launchers start."""
-    places = [str(plugin_dir()), *filter(None, [os.environ.get("PYTHONPATH")])]
-    sys.path.append(places[0])
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(places))
-
-
 def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
@@ -84,13 +83,44 @@ def _refuse_secrets() -> None:
         sys.exit(REFUSED)
 
 
+def _close_foreign() -> None:
+    """Ends the process as the lab's sweeper does, if someone else's has swept in it."""
+    from unlearn_lab.foreign import close_foreign
+
+    close_foreign()
+
+
+def _tell_workers() -> None:
+    """What processes that a launcher starts inherit: where plugins lie, and that Ray sends nothing.
+
+    Ray reports usage statistics to its makers unless told otherwise.
+    """
+    places = [str(plugin_dir()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+def share_config_store() -> None:
+    """Keeps Hydra from copying every plugin's settings each time it looks an option up.
+
+    It copies its sources then (154 times for `--help`), and with them the store that they only
+    read; `ConfigStore.load` copies what it hands out.
+    """
+    vars(ConfigStore.instance())["__deepcopy__"] = _shared
+
+
+def _shared(memo: dict[int, object]) -> ConfigStore:
+    return ConfigStore.instance()
+
+
 def register_resolvers() -> None:
-    """Makes what the configuration files call: presets' place, options by name, safe names."""
+    """Makes what the configuration files call."""
     sweeps = data_dir("sweeps")
     OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
 
 
 def task(config: DictConfig) -> object:
@@ -100,6 +130,7 @@ def task(config: DictConfig) -> object:
     outcome that it returns, so that the other jobs of a sweep go on.
     """
     from unlearn_lab.build import Refused
+    from unlearn_lab.foreign import hand_over, hand_over_refusal, is_foreign
 
     hydra_config = HydraConfig.get()
     if hydra_config.verbose is True:
@@ -112,12 +143,16 @@ def task(config: DictConfig) -> object:
 
         asked = request(config, choices)
     except Refused as error:
+        if is_foreign(hydra_config):
+            hand_over_refusal(str(error), hydra_config)
         raise RequestRefused(str(error)) from error
     outcome = run(asked)
     if hydra_config.mode == RunMode.RUN:
         from unlearn_lab.report.ending import close
 
         close([outcome], asked.values.runtime, asked.values.report, before=[], skipped=[])
+    if is_foreign(hydra_config):
+        return hand_over(outcome, asked.values.config["tune"], hydra_config)
     return outcome
 
 
@@ -144,6 +179,11 @@ _NOISE = ("full_key:", "object_type=", "reference_type=")
 def _option(group: str, name: str, otherwise: str) -> str:
     """The option `name` of a group where it has one, else the option `otherwise`."""
     return name if (data_dir("conf") / group / f"{name}.yaml").exists() else otherwise
+
+
+def _where(given: object, wanted: object, value: object) -> object:
+    """The value where one setting is as wanted, else null."""
+    return value if given == wanted else None
 
 
 def _presets() -> str:

@@ -26,6 +26,7 @@ from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
 from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.record import labelled, read_record
+from unlearn_lab.report.tuning import tune_target
 from unlearn_lab.request import (
     Request,
     Values,
@@ -93,6 +94,7 @@ def request(
         require_possible(values.runtime, values.report)
         parts = build_parts(values.config)
         asked = plan_request(values, choices, content or content_key(values))
+        _require_tunable(values.config["tune"], asked.plan.record)
         if asked.plan.record.key not in _compared:
             cache = _cache(values, lambda stage, artifact: None)
             with _kept([asked.plan.record], cache):
@@ -108,6 +110,14 @@ def request(
     except OSError as error:
         raise Refused(unusable(error, values.runtime.home)) from error
     return asked
+
+
+def _require_tunable(node: Mapping[str, Any] | None, record: Stage) -> None:
+    target, measured = tune_target(node), record.inputs
+    if target is not None:
+        target.require_measured(
+            control="retrain" in measured, quantized="unlearned.quantized" in measured
+        )
 
 
 def run(asked: Request) -> Outcome:
@@ -137,6 +147,8 @@ def run(asked: Request) -> Outcome:
         _log.error("failed: %s", failure)
         return progress.outcome(asked.label, record=None, failure=failure, hint="")
     outcome = progress.outcome(asked.label, record=record, failure=None, hint=hint)
+    if record is not None:
+        _tell_number(asked, record)
     _log.info(
         "%s: done in %s, %d stages built, %d reused",
         asked.label,
@@ -145,6 +157,17 @@ def run(asked: Request) -> Outcome:
         len(outcome.reused),
     )
     return outcome
+
+
+def _tell_number(asked: Request, record: Mapping[str, Any]) -> None:
+    """One line with what `tune` makes of the record, also where nothing searches by it."""
+    target = tune_target(asked.values.config["tune"])
+    if target is None:
+        return
+    try:
+        _log.info("%s: %s", asked.label, target.spell(target(record)))
+    except ValueError as error:
+        _log.warning("%s: %s", asked.label, error)
 
 
 def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str, Any], str]:

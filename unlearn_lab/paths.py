@@ -1,5 +1,6 @@
 """Where the package's own data lies: inside it in a wheel, beside it in a clone."""
 
+import os
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -29,3 +30,11 @@ def plain_name(name: object) -> str:
 def plugin_dir() -> Path:
     """The folder that holds the `hydra_plugins` namespace with the sweeper."""
     return _PACKAGE / "plugins"
+
+
+def enter_started_folder() -> None:
+    """Makes relative paths mean in a worker what they mean where the sweep was started.
+
+    The folder is in $UNLEARN_LAB_STARTED_IN. Raises `FileNotFoundError` on a machine without it.
+    """
+    os.chdir(os.environ["UNLEARN_LAB_STARTED_IN"])

@@ -73,6 +73,7 @@ class Settings:
     trainer: Any = MISSING
     quant: Any = MISSING
     eval: Any = MISSING
+    tune: Any = None
     recipe: Any = None
     runtime: Runtime = field(default_factory=Runtime)
     report: Report = field(default_factory=Report)

@@ -12,6 +12,7 @@ from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.paths import data_dir
 from unlearn_lab.quantize.calibration import SOURCES, Calibration
 from unlearn_lab.quantize.quantizer import AnyQuantizer
+from unlearn_lab.report.tuning import TuneTarget, tune_target
 from unlearn_lab.unlearn.objective import Objective
 from unlearn_lab.unlearn.stop import StopRule
 from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
@@ -127,6 +128,11 @@ def test_optimizers_behind_sure(plain, name, inner):
 def test_evaluations(plain, name):
     for metric, node in plain(f"eval={name}")["eval"]["metrics"].items():
         build(node, AnyMetric, metric)
+
+
+@pytest.mark.parametrize("name", options("tune"))
+def test_what_is_searched_for(plain, name):
+    assert isinstance(tune_target(plain(f"tune={name}")["tune"]), TuneTarget)
 
 
 def test_published_evaluations_differ_from_the_default_in_what_they_say(plain):

@@ -13,10 +13,13 @@ from benchmarks.gpu_hours import told
 from benchmarks.presets import load_presets
 from unlearn_lab.paths import data_dir
 from unlearn_lab.preflight import build_parts
+from unlearn_lab.report.tuning import TuneTarget, tune_target
 from unlearn_lab.unlearn.npo import NPO, NPOLogits
 from unlearn_lab.unlearn.retain import RetainKL
 
-GRIDS = sorted(path.stem for path in (data_dir("sweeps") / "grid").glob("*.yaml"))
+STEMS = sorted(path.stem for path in (data_dir("sweeps") / "grid").glob("*.yaml"))
+STUDIES = [stem for stem in STEMS if stem.startswith("tune_")]
+GRIDS = [stem for stem in STEMS if stem not in STUDIES]
 CORRECTED = [stem for stem in GRIDS if stem.endswith("_corrected")]
 SIX = "ga ga_gdr ga_muse_klr npo_muse npo_muse_gdr npo_muse_klr"
 
@@ -85,6 +88,32 @@ def test_jobs_can_be_built_and_the_first_line_counts_them(stem):
     assert f" {len(combinations(stem))} jobs" in first_line(stem)
     for _, config in jobs(stem):
         build_parts(config)
+
+
+@pytest.mark.usefixtures("composed")
+@pytest.mark.parametrize("stem", STUDIES)
+def test_a_study_searches_for_the_highest_from_a_seed(stem):
+    with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
+        config = compose("config", [f"+grid={stem}"], return_hydra_config=True)
+    sweeper = config.hydra.sweeper
+    assert (sweeper.direction, sweeper.max_failure_rate) == ("maximize", 1)
+    assert sweeper.sampler.seed is not None
+    assert f" {sweeper.n_trials} trials" in first_line(stem)
+    assert isinstance(tune_target(OmegaConf.to_container(config.tune)), TuneTarget)
+    given = [f"{name}={values}" for name, values in sweeper.params.items()]
+    space = OverridesParser.create().parse_overrides(given)
+    for end in (("start",), ("end", "stop")):
+        overrides = [at(end, override) for override in space]
+        job = dict(override.split("=", 1) for override in overrides)
+        ((_, composed_values),) = composed_jobs(stem, [job])
+        build_parts(composed_values)
+
+
+def at(end, override):
+    """The override at one end of what is searched; a fixed one as it is."""
+    values = override.value()
+    ends = [getattr(values, name) for name in end if hasattr(values, name)]
+    return f"{override.key_or_group}={ends[0] if ends else values}"
 
 
 @pytest.mark.slow

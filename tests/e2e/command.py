@@ -24,11 +24,16 @@ with quietly():
 
 
 def run(
-    arguments: list[str], folder: Path, environment: dict[str, str], terminal: str | None = None
+    arguments: list[str],
+    folder: Path,
+    environment: dict[str, str],
+    hosts: tuple[str, ...] = (),
+    terminal: str | None = None,
 ) -> None:
     """The command in `folder`; what it prints goes to the files `out` and `err` there.
 
-    On a `terminal`, all goes to it, and it is what the command could ask.
+    It reaches `hosts` only, none unless named. On a `terminal`, all goes to it, and it is what the
+    command could ask.
     """
     os.chdir(folder)
     os.environ.clear()
@@ -37,6 +42,9 @@ def run(
         place = terminal or folder / name
         os.dup2(os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), descriptor)
     os.dup2(os.open(terminal or os.devnull, os.O_RDONLY), 0)
-    pytest_socket.disable_socket(allow_unix_socket=True)
+    if hosts:
+        pytest_socket.socket_allow_hosts(list(hosts), allow_unix_socket=True)
+    else:
+        pytest_socket.disable_socket(allow_unix_socket=True)
     sys.argv = ["unlearn_lab", *arguments]
     main()

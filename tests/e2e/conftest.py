@@ -30,11 +30,11 @@ def forkserver():
     return context
 
 
-def execute(forkserver, arguments, folder, home, environment=None) -> Run:
-    """One command in `folder`, in a process of its own."""
+def execute(forkserver, arguments, folder, home, environment=None, hosts=()) -> Run:
+    """One command in `folder`, in a process of its own that reaches `hosts` only."""
     variables = {**os.environ, "COLUMNS": "160", **(environment or {})}
     variables.pop("WANDB_API_KEY", None)
-    process = forkserver.Process(target=command.run, args=(arguments, folder, variables))
+    process = forkserver.Process(target=command.run, args=(arguments, folder, variables, hosts))
     process.start()
     process.join()
     out, err = ((folder / name).read_text() for name in ("out", "err"))

@@ -97,6 +97,6 @@ def run(arguments, folder, environment, home, *, moment=None, clock=0.0, user=No
         os.setgid(user)
         os.setuid(user)
     try:
-        command.run(arguments, folder, environment, terminal)
+        command.run(arguments, folder, environment, terminal=terminal)
     finally:
         (folder / "cost").write_text(f"{count.seen} {time.process_time()}")

@@ -1,0 +1,180 @@
+"""Sweeps by a sweeper of someone else's (Optuna): what their jobs hand over, and how they end."""
+
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from rich.text import Text
+
+from unlearn_lab.build import Refused
+from unlearn_lab.exits import REFUSED, Finished
+from unlearn_lab.report.outcome import Outcome
+from unlearn_lab.report.table import open_console
+from unlearn_lab.report.tuning import tune_target
+from unlearn_lab.settings import Report, Runtime
+
+_OURS = "hydra_plugins.lab_sweeper.LabSweeper"
+_BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+_STARTED, _OUTCOME, _OVERRIDES = "started", "outcome.json", ".hydra/overrides.yaml"
+_BEST = "optimization_results.yaml"
+
+
+class TrialFailed(Exception):
+    """A trial without a number, so that a search counts it as failed and goes on."""
+
+
+@dataclass(frozen=True)
+class _Sweep:
+    """A sweep of someone else's that this process has begun."""
+
+    config: DictConfig
+    folder: Path
+    started: int
+
+    def wrote(self, file: Path) -> bool:
+        """Whether a file of its folder is of this sweep, and not of an earlier one of its name."""
+        return file.exists() and file.stat().st_mtime_ns >= self.started
+
+
+_begun: list[_Sweep] = []
+
+
+class ForeignSweep(Callback):
+    """Remembers a sweep of someone else's, so that `close_foreign` can close it."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        """Ends the process with status 2 where the sweeper would be given nothing to search by.
+
+        Hydra turns an exception of a callback into a warning, but not `SystemExit`.
+        """
+        if config.hydra.sweeper._target_ == _OURS:
+            return
+        try:
+            _require_number(config)
+        except Refused as error:
+            sys.stderr.write(f"{error}\n")
+            sys.exit(REFUSED)
+        mark = Path(config.hydra.sweep.dir) / _STARTED
+        mark.parent.mkdir(parents=True, exist_ok=True)
+        mark.touch()
+        _begun.append(_Sweep(config, mark.parent, mark.stat().st_mtime_ns))
+
+
+def _require_number(config: DictConfig) -> None:
+    """Raises `Refused` when the sweeper searches, and `tune` does not say for what."""
+    sweeper = config.hydra.sweeper
+    tune_target(_plain(config.tune))
+    if config.tune is None and sweeper._target_ != _BASIC:
+        raise Refused(
+            f"tune=null: {sweeper._target_} needs a number to search by, as tune=forget_quality"
+        )
+    direction = OmegaConf.select(sweeper, "direction")
+    if direction is not None and "maximize" not in str(direction):
+        raise Refused(
+            f"hydra.sweeper.direction={direction}: must be maximize, as what tune gives is the "
+            "better the higher"
+        )
+
+
+def is_foreign(hydra: Any) -> bool:
+    """Whether this job belongs to a sweep of someone else's."""
+    return hydra.mode == RunMode.MULTIRUN and hydra.sweeper._target_ != _OURS
+
+
+def hand_over(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: Any) -> object:
+    """Leaves the outcome in the job's folder, for `close_foreign`, and returns what is searched by.
+
+    Without `tune`, that is the outcome itself. Raises `TrialFailed` where there is no number.
+    """
+    value, target = None, tune_target(tune)
+    if target is not None and outcome.record is not None:
+        try:
+            value = target(outcome.record)
+        except ValueError as error:
+            outcome = replace(outcome, failure=str(error))
+    _keep(outcome, hydra, refused=False)
+    if value is None and target is not None:
+        raise TrialFailed(outcome.failure)
+    return outcome if value is None else value
+
+
+def hand_over_refusal(reason: str, hydra: Any) -> None:
+    """Leaves word in the job's folder that the job was impossible."""
+    _keep(_failed(reason), hydra, refused=True)
+
+
+def _keep(outcome: Outcome, hydra: Any, *, refused: bool) -> None:
+    told = {"outcome": asdict(outcome), "refused": refused, "job": list(hydra.overrides.task)}
+    file = Path(hydra.runtime.output_dir) / _OUTCOME
+    file.write_text(json.dumps(told), encoding="utf-8")
+
+
+def close_foreign() -> None:
+    """Closes the sweep of someone else's that this process ran; returns where there was none.
+
+    Raises `Finished` as the lab's own sweeper does, with code 2 where every job was refused.
+    """
+    from unlearn_lab.report.ending import close
+
+    if not _begun:
+        return
+    sweep = _begun.pop()
+    told = list(_jobs(sweep))
+    if told and all(job["refused"] for job in told):
+        sys.stderr.write(f"{told[0]['outcome']['failure']}\n")
+        raise Finished(REFUSED)
+    runtime, report = (OmegaConf.to_object(sweep.config[name]) for name in ("runtime", "report"))
+    if not isinstance(runtime, Runtime) or not isinstance(report, Report):
+        raise TypeError("runtime and report do not follow unlearn_lab.settings")
+    try:
+        close(list(_labelled(told)), runtime, report, before=[], skipped=[])
+    finally:
+        _print_best(sweep)
+
+
+def _jobs(sweep: _Sweep) -> Iterator[Mapping[str, Any]]:
+    """What the jobs of this sweep handed over, in their order; a lost job handed over nothing."""
+    folders = [folder for folder in sweep.folder.iterdir() if folder.name.isdigit()]
+    for folder in sorted(folders, key=lambda folder: int(folder.name)):
+        if sweep.wrote(folder / _OUTCOME):
+            yield json.loads((folder / _OUTCOME).read_text(encoding="utf-8"))
+        elif sweep.wrote(folder / _OVERRIDES):
+            reason = "its process ended without a word; the same command goes on from what it kept"
+            job = list(map(str, OmegaConf.load(folder / _OVERRIDES)))
+            yield {"outcome": asdict(_failed(reason)), "refused": False, "job": job}
+
+
+def _labelled(told: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
+    """The outcomes, each named by the overrides that not all jobs share."""
+    shared = set[str].intersection(*(set(job["job"]) for job in told)) if len(told) > 1 else set()
+    for job in told:
+        label = " ".join(override for override in job["job"] if override not in shared)
+        yield Outcome(**job["outcome"] | {"label": label})
+
+
+def _failed(reason: str) -> Outcome:
+    nothing = {"built": {}, "reused": {}, "seconds": {}}
+    return Outcome(label="", record=None, failure=reason, hint="", **nothing)
+
+
+def _print_best(sweep: _Sweep) -> None:
+    """The best trial of an Optuna study, those of earlier runs of the same study included."""
+    file = sweep.folder / _BEST
+    target = tune_target(_plain(sweep.config.tune))
+    if target is None or not sweep.wrote(file):
+        return
+    found = OmegaConf.to_container(OmegaConf.load(file))
+    if isinstance(found, dict) and "best_value" in found:
+        settings = " ".join(f"{name}={value}" for name, value in found["best_params"].items())
+        line = f"best:    {target.spell(found['best_value'])}, with {settings}"
+        open_console(sys.stdout).print(Text(line), soft_wrap=True)
+
+
+def _plain(node: Any) -> Any:
+    return None if node is None else OmegaConf.to_container(node, resolve=True)
