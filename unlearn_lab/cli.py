@@ -12,7 +12,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from unlearn_lab.cores import num_jobs
 from unlearn_lab.exits import REFUSED, RequestRefused
+from unlearn_lab.libraries import missing_plugin
 from unlearn_lab.nearest import suggestion
 from unlearn_lab.paths import data_dir, plugin_dir
 from unlearn_lab.settings import Settings
@@ -23,6 +25,8 @@ _FULL = "HYDRA_FULL_ERROR"
 def main() -> None:
     """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused)."""
     sys.path.append(str(plugin_dir()))
+    paths = [os.environ.get("PYTHONPATH", ""), str(plugin_dir())]
+    os.environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
     ConfigStore.instance().store(name="settings", node=Settings)
     register_resolvers()
     in_full = bool(os.environ.get(_FULL))
@@ -34,7 +38,8 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
-        sys.stderr.write(f"{_message(error)}{suggestion(str(error))}\n")
+        told = missing_plugin(str(error)) or f"{_message(error)}{suggestion(str(error))}"
+        sys.stderr.write(f"{told}\n")
         sys.exit(REFUSED)
     except (PermissionError, FileExistsError, NotADirectoryError) as error:
         if in_full:
@@ -52,6 +57,7 @@ def register_resolvers() -> None:
     OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.jobs", num_jobs, replace=True)
 
 
 def task(config: DictConfig) -> object:
