@@ -42,7 +42,7 @@ def require(library: str) -> str:
 
 def missing_plugin(message: str) -> str | None:
     """What to install, when Hydra's message is about an option that one of the plugins brings."""
-    found = re.search(r"Could not find 'hydra/(\w+/\w+)'", message)
+    found = re.search(r"Could not (?:find|load) 'hydra/(\w+/\w+)'", message)
     if found is None or found[1] not in PLUGINS:
         return None
     return f"hydra/{found[1].replace('/', '=')}: {_told(PLUGINS[found[1]])}"
