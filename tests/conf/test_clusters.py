@@ -1,4 +1,4 @@
-"""The presets of where a sweep runs: what they choose, and what they say when a plugin is missing."""
+"""The presets of where a sweep runs: their choices, and what they say without their plugin."""
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -50,9 +50,7 @@ def test_jobs_on_this_machine_follow_its_cores(monkeypatch, threads, jobs):
 @pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("name", sorted(LAUNCHERS))
 def test_a_missing_plugin_is_named_with_its_extra(monkeypatch, name):
-    monkeypatch.delitem(
-        ConfigStore.instance().repo["hydra"]["launcher"], f"{LAUNCHERS[name]}.yaml"
-    )
+    monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{LAUNCHERS[name]}.yaml")
     with pytest.raises(ConfigCompositionException) as caught:
         hydra_of(f"+cluster={name}")
     extra = "joblib" if name == "local" else "slurm"

@@ -2,10 +2,13 @@
 
 import os
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
+import pytest_socket
 
 from tests.e2e import command
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
@@ -34,8 +37,10 @@ def slurm(tmp_path_factory):
     if reason is not None:
         pytest.skip(reason)
     cluster = OneNodeSlurm(folder=tmp_path_factory.mktemp("slurm"), processes=[])
+    pytest_socket.enable_socket()  # to find free ports for its daemons
     try:
         cluster.start()
+        pytest_socket.disable_socket(allow_unix_socket=True)
         yield cluster
     finally:
         cluster.stop()
@@ -49,6 +54,26 @@ def variables(request, repository):
     if request.node.callspec.params["cluster"] == "slurm":
         made |= request.getfixturevalue("slurm").environment
     return made
+
+
+@pytest.fixture
+def sweep(lab, tmp_path, variables):
+    """Runs the command to its end."""
+
+    def run(*arguments) -> Run:
+        if "+cluster=local" not in arguments:
+            return lab("-m", *arguments, environment=variables)
+        # joblib's idle workers end with an interpreter that ends, which a forked one does not
+        home = tmp_path / "lab"
+        made = [*SMALL, *SMALL_MODEL, f"runtime.home={home}", *arguments]
+        done = subprocess.run(
+            [sys.executable, "-m", "unlearn_lab", "-m", *made],
+            env={**os.environ, **variables}, cwd=tmp_path, capture_output=True, text=True,
+            check=False,
+        )  # fmt: skip
+        return Run(done.returncode, done.stdout, done.stderr, home)
+
+    return run
 
 
 class Started:

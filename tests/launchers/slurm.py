@@ -78,7 +78,7 @@ class OneNodeSlurm:
         self._spawn("munged", "--foreground", "--force", f"--socket={self.folder}/munge.socket",
                     f"--key-file={key}", f"--seed-file={self.folder}/munge.seed",
                     f"--pid-file={self.folder}/munge.pid")  # fmt: skip
-        self._wait_for(lambda: (self.folder / "munge.socket").exists())
+        self._wait_for((self.folder / "munge.socket").exists)
         self._spawn("slurmctld", "-D")
         self._spawn("slurmd", "-D")
         self._wait_for(lambda: "idle" in self("sinfo", "--noheader", "--format=%T"))

@@ -77,9 +77,7 @@ def test_a_job_that_runs_out_of_time_too_often_says_so(start, slurm, cluster):
     limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0")
     kinds = ("training", "quantizing", "evaluating")
     limits = (*limits, *(f"+hydra.sweeper.resources.{kind}.timeout_min=1" for kind in kinds[1:]))
-    sweep = start(
-        *WHERE[cluster], *limits, "hydra.sweeper.resources.training.timeout_min=1", *LONG
-    )
+    sweep = start(*WHERE[cluster], *limits, "hydra.sweeper.resources.training.timeout_min=1", *LONG)
     sweep.wait_for(lambda: list(unlearned(sweep.home).glob("*.work.*/last.ckpt")))
     job = re.findall(r"slurm job (\S+): ", (sweep.folder / "err").read_text())[-1]
     slurm("scancel", "--signal=USR2", job)

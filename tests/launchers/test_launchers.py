@@ -11,8 +11,8 @@ pytestmark = [pytest.mark.xdist_group("launchers"), pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("cluster", ["local", "submitit", "slurm"])
-def test_two_jobs_share_their_trainings(lab, variables, cluster):
-    run = lab("-m", *WHERE[cluster], "method=ga", "quant=none,rtn8", environment=variables)
+def test_two_jobs_share_their_trainings(sweep, cluster):
+    run = sweep(*WHERE[cluster], "method=ga", "quant=none,rtn8")
     assert run.status == 0, run.err
     counts = built(run.home)
     assert [counts[name] for name in ("target", "retrain", "unlearn")] == [1, 1, 1]
@@ -24,9 +24,9 @@ def test_two_jobs_share_their_trainings(lab, variables, cluster):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", WHERE)
-def test_two_methods_and_four_quantizers_are_two_trainings(lab, variables, cluster):
+def test_two_methods_and_four_quantizers_are_two_trainings(sweep, cluster):
     grid = ("method=ga,npo", "quant=none,rtn4,rtn8,nf4")
-    run = lab("-m", *WHERE[cluster], *grid, environment=variables)
+    run = sweep(*WHERE[cluster], *grid)
     assert run.status == 0, run.err
     counts = built(run.home)
     assert [counts[name] for name in ("target", "retrain", "unlearn")] == [1, 1, 2]
@@ -35,11 +35,10 @@ def test_two_methods_and_four_quantizers_are_two_trainings(lab, variables, clust
 
 
 @pytest.mark.parametrize("cluster", ["slurm"])
-def test_no_more_jobs_of_an_array_run_at_a_time_than_asked_for(lab, variables, slurm, cluster):
-    run = lab(
-        "-m", *WHERE[cluster], "method=ga", "quant=none,rtn8", "hydra.launcher.array_parallelism=1",
-        environment=variables,
-    )  # fmt: skip
+def test_no_more_jobs_of_an_array_run_at_a_time_than_asked_for(sweep, slurm, cluster):
+    run = sweep(
+        *WHERE[cluster], "method=ga", "quant=none,rtn8", "hydra.launcher.array_parallelism=1"
+    )
     assert run.status == 0, run.err
     array = re.findall(r"slurm job (\d+)_1: ", run.err)[-1]
     first, second = (slurm("scontrol", "show", "job", f"{array}_{task}") for task in (0, 1))

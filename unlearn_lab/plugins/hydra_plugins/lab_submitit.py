@@ -94,7 +94,7 @@ class _Submitit(Launcher):
     def _return_of(self, job: "Job[JobReturn]", overrides: Sequence[str]) -> JobReturn:
         """Waits for the job; one that was requeued is waited for as long as it is in the queue."""
         looks_without, pause = 0, 1.0
-        while not job.done():
+        while not self._is_over(job):
             if looks_without == _LOOKS_WITHOUT:
                 return self._lost(job, overrides)
             time.sleep(_SECONDS_BETWEEN if looks_without else pause)
@@ -108,12 +108,19 @@ class _Submitit(Launcher):
         return _failed(overrides, f"{self.cluster} job {job.job_id} left no result: {told}")
 
     @abstractmethod
+    def _is_over(self, job: "Job[JobReturn]") -> bool:
+        """Whether the job is known to have ended."""
+
+    @abstractmethod
     def _in_queue(self, job: "Job[JobReturn]") -> bool:
         """Whether the job may still come to a result."""
 
 
 class LabSlurm(_Submitit):
-    """Launches jobs on a Slurm cluster, also on one that keeps no accounts for `sacct` to tell."""
+    """Launches jobs on a Slurm cluster, also on one that keeps no accounts for `sacct` to tell.
+
+    What tells that a job has ended is its result, or that `squeue` no longer has it.
+    """
 
     cluster = "slurm"
 
@@ -127,6 +134,10 @@ class LabSlurm(_Submitit):
             raise RequestRefused("hydra/launcher=lab_slurm: there is no Slurm here (no sbatch)")
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
+    def _is_over(self, job: "Job[JobReturn]") -> bool:
+        result = job.task(0).paths.result_pickle
+        return result.parent.exists() and result in result.parent.iterdir()
+
     def _in_queue(self, job: "Job[JobReturn]") -> bool:
         command = ["squeue", "--me", "--noheader", "--array", "--format=%i"]
         asked = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -137,6 +148,9 @@ class LabSubmitit(_Submitit):
     """Launches jobs as processes of this machine; these are known to be over when they are."""
 
     cluster = "local"
+
+    def _is_over(self, job: "Job[JobReturn]") -> bool:
+        return job.done()
 
     def _in_queue(self, job: "Job[JobReturn]") -> bool:
         return True
