@@ -63,6 +63,7 @@ def test_a_preempted_job_is_requeued_and_its_training_goes_on(start, slurm, clus
     job = re.findall(r"slurm job (\S+): ", (sweep.folder / "err").read_text())[-1]
     slurm(*interruption, job)
     sweep.wait_for(lambda: "Restarts=1" in slurm("scontrol", "show", "job", job))
+    slurm("scontrol", "update", f"JobId={job}", "StartTime=now")  # Slurm would wait two minutes
     run = sweep.end()
     assert run.status == 0, run.err
     (folder,) = unlearned(run.home).glob("*")
