@@ -73,14 +73,16 @@ def test_a_preempted_job_is_requeued_and_its_training_goes_on(start, slurm, clus
 
 @pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["slurm"])
-def test_a_job_that_runs_out_of_time_too_often_says_so(sweep, cluster):
-    """Slurm's own signal: with five minutes' notice of a limit of one it comes at once."""
-    minute = [
-        f"++hydra.sweeper.resources.{kind}.timeout_min=1"
-        for kind in ("training", "quantizing", "evaluating")
-    ]
-    limits = ("hydra.launcher.timeout_min=1", "hydra.launcher.max_num_timeout=0", *minute)
-    run = sweep(*WHERE[cluster], *limits, "method=ga", "quant=none")
+def test_a_job_that_runs_out_of_time_too_often_says_so(start, slurm, cluster):
+    """With a limit of ten minutes submitit takes any signal for the one that announces it."""
+    kinds = ("launcher", *(f"sweeper.resources.{kind}" for kind in ("training", "evaluating")))
+    minutes = [f"++hydra.{kind}.timeout_min=10" for kind in kinds]
+    limits = (*minutes, "hydra.launcher.max_num_timeout=0", "hydra.launcher.signal_delay_s=10")
+    sweep = start(*WHERE[cluster], *limits, *LONG)
+    sweep.wait_for(lambda: list(unlearned(sweep.home).glob("*.work.*/last.ckpt")))
+    job = re.findall(r"slurm job (\S+): ", (sweep.folder / "err").read_text())[-1]
+    slurm("scancel", "--signal=USR2", job)
+    run = sweep.end()
     assert run.status == 1, run.err
     assert "0 done, 1 failed" in run.out
     assert "timed-out too many times" in run.out
