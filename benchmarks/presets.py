@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from unlearn_lab.cli import register_resolvers
+from unlearn_lab.hydra_setup import prepare_configuration
 from unlearn_lab.paths import data_dir, plugin_dir
-from unlearn_lab.settings import Settings
 
 NEWS_FOLDS = (0.83e6, 1.67e6, 2.51e6, 3.36e6)
 """Tokens of the cumulative forget folds of MUSE-News. The first is 102 steps of 4 x 2048 tokens in
@@ -85,8 +83,7 @@ def load_presets() -> dict[str, Preset]:
     """The presets of MUSE's models, by name."""
     if str(plugin_dir()) not in sys.path:
         sys.path.append(str(plugin_dir()))
-    ConfigStore.instance().store(name="settings", node=Settings)
-    register_resolvers()
+    prepare_configuration()
     presets = dict[str, Preset]()
     with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
         for path in sorted((data_dir("sweeps") / "grid").glob("*.yaml")):

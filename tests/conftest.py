@@ -15,15 +15,13 @@ import pytest
 import pytest_socket
 import torch
 from hydra import compose, initialize_config_dir
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearn_lab.cli import register_resolvers, share_config_store
+from unlearn_lab.hydra_setup import prepare_configuration
 from unlearn_lab.paths import data_dir, plugin_dir
-from unlearn_lab.settings import Settings
 
 torch.set_num_threads(1)  # two workers share two cores; more threads than cores slow AWQ 17 times
 
@@ -84,9 +82,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture
 def composed():
     """Composes plain values from overrides."""
-    ConfigStore.instance().store(name="settings", node=Settings)
-    share_config_store()
-    register_resolvers()
+    prepare_configuration()
 
     def make(*overrides):
         with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):

@@ -8,19 +8,19 @@ from collections.abc import Mapping
 from types import FrameType
 
 import hydra
-from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn_lab.confidential import require_open_command
 from unlearn_lab.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
+from unlearn_lab.hydra_setup import prepare
+from unlearn_lab.libraries import missing_plugin
 from unlearn_lab.nearest import suggestion
-from unlearn_lab.paths import data_dir, plain_name, plugin_dir
+from unlearn_lab.paths import data_dir
 from unlearn_lab.printed import told
-from unlearn_lab.settings import Settings
 
 _FULL = "HYDRA_FULL_ERROR"
 
@@ -33,11 +33,7 @@ def main() -> None:
     _refuse_secrets()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
-    sys.path.append(str(plugin_dir()))
-    _tell_workers()
-    ConfigStore.instance().store(name="settings", node=Settings)
-    share_config_store()
-    register_resolvers()
+    prepare()
     in_full = bool(os.environ.get(_FULL))
     os.environ[_FULL] = "1"  # Hydra then hands its errors to us instead of printing its own frames
     try:
@@ -51,7 +47,8 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
-        sys.stderr.write(told(f"{_message(error)}{suggestion(str(error))}\n"))
+        line = missing_plugin(str(error)) or f"{_message(error)}{suggestion(str(error))}"
+        sys.stderr.write(told(f"{line}\n"))
         sys.exit(REFUSED)
     except (KeyboardInterrupt, SystemExit) as leaving:
         # Lightning answers Ctrl-C with sys.exit
@@ -88,39 +85,6 @@ def _close_foreign() -> None:
     from unlearn_lab.foreign import close_foreign
 
     close_foreign()
-
-
-def _tell_workers() -> None:
-    """What processes that a launcher starts inherit: where plugins lie, and that Ray sends nothing.
-
-    Ray reports usage statistics to its makers unless told otherwise.
-    """
-    places = [str(plugin_dir()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
-    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-
-
-def share_config_store() -> None:
-    """Keeps Hydra from copying every plugin's settings each time it looks an option up.
-
-    It copies its sources then (154 times for `--help`), and with them the store that they only
-    read; `ConfigStore.load` copies what it hands out.
-    """
-    vars(ConfigStore.instance())["__deepcopy__"] = _shared
-
-
-def _shared(memo: dict[int, object]) -> ConfigStore:
-    return ConfigStore.instance()
-
-
-def register_resolvers() -> None:
-    """Makes what the configuration files call."""
-    sweeps = data_dir("sweeps")
-    OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
-    OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
-    OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
-    OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
-    OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
 
 
 def task(config: DictConfig) -> object:
@@ -174,21 +138,3 @@ def _message(error: Exception) -> str:
 
 
 _NOISE = ("full_key:", "object_type=", "reference_type=")
-
-
-def _option(group: str, name: str, otherwise: str) -> str:
-    """The option `name` of a group where it has one, else the option `otherwise`."""
-    return name if (data_dir("conf") / group / f"{name}.yaml").exists() else otherwise
-
-
-def _where(given: object, wanted: object, value: object) -> object:
-    """The value where one setting is as wanted, else null."""
-    return value if given == wanted else None
-
-
-def _presets() -> str:
-    root = data_dir("sweeps")
-    return "\n".join(
-        f"{group.name}: {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
-        for group in sorted(folder for folder in root.iterdir() if folder.is_dir())
-    )

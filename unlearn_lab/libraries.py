@@ -1,5 +1,6 @@
 """The libraries that an extra brings: whether they are there, and which version."""
 
+import re
 from importlib.metadata import PackageNotFoundError, version
 
 EXTRAS = {
@@ -10,8 +11,21 @@ EXTRAS = {
     "gptqmodel": "gptqmodel",
     "lm-eval": "utility",
     "peft": "lora",
+    "hydra-joblib-launcher": "joblib",
+    "hydra-submitit-launcher": "slurm",
+    "hydra-ray-launcher": "ray",
+    "hydra-optuna-sweeper": "optuna",
 }
 """The extra of this package that installs each library."""
+
+PLUGINS = {
+    "launcher/joblib": "hydra-joblib-launcher",
+    "launcher/submitit_local": "hydra-submitit-launcher",
+    "launcher/submitit_slurm": "hydra-submitit-launcher",
+    "launcher/ray": "hydra-ray-launcher",
+    "sweeper/optuna": "hydra-optuna-sweeper",
+}
+"""The library that brings each of these options of Hydra's."""
 
 
 def installed(library: str) -> str | None:
@@ -26,9 +40,20 @@ def require(library: str) -> str:
     """The library's name and version; raises `ValueError` that names the extra to install."""
     found = installed(library)
     if found is None:
-        extra = EXTRAS[library]
-        raise ValueError(
-            f"needs the library {library}, which is not installed: "
-            f"pip install -c constraints.txt -e '.[{extra}]' (or: pip install {library})"
-        )
+        raise ValueError(_told(library))
     return found
+
+
+def missing_plugin(message: str) -> str | None:
+    """What to install, when Hydra's message is about an option that one of the plugins brings."""
+    found = re.search(r"Could not (?:find|load) 'hydra/(\w+/\w+)'", message)
+    if found is None or found[1] not in PLUGINS:
+        return None
+    return f"hydra/{found[1].replace('/', '=')}: {_told(PLUGINS[found[1]])}"
+
+
+def _told(library: str) -> str:
+    return (
+        f"needs the library {library}, which is not installed: "
+        f"pip install -c constraints.txt -e '.[{EXTRAS[library]}]' (or: pip install {library})"
+    )

@@ -8,7 +8,7 @@ import pytest
 from unlearn_lab.paths import data_dir
 
 ROOT = data_dir("conf").parent
-FILES = ("README.md", "conf/config.yaml", "docs/findings.md")
+FILES = ("README.md", "conf/config.yaml", "docs/findings.md", "docs/clusters.md")
 
 
 def commands():

@@ -1,0 +1,21 @@
+"""What a launcher cannot do is refused before anything is trained."""
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("launchers")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["+cluster=local", "hydra.launcher.n_jobs=9999"], "hydra.launcher.n_jobs=9999, runtime."),
+        (["+cluster=local", "runtime.threads=9999"], "hydra.launcher.n_jobs=1, runtime.threads="),
+        (["+cluster=slurm"], "hydra/launcher=lab_slurm: there is no Slurm here (no sbatch)"),
+    ],
+)
+def test_in_one_line(lab, tmp_path, arguments, message):
+    run = lab(*arguments, environment={"PATH": str(tmp_path)})
+    assert run.status == 2
+    assert run.err.startswith(message)
+    assert len(run.err.splitlines()) == 1
+    assert not (run.home / "cache").exists()

@@ -1,0 +1,77 @@
+"""Prepares Hydra: plugins, the typed configuration, resolvers, and what worker processes inherit."""
+
+import os
+import sys
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+from unlearn_lab.cores import num_jobs
+from unlearn_lab.paths import data_dir, plain_name, plugin_dir
+from unlearn_lab.settings import Settings
+
+
+def prepare() -> None:
+    """Everything that composing a configuration needs, also in processes that launchers start."""
+    sys.path.append(str(plugin_dir()))
+    _tell_workers()
+    prepare_configuration()
+
+
+def prepare_configuration() -> None:
+    """The typed settings and what the configuration files call; changes nothing else."""
+    ConfigStore.instance().store(name="settings", node=Settings)
+    _share_config_store()
+    _register_resolvers()
+
+
+def _tell_workers() -> None:
+    """What processes that a launcher starts inherit: where plugins lie, and that Ray sends nothing.
+
+    Ray reports usage statistics to its makers unless told otherwise.
+    """
+    places = [str(plugin_dir()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
+    os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+
+
+def _share_config_store() -> None:
+    """Keeps Hydra from copying every plugin's settings each time it looks an option up.
+
+    It copies its sources then (154 times for `--help`), and with them the store that they only
+    read; `ConfigStore.load` copies what it hands out.
+    """
+    vars(ConfigStore.instance())["__deepcopy__"] = _shared
+
+
+def _shared(memo: dict[int, object]) -> ConfigStore:
+    return ConfigStore.instance()
+
+
+def _register_resolvers() -> None:
+    """Makes what the configuration files call."""
+    sweeps = data_dir("sweeps")
+    OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.jobs", num_jobs, replace=True)
+
+
+def _option(group: str, name: str, otherwise: str) -> str:
+    """The option `name` of a group where it has one, else the option `otherwise`."""
+    return name if (data_dir("conf") / group / f"{name}.yaml").exists() else otherwise
+
+
+def _where(given: object, wanted: object, value: object) -> object:
+    """The value where one setting is as wanted, else null."""
+    return value if given == wanted else None
+
+
+def _presets() -> str:
+    root = data_dir("sweeps")
+    return "\n".join(
+        f"{group.name}: {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
+        for group in sorted(folder for folder in root.iterdir() if folder.is_dir())
+    )

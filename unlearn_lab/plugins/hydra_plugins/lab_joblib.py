@@ -1,0 +1,37 @@
+"""Hydra's joblib launcher, for as many jobs as the machine has cores for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig
+
+
+class LabJoblib(Launcher):
+    """Launches jobs as processes of this machine."""
+
+    def __init__(self, **parameters: Any) -> None:
+        from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
+
+        self._joblib = JoblibLauncher(**parameters)
+
+    def setup(
+        self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
+    ) -> None:
+        """Refuses more threads, over all jobs, than there are cores."""
+        from unlearn_lab.cores import require_cores
+        from unlearn_lab.exits import RequestRefused
+
+        try:
+            require_cores(config.hydra.launcher.n_jobs, config.runtime.threads)
+        except ValueError as error:
+            raise RequestRefused(str(error)) from error
+        self._joblib.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def launch(
+        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
+    ) -> Sequence[JobReturn]:
+        """Each job's return, in the order of the jobs."""
+        return self._joblib.launch(job_overrides, initial_job_idx)
