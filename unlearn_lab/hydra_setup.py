@@ -1,4 +1,4 @@
-"""Prepares Hydra: plugins, the typed configuration, resolvers, and what worker processes inherit."""
+"""Prepares Hydra: plugins, typed configuration, resolvers, what worker processes inherit."""
 
 import os
 import sys

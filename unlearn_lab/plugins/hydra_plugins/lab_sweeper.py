@@ -151,32 +151,6 @@ def _dead_workers() -> tuple[type[Exception], ...]:
     return (RuntimeError, OSError, *((ray.RayError,) if ray else ()))
 
 
-class _Tolerant(Launcher):
-    """A launcher that turns jobs that ended in an exception into failed leaves."""
-
-    def __init__(self, launcher: Launcher) -> None:
-        self._launcher = launcher
-
-    def setup(self, **given: Any) -> None:
-        """Done by the launcher inside."""
-
-    def launch(
-        self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
-    ) -> Sequence[JobReturn]:
-        """The returns of the launcher inside, all of them completed."""
-        from unlearn_lab.report.ending import Outcome
-
-        returns = self._launcher.launch(job_overrides, initial_job_idx)
-        for job in returns:
-            if job.status == JobStatus.FAILED:
-                reason = str(job._return_value)
-                job.status, job.return_value = JobStatus.COMPLETED, Outcome(
-                    label=" ".join(job.overrides or []), record=None, failure=reason,
-                    built={}, reused={}, seconds={}, hint="",
-                )  # fmt: skip
-        return returns
-
-
 def _refuse_swept_presets(arguments: Sequence[str]) -> None:
     """Hydra would take the settings of one preset for all jobs, in silence."""
     from unlearn_lab.exits import RequestRefused
