@@ -97,7 +97,7 @@ def test_a_server_that_takes_nothing_delays_the_sweep_and_does_not_fail_it(
     started = time.monotonic()
     running = start(*SWEEP, *sending, name="sent", home=home, environment=environment)
     assert running.wait() == 0, running.err
-    assert time.monotonic() - started < 90
+    assert time.monotonic() - started < 240  # 10 on an idle machine
     assert "leaves: 2 done, 0 failed" in running.out
     assert f"kept offline, send with: wandb sync {home}/wandb/" in running.out
     assert "Traceback" not in running.err + running.out
