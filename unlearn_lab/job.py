@@ -18,6 +18,7 @@ from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
+from unlearn_lab.launch import build_in_processes
 from unlearn_lab.plan import Plan, plan
 from unlearn_lab.plan_corpus import fold_of
 from unlearn_lab.preflight import build_parts, compare_sizes, require_possible
@@ -192,6 +193,8 @@ def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str,
 
 def _cache(runtime: Runtime, progress: Any) -> Cache:
     def build(stage: Stage, inputs: Mapping[str, Artifact], work: Path) -> Mapping[str, object]:
+        if stage.builder.startswith(_TRAINING) and runtime.devices > 1:
+            return build_in_processes(stage, inputs, work, runtime)
         facts = locate(stage.builder, stage.name)(stage.params, inputs, work, runtime)
         if stage.builder.startswith(_TRAINING):
             gc.collect()  # Lightning's trainer refers to itself: model and moments would stay

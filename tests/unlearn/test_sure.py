@@ -23,7 +23,7 @@ from unlearn_lab.unlearn.saliency_stage import first_epoch, forget_losses
 from unlearn_lab.unlearn.sure import SURE, layouts_of
 from unlearn_lab.unlearn.update import Training
 
-RUNTIME = Runtime("lab", "cpu", 1, None, 512, False, 1e9, 1.0, 1.0, 1.0, False)
+RUNTIME = Runtime("lab", "cpu", 1, "ddp", None, 512, False, 1e9, 1.0, 1.0, 1.0, False)
 OBJECTIVE = Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=1.0))
 ADAMW = functools.partial(torch.optim.AdamW, weight_decay=0.2)
 

@@ -37,7 +37,7 @@ def main(folder):
     loader = DataLoader(
         PairedTexts(dict.fromkeys(OBJECTIVE.roles, texts)),
         batch_size=2,
-        collate_fn=Collate(0),
+        collate_fn=Collate(0, OBJECTIVE.roles),
         sampler=[(i, i) for i in range(trainer.global_rank * 4, trainer.global_rank * 4 + 4)],
     )
     module = UnlearnModule(model, OBJECTIVE, None, prepared.make, None, prepared.callbacks)

@@ -15,9 +15,18 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from torch.utils.data import DataLoader
 
-from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, Pairing, Sequences
+from unlearn_lab.data.batch import (
+    Collate,
+    PairedOrder,
+    PairedTexts,
+    Pairing,
+    Sequences,
+    SharedBatches,
+)
 from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn.ranks import first_decides, is_first, num_ranks, rank
 from unlearn_lab.unlearn.stop import ShouldStop
+from unlearn_lab.unlearn.strategy import trainer_options, what_ran
 from unlearn_lab.unlearn.wrapped import WrappedOptimizer
 
 STEPS = "steps.jsonl"
@@ -96,18 +105,20 @@ class _EpochEnd(Callback):
         self.reason: str | None = None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seeds dropout and the like."""
-        torch.manual_seed((self._seed << 20) + trainer.current_epoch)
+        """Seeds dropout and the like, which no two ranks draw alike."""
+        torch.manual_seed((self._seed << 20) + (rank() << 16) + trainer.current_epoch)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Decides whether this was the last epoch."""
-        self.reason = self._should_stop(trainer.current_epoch + 1)
+        """Decides whether this was the last epoch, for all ranks alike."""
+        due = time.monotonic() - self._saved > self._every
+        self.reason, due = first_decides((self._should_stop(trainer.current_epoch + 1), due))
         if self.reason is not None:
             trainer.should_stop = True
-        elif time.monotonic() - self._saved > self._every:
+        elif due:
             fresh = self._path.with_suffix(".new")
             trainer.save_checkpoint(fresh)
-            fresh.rename(self._path)
+            if is_first():
+                fresh.rename(self._path)
             self._saved = time.monotonic()
 
 
@@ -137,9 +148,8 @@ def fit(
     order = PairedOrder(sizes, batches.seed, batches.pairing)
     loader = DataLoader(
         texts,
-        batch_size=batches.size,
-        sampler=order,
-        collate_fn=Collate(pad_id),
+        batch_sampler=SharedBatches(order, batches.size, rank=rank(), num_ranks=num_ranks()),
+        collate_fn=Collate(pad_id, texts.roles),
         generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
     )
     end = _EpochEnd(work, should_stop, runtime.checkpoint_seconds, batches.seed)
@@ -163,6 +173,7 @@ def fit(
         "trained_parameters": sum(
             p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"]
         ),
+        **what_ran(runtime),
     }
 
 
@@ -191,14 +202,14 @@ def _trainer(end: _EpochEnd, budget: Budget, work: Path, runtime: Runtime) -> Tr
     bar = [TQDMProgressBar(refresh_rate=10)] if progress else []
     return Trainer(
         accelerator=runtime.accelerator,
-        devices=runtime.devices,
         max_steps=budget.steps or -1,
         max_epochs=budget.epochs or -1,
         gradient_clip_val=budget.clip_norm,
-        logger=StepLog(work / STEPS),
+        logger=StepLog(work / STEPS) if is_first() else False,
         callbacks=[end, *bar],
         enable_progress_bar=progress,
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=1,
+        **trainer_options(runtime),
     )

@@ -8,14 +8,16 @@ from jaxtyping import Bool
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unlearn_lab.unlearn.ranks import is_first
 from unlearn_lab.unlearn.units import Layout
 
 FILE = "mask.safetensors"
 
 
 def write_mask(folder: Path, mask: Mapping[str, Bool[Tensor, " _"]]) -> None:
-    """Keeps one entry a unit, True for a unit that takes part, by parameter."""
-    save_file({name: kept.contiguous() for name, kept in mask.items()}, folder / FILE)
+    """Keeps one entry a unit, True for a unit that takes part, by parameter; the first rank's."""
+    if is_first():
+        save_file({name: kept.contiguous() for name, kept in mask.items()}, folder / FILE)
 
 
 def read_mask(folder: Path) -> dict[str, Bool[Tensor, " _"]]:

@@ -14,6 +14,7 @@ from transformers import PreTrainedModel
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.forward import ModelForward, Reference
 from unlearn_lab.unlearn.objective import LossTerms, Objective
+from unlearn_lab.unlearn.ranks import averaged
 from unlearn_lab.unlearn.selected import SelectedOptimizer
 
 Schedule = Callable[[int], float]
@@ -53,13 +54,15 @@ class UnlearnModule(LightningModule):
         """The objective's total on one batch."""
         forward = ModelForward(self.model, self._reference)
         terms = self.terms = self._objective(forward, batch)
-        values = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
+        losses = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
             "loss": terms.total.item()
         }
+        figures = averaged(losses | forward.accuracies(batch))
+        values = {name: figures[name] for name in losses}
         self._require_finite(values)
         self._last_good = values
         self.log("loss", values["loss"], prog_bar=True, logger=False)
-        self._send(values | forward.accuracies(batch))
+        self._send(figures)
         return terms.total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
