@@ -22,6 +22,7 @@ from unlearn_lab.launch import build_in_processes
 from unlearn_lab.plan import Plan, plan
 from unlearn_lab.plan_corpus import fold_of
 from unlearn_lab.preflight import build_parts, compare_sizes, require_possible
+from unlearn_lab.preflight_devices import require_devices, require_shardable
 from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
 from unlearn_lab.report.ending import Outcome
@@ -130,7 +131,9 @@ def request(config: DictConfig, choices: Mapping[str, str]) -> Request:
     made = {str(name): value for name, value in plain.items()}
     try:
         require_possible(runtime, report)
+        require_devices(runtime)
         parts = build_parts(made)
+        require_shardable(runtime, parts.update, parts.trainer)
         graph = plan(made, ContentKey(Path(runtime.home) / "cache" / "digests.json"))
         if graph.record.key not in _compared:
             compare_sizes(parts, graph, _cache(runtime, lambda stage, artifact: None))

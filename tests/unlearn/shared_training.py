@@ -13,6 +13,7 @@ from types import SimpleNamespace
 
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor
 
 from tests.unlearn.conftest import VOCABULARY, random_llama
 from unlearn_lab.models.trained import trained_parameters
@@ -102,7 +103,13 @@ def texts():
 def train(case, work, runtime=RUNTIME):
     """Trains one case and leaves its weights and facts in `work`."""
     work.mkdir(exist_ok=True, parents=True)
+    sharded = set()
     model, sequences = random_llama().to(case.dtype), texts()
+
+    def observed(epoch):
+        sharded.update(isinstance(parameter, DTensor) for parameter in model.parameters())
+        return case.should_stop(epoch)
+
     adapters = None if case.adapter is None else case.adapter.inject(model, 0)
     objective, splits = case.objective, dict.fromkeys(case.objective.roles, sequences)
     with float32_arithmetic(model):
@@ -125,11 +132,12 @@ def train(case, work, runtime=RUNTIME):
             pad_id=0,
             batches=Batches(size=3, pairing="reshuffled", seed=0),
             budget=Budget(steps=None, epochs=3, clip_norm=1.0),
-            should_stop=case.should_stop,
+            should_stop=observed,
             work=work,
             runtime=runtime,
         )
-    facts |= {} if adapters is None else adapters.merge()
+    facts |= {} if adapters is None else adapters.merge()["adapter"]
+    facts["sharded"] = sharded == {True}
     require_equal(dict(model.named_parameters()))
     if is_first():
         save_file({n: p.detach().contiguous() for n, p in model.named_parameters()}, work / "w")
@@ -181,10 +189,10 @@ def run(name, folder, runtime=RUNTIME):
 
 
 def main(folder, names):
-    runtime = Runtime(**asdict(RUNTIME) | {"devices": 2})
-    with joined(runtime):
-        for name in names:
-            run(name, folder, runtime)
+    with joined(Runtime(**asdict(RUNTIME) | {"devices": 2})):
+        for strategy, name in (given.split("/") for given in names):
+            runtime = Runtime(**asdict(RUNTIME) | {"devices": 2, "strategy": strategy})
+            run(name, folder / strategy, runtime)
 
 
 if __name__ == "__main__":

@@ -25,12 +25,18 @@ from unlearn_lab.data.batch import (
 )
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.ranks import first_decides, is_first, num_ranks, rank
+from unlearn_lab.unlearn.sharding import unshard
 from unlearn_lab.unlearn.stop import ShouldStop
 from unlearn_lab.unlearn.strategy import trainer_options, what_ran
 from unlearn_lab.unlearn.wrapped import WrappedOptimizer
 
 STEPS = "steps.jsonl"
 CHECKPOINT = "last.ckpt"
+_KNOWN_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*treespec, LeafSpec.*is deprecated.*",  # of Lightning 2.6 itself
+    ".*`srun` command is available.*",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,11 +162,12 @@ def fit(
     checkpoint = work / CHECKPOINT
     trainer = _trainer(end, budget, work, runtime)
     with warnings.catch_warnings():
-        for known in (".*does not have many workers.*", ".*treespec, LeafSpec.*is deprecated.*"):
-            warnings.filterwarnings("ignore", message=known)  # of Lightning 2.6 itself
+        for known in _KNOWN_WARNINGS:
+            warnings.filterwarnings("ignore", message=known)
         trainer.fit(
             module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
         )
+    unshard(module)
     for left in (checkpoint, checkpoint.with_suffix(".new")):
         left.unlink(missing_ok=True)
     return {
