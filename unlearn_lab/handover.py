@@ -56,8 +56,7 @@ def read_order(path: Path) -> Order:
     """The order in a file; raises `ValueError`, in one line, for a file that is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(content, dict) or content.get("schema") != SCHEMA:
-            raise ValueError(f"must be an object with schema={SCHEMA}")
+        _require_schema(content)
         stages = _Stages(content["stages"])
         return Order(
             stage=stages.of(content["stage"]),
@@ -80,6 +79,11 @@ def read_order(path: Path) -> Order:
         raise ValueError(f"{path}: {error} is missing") from error
     except (TypeError, AttributeError, ValueError) as error:
         raise ValueError(f"{path}: is no stage to build ({error})") from error
+
+
+def _require_schema(content: object) -> None:
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ValueError(f"must be an object with schema={SCHEMA}")
 
 
 class _Stages:

@@ -33,9 +33,7 @@ def require_devices(runtime: Runtime) -> None:
         )
 
 
-def require_shardable(
-    runtime: Runtime, update: UpdateRule, training: UnlearningTraining
-) -> None:
+def require_shardable(runtime: Runtime, update: UpdateRule, training: UnlearningTraining) -> None:
     """Raises `Refused` for what needs whole weights where each process holds a part of them."""
     if runtime.devices == 1 or runtime.strategy != "fsdp":
         return

@@ -60,7 +60,9 @@ def first_wants_to_stop(epoch):
 
 @dataclass(frozen=True)
 class Case:
-    objective: object = field(default_factory=lambda: Unlearning(forget=GradientAscent(), retain=GDR))
+    objective: object = field(
+        default_factory=lambda: Unlearning(forget=GradientAscent(), retain=GDR)
+    )
     rule: object = PLAIN
     dtype: torch.dtype = torch.float64
     rounding_seed: int | None = None
@@ -84,9 +86,7 @@ CASES = {
     "released_masked": Case(rule=SUREReleased(lr=0.01, inner=ADAMW, percentile=80.0, masked=True)),
     "bf16": Case(dtype=torch.bfloat16),
     "bf16_sr": Case(dtype=torch.bfloat16, rounding_seed=3),
-    "lora": Case(
-        dtype=torch.float32, adapter=LoRA(rank=3, alpha=6.0, dropout=0.0, modules=None)
-    ),
+    "lora": Case(dtype=torch.float32, adapter=LoRA(rank=3, alpha=6.0, dropout=0.0, modules=None)),
 }
 
 

@@ -1,6 +1,7 @@
 """What a training step sees: padded token sequences by role (forget, retain, learn)."""
 
 import hashlib
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
@@ -125,7 +126,7 @@ class SharedBatches(Sampler[list[tuple[int, ...]]]):
             yield order[start : start + self._size][self._rank :: self._num_ranks]
 
     def __len__(self) -> int:
-        return -(-len(self.sampler) // self._size)
+        return math.ceil(len(self.sampler) / self._size)
 
 
 class Collate:

@@ -149,7 +149,7 @@ class PolicyPrediction:
 
     @property
     def accuracy(self) -> float:
-        """Share of predicted tokens whose most likely token is the right one, as `batch_mean` has it."""
+        """Share of predicted tokens whose most likely token is the right one (a `batch_mean`)."""
         right = self._right
         if right is None:
             raise ValueError("no loss was computed yet, and the accuracy comes with it")

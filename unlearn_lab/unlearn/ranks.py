@@ -51,9 +51,7 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def batch_mean(
-    values: Float[Tensor, "*items"], num_items: int | None = None
-) -> Float[Tensor, ""]:
+def batch_mean(values: Float[Tensor, "*items"], num_items: int | None = None) -> Float[Tensor, ""]:
     """The mean of `values` over a batch that is spread over ranks, in this rank's part.
 
     It is the sum here, over the number of values on all ranks, times the number of ranks: averaged
@@ -62,9 +60,7 @@ def batch_mean(
     """
     if num_ranks() == 1:
         return values.mean() if num_items is None else values.sum() / num_items
-    count = torch.tensor(
-        values.numel() if num_items is None else num_items, device=values.device
-    )
+    count = torch.tensor(values.numel() if num_items is None else num_items, device=values.device)
     distributed.all_reduce(count)
     return values.sum() * num_ranks() / count
 
@@ -96,7 +92,7 @@ def first_decides(value: Decision) -> Decision:
 
 
 def as_on_first(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The first rank's tensors, on all ranks: what is computed twice on a GPU may differ by bits."""
+    """The first rank's tensors, on all ranks: computed on each, they may differ by a bit."""
     if num_ranks() > 1:
         for value in values.values():
             distributed.broadcast(value, src=0)

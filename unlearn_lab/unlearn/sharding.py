@@ -34,6 +34,6 @@ def unshard(module: nn.Module) -> None:
         for name, parameter in list(part.named_parameters(recurse=False)):
             if isinstance(parameter, DTensor):
                 if parameter not in made:
-                    full = parameter.detach().full_tensor()
+                    full = whole(parameter.detach())
                     made[parameter] = nn.Parameter(full, parameter.requires_grad)
                 setattr(part, name, made[parameter])
