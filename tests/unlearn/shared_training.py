@@ -7,7 +7,7 @@ the second has nothing.
 import functools
 import json
 import sys
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -37,7 +37,7 @@ from unlearn_lab.unlearn.update import Plain, Training
 ADAMW = functools.partial(torch.optim.AdamW, weight_decay=0.1)
 PLAIN = Plain(lr=0.01, make=functools.partial(ADAMW, lr=0.01))
 RUNTIME = Runtime("lab", "cpu", 1, "ddp", 1, 512, False, 1e9, 1.0, 1.0, 1.0, False)
-GDR = RetainNLL(weight=1.0)
+GA_GDR = Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=1.0))
 
 
 def kl(variant, weight=1.0):
@@ -60,9 +60,7 @@ def first_wants_to_stop(epoch):
 
 @dataclass(frozen=True)
 class Case:
-    objective: object = field(
-        default_factory=lambda: Unlearning(forget=GradientAscent(), retain=GDR)
-    )
+    objective: object = GA_GDR
     rule: object = PLAIN
     dtype: torch.dtype = torch.float64
     rounding_seed: int | None = None
