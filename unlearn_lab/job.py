@@ -21,7 +21,9 @@ from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
+from unlearn_lab.launch import build_in_processes
 from unlearn_lab.preflight import build_parts, compare_sizes, require_possible
+from unlearn_lab.preflight_devices import require_devices, require_shardable
 from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
 from unlearn_lab.report.outcome import Outcome
@@ -92,7 +94,9 @@ def request(
     try:
         require_open(values.config, "")
         require_possible(values.runtime, values.report)
+        require_devices(values.runtime)
         parts = build_parts(values.config)
+        require_shardable(values.runtime, parts.update, parts.trainer)
         asked = plan_request(values, choices, content or content_key(values))
         _require_tunable(values.config["tune"], asked.plan.record)
         if asked.plan.record.key not in _compared:
@@ -188,6 +192,8 @@ def _kept(goals: Iterable[Stage], cache: Cache) -> AbstractContextManager[None]:
 
 def _cache(values: Values, progress: Any) -> Cache:
     def build(stage: Stage, inputs: Mapping[str, Artifact], work: Path) -> Mapping[str, object]:
+        if stage.builder.startswith(_TRAINING) and values.runtime.devices > 1:
+            return build_in_processes(stage, inputs, work, values.runtime)
         facts = locate(stage.builder, stage.name)(stage.params, inputs, work, values.runtime)
         if stage.builder.startswith(_TRAINING):
             gc.collect()  # Lightning's trainer refers to itself: model and moments would stay

@@ -16,6 +16,7 @@ class Runtime:
     home: str = MISSING
     accelerator: str = MISSING
     devices: int = MISSING
+    strategy: str = MISSING
     threads: int | None = MISSING
     batch_tokens: int = MISSING
     progress: bool | None = MISSING

@@ -63,7 +63,7 @@ def test_the_deck_is_reshuffled():
 
 def test_items_are_collated_by_role():
     texts = PairedTexts({"forget": ids(2, 3), "retain": ids(4)})
-    batch = Collate(0)([texts[0, 0], texts[1, 0]])
+    batch = Collate(0, texts.roles)([texts[0, 0], texts[1, 0]])
     assert batch["forget"].index.tolist() == [0, 1]
     assert batch["retain"].ids.tolist() == [[1, 2, 3, 4]] * 2
     assert len(texts) == 2

@@ -15,6 +15,7 @@ RUNTIME = Runtime(
     home="lab",
     accelerator="cpu",
     devices=1,
+    strategy="ddp",
     threads=None,
     batch_tokens=512,
     progress=False,

@@ -97,7 +97,7 @@ def test_of_accumulated_gradients_only_the_last_is_left(make_llama, sequences, t
         PairedTexts(dict.fromkeys(OBJECTIVE.roles, sequences)),
         batch_size=2,
         sampler=[(i, i) for i in range(4)],
-        collate_fn=Collate(0),
+        collate_fn=Collate(0, OBJECTIVE.roles),
     )
     Trainer(
         accelerator="cpu",

@@ -107,7 +107,10 @@ def test_under_accumulation_of_gradients(make_llama, sequences, tmp_path, accumu
     module = UnlearnModule(model, OBJECTIVE, None, prepared.make, None, prepared.callbacks)
     texts = PairedTexts(dict.fromkeys(OBJECTIVE.roles, sequences))
     loader = DataLoader(
-        texts, batch_size=1, sampler=PairedOrder([4, 4], 0, "reshuffled"), collate_fn=Collate(0)
+        texts,
+        batch_size=1,
+        sampler=PairedOrder([4, 4], 0, "reshuffled"),
+        collate_fn=Collate(0, texts.roles),
     )
     trainer = Trainer(
         accelerator="cpu",

@@ -1,7 +1,8 @@
 """What a training step sees: padded token sequences by role (forget, retain, learn)."""
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -25,7 +26,10 @@ Sequences = Sequence[Int[Tensor, " _"]]
 
 
 def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
-    """Right-pads sequences to the longest of them."""
+    """Right-pads sequences to the longest of them; there may be none."""
+    if not sequences:
+        empty = torch.empty(0, 1)
+        return Tokens(ids=empty.long(), real=empty.bool(), index=torch.empty(0).long())
     ids = torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=pad_id)
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     real = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
@@ -110,11 +114,34 @@ class PairedOrder(Sampler[tuple[int, ...]]):
         return torch.randperm(self._sizes[role], generator=generator).tolist()
 
 
+class SharedBatches(Sampler[list[tuple[int, ...]]]):
+    """One process' share of every batch of `size`: those at its place, then every so many further.
+
+    The batches are the same however many processes share them; the shares of one differ by at most
+    one sequence, and the last process may have none of a short last batch.
+    """
+
+    def __init__(self, order: PairedOrder, size: int, *, rank: int, num_ranks: int) -> None:
+        self.sampler = order  # Lightning looks here for `set_epoch`
+        self._size = size
+        self._rank = rank
+        self._num_ranks = num_ranks
+
+    def __iter__(self) -> Iterator[list[tuple[int, ...]]]:
+        order = list(self.sampler)
+        for start in range(0, len(order), self._size):
+            yield order[start : start + self._size][self._rank :: self._num_ranks]
+
+    def __len__(self) -> int:
+        return math.ceil(len(self.sampler) / self._size)
+
+
 class Collate:
     """Pads the sequences of each role into `Tokens`."""
 
-    def __init__(self, pad_id: int) -> None:
+    def __init__(self, pad_id: int, roles: Iterable[str]) -> None:
         self._pad_id = pad_id
+        self._roles = tuple(roles)
 
     def __call__(self, items: Sequence[Mapping[str, tuple[int, Tensor]]]) -> dict[str, Tokens]:
         """One batch by role."""
@@ -122,5 +149,5 @@ class Collate:
             role: pad(
                 [item[role][1] for item in items], [item[role][0] for item in items], self._pad_id
             )
-            for role in items[0]
+            for role in self._roles
         }

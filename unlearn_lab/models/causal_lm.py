@@ -26,7 +26,13 @@ def labels(tokens: Tokens) -> Int[Tensor, " tokens"]:
 
 
 def hidden_states(model: PreTrainedModel, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
-    """Last hidden states (after the final norm) at the predicting positions, in row-major order."""
+    """Last hidden states (after the final norm) at the predicting positions, in row-major order.
+
+    For a batch without sequences the model runs on one token all the same: every parameter has a
+    gradient, of zeros, and other processes do not wait in vain for this one.
+    """
+    if len(tokens.ids) == 0:
+        tokens = Tokens(tokens.ids.new_zeros(1, 1), tokens.real.new_ones(1, 1), tokens.index)
     output = model.base_model(
         input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False
     )

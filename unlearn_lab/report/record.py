@@ -132,6 +132,8 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
         "effective.weights": unlearn.facts["weights"],
         "effective.arithmetic": unlearn.facts["arithmetic"],
         "effective.processor": unlearn.facts.get("processor"),
+        "effective.devices": unlearn.facts.get("devices"),
+        "effective.strategy": unlearn.facts.get("strategy"),
         "effective.optimizer": unlearn.facts["optimizer"],
         "effective.optimizer_state": unlearn.facts["optimizer_state"],
         **{f"effective.{k}": unlearn.facts[k] for k in ("adapter_weights",) if k in unlearn.facts},

@@ -10,18 +10,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from lightning.fabric.plugins.environments.lightning import LightningEnvironment
-from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from torch.utils.data import DataLoader
 
-from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, Pairing, Sequences
+from unlearn_lab.data.batch import (
+    Collate,
+    PairedOrder,
+    PairedTexts,
+    Pairing,
+    Sequences,
+    SharedBatches,
+)
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.preempt import Signals
+from unlearn_lab.unlearn.ranks import is_first, num_ranks, rank
 from unlearn_lab.unlearn.resume import Course, Resumable
+from unlearn_lab.unlearn.sharding import unshard
 from unlearn_lab.unlearn.stop import ShouldStop
+from unlearn_lab.unlearn.strategy import trainer_options, what_ran
 from unlearn_lab.unlearn.wrapped import WrappedOptimizer
 
 STEPS = "steps.jsonl"
@@ -132,9 +140,8 @@ def fit(
     order = PairedOrder(sizes, batches.seed, batches.pairing)
     loader = DataLoader(
         texts,
-        batch_size=batches.size,
-        sampler=order,
-        collate_fn=Collate(pad_id),
+        batch_sampler=SharedBatches(order, batches.size, rank=rank(), num_ranks=num_ranks()),
+        collate_fn=Collate(pad_id, texts.roles),
         generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
     )
     course = Course(
@@ -156,6 +163,7 @@ def fit(
             module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
         )
     stopped = resumable.conclude()
+    unshard(module)
     for left in (checkpoint, checkpoint.with_suffix(".new")):
         left.unlink(missing_ok=True)
     return {
@@ -168,6 +176,7 @@ def fit(
         "trained_parameters": sum(
             p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"]
         ),
+        **what_ran(runtime),
     }
 
 
@@ -201,18 +210,16 @@ def _trainer(
         logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.ERROR)
     progress = sys.stderr.isatty() if runtime.progress is None else runtime.progress
     bar = [TQDMProgressBar(refresh_rate=10)] if progress else []
-    elastic = TorchElasticEnvironment.detect()
     return Trainer(
         accelerator=runtime.accelerator,
-        devices=runtime.devices,
         default_root_dir=work,
-        plugins=[TorchElasticEnvironment() if elastic else LightningEnvironment()],
         max_epochs=epochs,
         gradient_clip_val=clip_norm,
-        logger=StepLog(work / STEPS),
+        logger=StepLog(work / STEPS) if is_first() else False,
         callbacks=[resumable, *bar],
         enable_progress_bar=progress,
         enable_checkpointing=False,
         enable_model_summary=False,
         log_every_n_steps=1,
+        **trainer_options(runtime),
     )

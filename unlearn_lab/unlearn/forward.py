@@ -18,6 +18,7 @@ from unlearn_lab.data.batch import Sequences, Tokens, pad, to_device
 from unlearn_lab.models.causal_lm import Head, by_chunks, hidden_states, labels, predicted
 from unlearn_lab.unlearn.likelihood import sequence_sum, token_log_likelihood
 from unlearn_lab.unlearn.objective import CompareLogits
+from unlearn_lab.unlearn.ranks import batch_mean
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,8 @@ class Reference:
     def hidden(self, role: str, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
         """Last hidden states at the predicting positions of the batch, in row-major order."""
         stored = self._hidden[role]
-        return torch.cat([stored.of(i) for i in tokens.index.tolist()]).to(tokens.ids.device)
+        rows = [stored.states[:0], *(stored.of(i) for i in tokens.index.tolist())]
+        return torch.cat(rows).to(tokens.ids.device)
 
 
 class PolicyPrediction:
@@ -147,11 +149,11 @@ class PolicyPrediction:
 
     @property
     def accuracy(self) -> float:
-        """Share of predicted tokens whose most likely token is the right one."""
+        """Share of predicted tokens whose most likely token is the right one (a `batch_mean`)."""
         right = self._right
         if right is None:
             raise ValueError("no loss was computed yet, and the accuracy comes with it")
-        return right.float().mean().item()
+        return batch_mean(right.float()).item()
 
     @cached_property
     def _scored(self) -> Float[Tensor, " tokens"]:

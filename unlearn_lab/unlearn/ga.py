@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.objective import Forward
+from unlearn_lab.unlearn.ranks import batch_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,4 +24,4 @@ class GradientAscent:
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """The mean log-likelihood, which descends."""
-        return forward.policy(forget).token_log_likelihood().mean()
+        return batch_mean(forward.policy(forget).token_log_likelihood())

@@ -5,6 +5,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from unlearn_lab.unlearn.ranks import batch_mean
+
 
 def token_log_likelihood(
     logits: Float[Tensor, "tokens vocabulary"], labels: Int[Tensor, " tokens"]
@@ -40,7 +42,7 @@ def npo_loss(
     *sequence* sums of token log-probabilities (Zhang et al., arXiv 2404.05868, Eq. 3). MUSE's
     reference code uses raw logits, element by element, instead.
     """
-    return -(2.0 / beta) * logsigmoid(-beta * (policy - reference)).mean()
+    return -(2.0 / beta) * batch_mean(logsigmoid(-beta * (policy - reference)))
 
 
 def logit_npo(

@@ -8,16 +8,18 @@ from jaxtyping import Bool
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from unlearn_lab.unlearn.ranks import is_first
 from unlearn_lab.unlearn.units import Layout
 
 FILE = "mask.safetensors"
 
 
 def write_mask(folder: Path, mask: Mapping[str, Bool[Tensor, " _"]]) -> None:
-    """Keeps one entry a unit, True for a unit that takes part, by parameter."""
-    fresh = folder / f"{FILE}.new"  # a training that is killed meanwhile is resumed from it
-    save_file({name: kept.contiguous() for name, kept in mask.items()}, fresh)
-    fresh.rename(folder / FILE)
+    """Keeps one entry a unit, True for a unit that takes part, by parameter; the first rank's."""
+    if is_first():
+        fresh = folder / f"{FILE}.new"  # a training that is killed meanwhile is resumed from it
+        save_file({name: kept.contiguous() for name, kept in mask.items()}, fresh)
+        fresh.rename(folder / FILE)
 
 
 def read_mask(folder: Path) -> dict[str, Bool[Tensor, " _"]]:

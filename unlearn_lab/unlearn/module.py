@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.strategies import ModelParallelStrategy
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
@@ -14,7 +15,9 @@ from transformers import PreTrainedModel
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.forward import ModelForward, Reference
 from unlearn_lab.unlearn.objective import LossTerms, Objective
+from unlearn_lab.unlearn.ranks import averaged
 from unlearn_lab.unlearn.selected import SelectedOptimizer
+from unlearn_lab.unlearn.sharding import shard, whole
 
 Schedule = Callable[[int], float]
 
@@ -53,13 +56,15 @@ class UnlearnModule(LightningModule):
         """The objective's total on one batch."""
         forward = ModelForward(self.model, self._reference)
         terms = self.terms = self._objective(forward, batch)
-        values = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
+        losses = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
             "loss": terms.total.item()
         }
+        figures = averaged(losses | forward.accuracies(batch))
+        values = {name: figures[name] for name in losses}
         self._require_finite(values)
         self._last_good = values
         self.log("loss", values["loss"], prog_bar=True, logger=False)
-        self._send(values | forward.accuracies(batch))
+        self._send(figures)
         return terms.total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
@@ -68,9 +73,15 @@ class UnlearnModule(LightningModule):
             optimizer.gather()
         held = [p for group in optimizer.param_groups for p in group["params"]]
         gradients = [p.grad for p in held if p.grad is not None]
-        norm = torch.nn.utils.get_total_norm(gradients).item()
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
         self._require_finite({"gradient_norm": norm})
         self._send({"gradient_norm": norm})
+
+    def configure_model(self) -> None:
+        """Shards the weights where the Trainer's strategy leaves that to us."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ModelParallelStrategy):
+            shard(self, self.model, strategy.device_mesh["data_parallel"])
 
     def configure_callbacks(self) -> Sequence[Callback]:
         """What the optimizer option wants done around a step."""

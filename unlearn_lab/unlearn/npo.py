@@ -10,6 +10,7 @@ from torch import Tensor
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.likelihood import logit_npo, npo_loss
 from unlearn_lab.unlearn.objective import Forward
+from unlearn_lab.unlearn.ranks import batch_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class NPOLogits:
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """The mean over tokens and vocabulary."""
         compare = functools.partial(logit_npo, beta=self.beta)
-        return forward.policy(forget).against_reference(compare, "forget").mean()
+        return batch_mean(forward.policy(forget).against_reference(compare, "forget"))
 
 
 def _require_beta(beta: float) -> None:

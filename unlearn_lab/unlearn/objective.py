@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unlearn_lab.data.batch import Batch, Tokens
+from unlearn_lab.unlearn.ranks import batch_mean
 
 CompareLogits = Callable[
     [Float[Tensor, "tokens vocabulary"], Float[Tensor, "tokens vocabulary"]],
@@ -169,5 +170,5 @@ class Learning:
 
     def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
         """The loss, under the name `learn`."""
-        loss = -forward.policy(batch["learn"]).token_log_likelihood().mean()
+        loss = -batch_mean(forward.policy(batch["learn"]).token_log_likelihood())
         return LossTerms(loss, {"learn": loss})

@@ -10,6 +10,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from unlearn_lab.unlearn.module import UnlearnModule
+from unlearn_lab.unlearn.ranks import average_gradients
 from unlearn_lab.unlearn.saliency import percentile_of
 from unlearn_lab.unlearn.sure import inner_optimizer, require_percentile
 from unlearn_lab.unlearn.units import layout
@@ -31,7 +32,7 @@ class SUREReleased:
     - and it sits in a method that the trainer never calls. `masked=false` is what really ran: plain
       `inner` at a large `lr` with a doubled forget gradient. `masked=true` is what was written.
 
-    Units are rows of all trained parameters, every entry of a vector being one. One process only.
+    Units are rows of all trained parameters, every entry of a vector being one.
     """
 
     lr: float
@@ -82,8 +83,6 @@ class _ForgetFirst(Callback):
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
         """Leaves the forget gradient in place, so that the step's own is added to it."""
-        if trainer.world_size > 1:
-            raise ValueError("optimizer: the released form of SURE runs in one process only")
         if not isinstance(pl_module, UnlearnModule) or pl_module.terms is None:
             raise TypeError("the released form of SURE needs the terms of an UnlearnModule")
         pl_module.zero_grad()
@@ -95,6 +94,14 @@ class _ForgetFirst(Callback):
                 if parameter.grad is not None
             }
             self._gamma = percentile_of(self._norms.values(), self._rule.percentile)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Averages over ranks what DDP leaves to us: it does so for one backward pass of a step.
+
+        That was the forget loss's; its mean, to which the step's own gradient was added on each
+        rank, is the same on all, and stays.
+        """
+        average_gradients(self._parameters)
 
     def mask(self, place: int, gradient: Tensor) -> Tensor:
         """The present mask of a parameter, shaped to multiply its gradient."""

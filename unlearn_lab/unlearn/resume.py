@@ -12,6 +12,7 @@ from torch import Tensor
 
 from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.unlearn.preempt import Preempted, Signals
+from unlearn_lab.unlearn.ranks import first_decides, is_first, num_ranks, of_all_ranks, rank
 from unlearn_lab.unlearn.stop import ShouldStop
 
 _STATE = "unlearn_lab"
@@ -39,8 +40,7 @@ class Resumable(Callback):
     and when a signal has come, which is then passed on to the handler from before. At the end of an
     epoch that is before the stop rule is asked, which may take long; it is asked again after a
     resume, so it may be cut off anywhere and must not change the weights. A checkpoint adds to
-    Lightning's the place within the epoch and the state of torch's random numbers (on several
-    devices: those of the process that writes it).
+    Lightning's the place within the epoch and the state of torch's random numbers on every rank.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Resumable(Callback):
             "batches": self._batches,
             "asked": self._asked,
             "reason": self.reason,
-            "random": _random_state(trainer.strategy.root_device),
+            "random": of_all_ranks(_random_state(trainer.strategy.root_device)),
         }
 
     def on_load_checkpoint(
@@ -76,7 +76,7 @@ class Resumable(Callback):
         state = checkpoint[_STATE]
         self.epochs, self._batches = state["epochs"], state["batches"]
         self._asked, self.reason = state["asked"], state["reason"]
-        self._random = state["random"]
+        self._random = state["random"][rank()]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Takes the signals from Lightning, which ends with status 0 on them, and goes on."""
@@ -91,8 +91,8 @@ class Resumable(Callback):
         trainer.should_stop = self.reason is not None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seeds dropout and the like."""
-        torch.manual_seed((self._course.seed << 20) + trainer.current_epoch)
+        """Seeds dropout and the like, which no two ranks draw alike."""
+        torch.manual_seed((self._course.seed << 20) + (rank() << 16) + trainer.current_epoch)
 
     def on_train_batch_end(
         self,
@@ -119,21 +119,24 @@ class Resumable(Callback):
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Passes on what came since the last step."""
-        _, received = self._decide(trainer)
+        _, received = self._decide()
         if received:
             self._keep_if_due(trainer)
 
     def conclude(self) -> str:
         """Why the training ended; asks the stop rule if it was cut off at the last epoch's end."""
         if self._asked < self.epochs:
-            self._asked, self.reason = self.epochs, self._course.should_stop(self.epochs)
+            self._asked, self.reason = (
+                self.epochs,
+                first_decides(self._course.should_stop(self.epochs)),
+            )
         return self.reason or "end of the budget"
 
     def _ask(self, trainer: Trainer) -> None:
         """Asks the stop rule, unless it has said what it thinks of the latest epoch."""
         if self._asked == self.epochs:
             return
-        if trainer.world_size > 1:  # one process that is cut off would leave the others waiting
+        if num_ranks() > 1:  # one process that is cut off would leave the others waiting
             self.conclude()
             return
         try:
@@ -144,12 +147,12 @@ class Resumable(Callback):
             self._ask(trainer)
 
     def _keep_if_due(self, trainer: Trainer) -> None:
-        due, received = self._decide(trainer)
+        due, received = self._decide()
         if not due and not received:
             return
         fresh = self._path.with_suffix(".new")
         trainer.save_checkpoint(fresh)
-        if trainer.is_global_zero:
+        if is_first():
             fresh.rename(self._path)
         self._saved = time.monotonic()
         if received:
@@ -158,18 +161,15 @@ class Resumable(Callback):
             self._signals.pass_on(received)
             _log.warning("the signal lets training go on")
 
-    def _decide(self, trainer: Trainer) -> tuple[bool, int]:
+    def _decide(self) -> tuple[bool, int]:
         """Whether the last checkpoint is old, and a signal that has come (0: none).
 
         The same in all processes of a training, as a signal may reach only some of them.
         """
         due = time.monotonic() - self._saved > self._every
         received = next(iter(self._signals.received), 0)
-        if trainer.world_size == 1:
-            return due, received
-        found = torch.tensor([float(due), float(received)], device=trainer.strategy.root_device)
-        due, received = trainer.strategy.reduce(found, reduce_op="max").tolist()
-        return bool(due), int(received)
+        together = of_all_ranks((due, received))
+        return any(due for due, _ in together), max(received for _, received in together)
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from torch import Tensor
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.likelihood import raw_logit_kl, token_kl
 from unlearn_lab.unlearn.objective import Forward
+from unlearn_lab.unlearn.ranks import batch_mean
 
 KLVariant = Literal["divergence", "token_sum", "raw_logits"]
 
@@ -25,7 +26,7 @@ class RetainNLL:
 
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
         """The unweighted loss."""
-        return -forward.policy(retain).token_log_likelihood().mean()
+        return -batch_mean(forward.policy(retain).token_log_likelihood())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,8 +55,8 @@ class RetainKL:
         compare = raw_logit_kl if self.variant == "raw_logits" else token_kl
         tokens = forward.policy(retain).against_reference(compare, "retain")
         if self.variant == "divergence":
-            return tokens.mean()
-        return tokens.sum() / retain.ids.shape[0]
+            return batch_mean(tokens)
+        return batch_mean(tokens, num_items=retain.ids.shape[0])
 
 
 def _require_weight(weight: float) -> None:

@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from unlearn_lab.unlearn.mask import kept_units, read_mask, summary, write_mask
+from unlearn_lab.unlearn.ranks import as_on_first, wait
 from unlearn_lab.unlearn.saliency import choose, mean_gradient, unit_scores
 from unlearn_lab.unlearn.selected import Part, SelectedOptimizer
 from unlearn_lab.unlearn.units import Granularity, Layout, is_attention, layout
@@ -172,6 +173,7 @@ class _Renewal(Callback):
         self._layouts = layouts
         self._step = 0
         self._union = read_mask(training.work) or dict(first)  # of a training that is resumed
+        wait()  # all have read what the first rank writes next
         self.facts: dict[str, object] = {}
         self._tell(gamma)
 
@@ -204,7 +206,8 @@ class _Renewal(Callback):
         self._training.model.eval()
         gradient = mean_gradient(taking_part, self._training.forget_losses(self._rule.batches))
         self._training.model.train()
-        return choose(unit_scores(gradient, self._layouts), self._rule.percentile)
+        scores = as_on_first(unit_scores(gradient, self._layouts))
+        return choose(scores, self._rule.percentile)
 
     def _tell(self, gamma: float) -> None:
         self._gamma = gamma

@@ -28,6 +28,7 @@ from unlearn_lab.unlearn.forward import Reference, remember_reference
 from unlearn_lab.unlearn.lora import Adapters, LoRA
 from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
 from unlearn_lab.unlearn.objective import ForgetTerm, Learning, Objective
+from unlearn_lab.unlearn.ranks import is_first, require_equal
 from unlearn_lab.unlearn.stop import StopRule, Watched
 from unlearn_lab.unlearn.update import Prepared, Training, update_rule
 
@@ -222,7 +223,8 @@ def _start(
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """The model to train and its tokenizer, a copy of which completes the artifact in `work`."""
     tokenizer = load_tokenizer(folder)
-    tokenizer.save_pretrained(work)
+    if is_first():
+        tokenizer.save_pretrained(work)
     reset_peak()
     return load_model(folder, weights).eval(), tokenizer
 
@@ -239,12 +241,14 @@ def _finish(
     model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: Weights
 ) -> dict[str, object]:
     """Saves the trained model after checking its weights."""
+    require_equal(dict(model.named_parameters()))
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
             raise ValueError(
                 f"{name} holds NaN or infinite weights after training; lower the learning rate"
             )
-    model.save_pretrained(work)
+    if is_first():
+        model.save_pretrained(work)
     return {
         **facts,
         "weights": weights,

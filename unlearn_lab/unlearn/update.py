@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
 from unlearn_lab.build import Refused, build, build_partial
+from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.unlearn.selected import OptimizerFactory, Part, SelectedOptimizer
 from unlearn_lab.unlearn.units import layout
 
@@ -92,7 +93,8 @@ class Plain:
 
         def make() -> Optimizer:
             if training.rounding_seed is None:
-                return self.make(list(parameters.values()))
+                # sharding has put others in their place since
+                return self.make(list(trained_parameters(training.model).values()))
             parts = {
                 name: Part(
                     parameter=parameter,

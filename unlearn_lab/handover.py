@@ -1,0 +1,105 @@
+"""A stage to build, as one JSON file: written by the job, read by each process that builds it."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.graph.stage import Stage
+from unlearn_lab.settings import Runtime
+
+SCHEMA = 1
+FACTS = "facts.json"
+FAILURE = "failure.{rank}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a builder is called with; facts and failures are told in the order file's folder."""
+
+    stage: Stage
+    inputs: Mapping[str, Artifact]
+    work: Path
+    runtime: Runtime
+
+
+def write_order(path: Path, order: Order) -> None:
+    """Writes the file.
+
+    Its keys: `schema`; `stages`, the description of every stage concerned by its key; `stage`, the
+    key of the one to build; `inputs`, by role, each with the key of its `stage`, `path`, `facts`
+    and `seconds`; `work`, the folder to build in; `runtime`, the settings of that name.
+    """
+    content = {
+        "schema": SCHEMA,
+        "stages": {stage.key: stage.description for stage in order.stage.walk()},
+        "stage": order.stage.key,
+        "inputs": {
+            role: {
+                "stage": artifact.stage.key,
+                "path": str(artifact.path.absolute()),
+                "facts": artifact.facts,
+                "seconds": artifact.seconds,
+            }
+            for role, artifact in order.inputs.items()
+        },
+        "work": str(order.work.absolute()),
+        "runtime": dataclasses.asdict(order.runtime),
+    }
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+
+def read_order(path: Path) -> Order:
+    """The order in a file; raises `ValueError`, in one line, for a file that is none."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        _require_schema(content)
+        stages = _Stages(content["stages"])
+        return Order(
+            stage=stages.of(content["stage"]),
+            inputs={
+                role: Artifact(
+                    stage=stages.of(given["stage"]),
+                    path=Path(given["path"]),
+                    facts=given["facts"],
+                    seconds=given["seconds"],
+                    built_now=False,
+                )
+                for role, given in content["inputs"].items()
+            },
+            work=Path(content["work"]),
+            runtime=Runtime(**content["runtime"]),
+        )
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from error
+    except KeyError as error:
+        raise ValueError(f"{path}: {error} is missing") from error
+    except (TypeError, AttributeError, ValueError) as error:
+        raise ValueError(f"{path}: is no stage to build ({error})") from error
+
+
+def _require_schema(content: object) -> None:
+    if not isinstance(content, dict) or content.get("schema") != SCHEMA:
+        raise ValueError(f"must be an object with schema={SCHEMA}")
+
+
+class _Stages:
+    """Puts stages together from their descriptions, each compared with the key it goes by."""
+
+    def __init__(self, descriptions: Mapping[str, Any]) -> None:
+        self._descriptions = descriptions
+        self._made: dict[str, Stage] = {}
+
+    def of(self, key: str) -> Stage:
+        """The stage of this key; raises `ValueError` when its description has another."""
+        if key not in self._made:
+            described = dict(self._descriptions[key])
+            inputs = {role: self.of(needed) for role, needed in described.pop("inputs").items()}
+            made = Stage(**described, inputs=inputs)
+            if made.key != key:
+                raise ValueError(f"stage {key[:8]} was changed: its description has another key")
+            self._made[key] = made
+        return self._made[key]

@@ -1,0 +1,51 @@
+"""Refuses what several processes cannot do together, before anything is trained."""
+
+import torch
+
+from unlearn_lab.build import Refused
+from unlearn_lab.models.load import device_of
+from unlearn_lab.settings import Runtime
+from unlearn_lab.unlearn.stop import FixedEpochs
+from unlearn_lab.unlearn.train import UnlearningTraining
+from unlearn_lab.unlearn.update import Plain, UpdateRule
+
+STRATEGIES = ("ddp", "fsdp")
+
+
+def require_devices(runtime: Runtime) -> None:
+    """Raises `Refused` for an unknown strategy, and for devices that this machine does not have."""
+    if runtime.strategy not in STRATEGIES:
+        raise Refused(
+            f"runtime.strategy={runtime.strategy}: must be one of {', '.join(STRATEGIES)}"
+        )
+    if runtime.devices == 1:
+        return
+    kind = device_of(runtime.accelerator).type
+    if kind not in ("cpu", "cuda"):
+        raise Refused(
+            f"runtime.devices={runtime.devices}: several processes need NVIDIA or AMD GPUs, or "
+            f"runtime.accelerator=cpu; on {kind} use runtime.devices=1"
+        )
+    if kind == "cuda" and runtime.devices > torch.cuda.device_count():
+        raise Refused(
+            f"runtime.devices={runtime.devices}: this process sees {torch.cuda.device_count()} "
+            "GPUs; use at most that"
+        )
+
+
+def require_shardable(runtime: Runtime, update: UpdateRule, training: UnlearningTraining) -> None:
+    """Raises `Refused` for what needs whole weights where each process holds a part of them."""
+    if runtime.devices == 1 or runtime.strategy != "fsdp":
+        return
+    needs_whole = {
+        f"optimizer={type(update).__name__}": not isinstance(update, Plain),
+        "trainer.weights=bf16_sr": training.weights == "bf16_sr",
+        f"trainer.adapter={type(training.adapter).__name__}": training.adapter is not None,
+        f"trainer.stop={type(training.stop).__name__}": not isinstance(training.stop, FixedEpochs),
+    }
+    for setting, whole in needs_whole.items():
+        if whole:
+            raise Refused(
+                f"{setting}: needs whole weights on each device; use runtime.strategy=ddp, or "
+                "runtime.devices=1"
+            )

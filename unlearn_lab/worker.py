@@ -1,0 +1,89 @@
+"""One process of a stage that several build together.
+
+`torchrun --standalone --nproc-per-node N -m unlearn_lab.worker stage.json` builds the stage in that
+file (see `handover`), N being its `runtime.devices`, and writes what the builder reports beside it.
+Lightning's own launcher would run the command line again in every process, and with it the sweep.
+"""
+
+import argparse
+import json
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from unlearn_lab.build import locate
+from unlearn_lab.exits import FAILED, REFUSED
+from unlearn_lab.handover import FACTS, FAILURE, Order, read_order
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Builds the stage; returns 2, with one line on stderr, for what is no stage to build."""
+    parser = argparse.ArgumentParser(prog="unlearn_lab.worker", description=__doc__)
+    parser.add_argument("order", type=Path, help="the stage to build, a JSON file")
+    parser.add_argument(
+        "--leave-with-parent", action="store_true", help="end when the standard input is closed"
+    )
+    asked = parser.parse_args(arguments)
+    if asked.leave_with_parent:
+        threading.Thread(target=_leave_with_parent, daemon=True).start()
+    try:
+        order = read_order(asked.order)
+        builder = locate(order.stage.builder, order.stage.name)
+        _require_ranks(order)
+    except ValueError as error:
+        sys.stderr.write(f"{error}\n")
+        return REFUSED
+    _build(order, builder, asked.order.parent)
+    return 0
+
+
+def _build(order: Order, builder: Callable[..., Any], folder: Path) -> None:
+    """Runs the builder; a failure is told in a file and ends the process at once.
+
+    At once, for others may wait for this process in an exchange, and torchrun ends them only then.
+    """
+    from unlearn_lab.unlearn.ranks import is_first, joined
+
+    try:
+        with joined(order.runtime):
+            facts = builder(order.stage.params, order.inputs, order.work, order.runtime)
+            if is_first():
+                (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
+    except Exception as error:
+        rank = os.environ.get("RANK", "0")
+        told = {
+            "time": time.time(),
+            "message": str(error) or type(error).__name__,
+            "stack": traceback.format_exc(),
+        }
+        (folder / FAILURE.format(rank=rank)).write_text(json.dumps(told), encoding="utf-8")
+        sys.stderr.write(f"{type(error).__name__}: {error}\n")
+        sys.stderr.flush()
+        if "RANK" in os.environ:
+            os._exit(FAILED)
+        raise
+
+
+def _require_ranks(order: Order) -> None:
+    started, wanted = int(os.environ.get("WORLD_SIZE", "1")), order.runtime.devices
+    if started != wanted:
+        raise ValueError(
+            f"runtime.devices={wanted}: {started} processes were started; must be as many as "
+            f"torchrun's --nproc-per-node"
+        )
+
+
+def _leave_with_parent() -> None:
+    """The standard input of all ranks is a pipe that ends with the job, however that dies."""
+    while os.read(0, 1):
+        pass
+    os._exit(FAILED)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
