@@ -1,13 +1,30 @@
 """How Lightning's Trainer spreads a training over the processes that torchrun has started."""
 
+from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvironment
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.ranks import num_ranks
+
+
+class PlainCheckpoints(TorchCheckpointIO):
+    """Writes a checkpoint straight to its file, which the caller renames once it is whole.
+
+    Lightning's own puts it together in memory first and then in the system's temporary folder,
+    either of which may not hold that of a large model.
+    """
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
+    ) -> None:
+        """Saves what Lightning has gathered."""
+        torch.save(checkpoint, path)
 
 
 def trainer_options(runtime: Runtime) -> dict[str, Any]:
@@ -17,7 +34,7 @@ def trainer_options(runtime: Runtime) -> dict[str, Any]:
     `data.batch.SharedBatches`, not by Lightning's sampler, which would repeat sequences.
     """
     if num_ranks() == 1:
-        return {"devices": 1, "plugins": [LightningEnvironment()]}
+        return {"devices": 1, "plugins": [LightningEnvironment(), PlainCheckpoints()]}
     strategies = {
         "ddp": DDPStrategy,
         "fsdp": lambda: ModelParallelStrategy(
@@ -29,7 +46,7 @@ def trainer_options(runtime: Runtime) -> dict[str, Any]:
     return {
         "devices": num_ranks(),
         "strategy": strategies[runtime.strategy](),
-        "plugins": [TorchElasticEnvironment()],
+        "plugins": [TorchElasticEnvironment(), PlainCheckpoints()],
         "use_distributed_sampler": False,
     }
 
