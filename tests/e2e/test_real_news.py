@@ -34,8 +34,20 @@ pytestmark = [
 ]
 
 
+TABLE_1 = ("ga", "ga_gdr", "ga_muse_klr", "npo_muse", "npo_muse_gdr", "npo_muse_klr")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[("ga_gdr", "npo_muse_klr"), pytest.param(TABLE_1, marks=pytest.mark.slow)],
+    ids=["two methods", "all of Table 1"],
+)
+def methods(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def swept(tmp_path_factory, forkserver):
+def swept(tmp_path_factory, forkserver, methods):
     """The sweep over the first articles and items of NEWS, and every example question."""
     folder = tmp_path_factory.mktemp("sweep")
     news = shutil.copytree(NEWS, folder / "news")
@@ -45,18 +57,17 @@ def swept(tmp_path_factory, forkserver):
             rows = json.loads(file.read_text(encoding="utf-8"))[:count]
             file.write_text(json.dumps(rows), encoding="utf-8")
     home = folder / "lab"
-    data = ["+grid=paper_news", f"dataset.path={news}", f"runtime.home={home}"]
-    return execute(forkserver, [*data, *SMALL_LLAMA], folder, home)
+    data = [f"method={','.join(methods)}", f"dataset.path={news}", f"runtime.home={home}"]
+    return execute(forkserver, ["+grid=paper_news", *data, *SMALL_LLAMA], folder, home)
 
 
-def test_all_of_table_1_is_there(swept):
+def test_every_result_is_there(swept, methods):
     assert swept.status == 0, swept.err
     found = {(record["method"], record["quant"]) for record in swept.records}
-    methods = ("ga", "ga_gdr", "ga_muse_klr", "npo_muse", "npo_muse_gdr", "npo_muse_klr")
     assert found == {(method, quant) for method in methods for quant in ("none", "llmint8", "fp4")}
     stages = built(swept.home)
-    assert [stages[name] for name in ("target", "retrain", "unlearn")] == [1, 1, 6]
-    assert stages["evaluate"] == (6 + 2) * 3
+    assert [stages[name] for name in ("target", "retrain", "unlearn")] == [1, 1, len(methods)]
+    assert stages["evaluate"] == (len(methods) + 2) * 3
 
 
 def test_every_score_is_there(swept):
