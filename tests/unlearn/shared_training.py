@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from tests.unlearn.conftest import VOCABULARY, random_llama
+from unlearn_lab.models.load import device_of
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
@@ -109,6 +110,7 @@ def train(case, work, runtime=RUNTIME):
         return case.should_stop(epoch)
 
     adapters = None if case.adapter is None else case.adapter.inject(model, 0)
+    torch.nn.Module.to(model, device_of(runtime.accelerator))
     objective, splits = case.objective, dict.fromkeys(case.objective.roles, sequences)
     with float32_arithmetic(model):
         reference = remember_reference(
@@ -138,7 +140,8 @@ def train(case, work, runtime=RUNTIME):
     facts["sharded"] = sharded == {True}
     require_equal(dict(model.named_parameters()))
     if is_first():
-        save_file({n: p.detach().contiguous() for n, p in model.named_parameters()}, work / "w")
+        held = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}
+        save_file(held, work / "w")
         (work / "facts.json").write_text(json.dumps(facts))
 
 
@@ -186,12 +189,13 @@ def run(name, folder, runtime=RUNTIME):
     train(case, work, runtime)
 
 
-def main(folder, names):
-    with joined(Runtime(**asdict(RUNTIME) | {"devices": 2})):
+def main(folder, accelerator, names):
+    two = asdict(RUNTIME) | {"devices": 2, "accelerator": accelerator}
+    with joined(Runtime(**two)):
         for strategy, name in (given.split("/") for given in names):
-            runtime = Runtime(**asdict(RUNTIME) | {"devices": 2, "strategy": strategy})
+            runtime = Runtime(**two | {"strategy": strategy})
             run(name, folder / strategy, runtime)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), sys.argv[2], sys.argv[3:])

@@ -31,12 +31,12 @@ TOLERANCE = {
 pytestmark = pytest.mark.xdist_group("two_processes")
 
 
-def start(folder, names):
+def start(folder, names, accelerator="cpu"):
     """All cases in one start of two processes, which costs more than the trainings."""
     torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
     script = ("--nproc-per-node=2", "-m", "tests.unlearn.shared_training")
     ended = subprocess.run(
-        [*torchrun, *script, str(folder), *names],
+        [*torchrun, *script, str(folder), accelerator, *names],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         capture_output=True,
