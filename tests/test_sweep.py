@@ -7,10 +7,10 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from tests.graph.builders import make
 from tests.test_waves import goals
-from unlearn_lab.exits import Finished
+from unlearn_lab.exits import Finished, RequestRefused
 from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.request import read_values
-from unlearn_lab.sweep import Job, Launch, Sweep, failed, grouped, outcome_of
+from unlearn_lab.sweep import Job, Launch, Sweep, failed, grouped, outcome_of, require_sweepable
 
 
 def outcome(stages, failure=None):
@@ -140,3 +140,11 @@ def test_an_exception_that_no_job_expects_is_its_failure():
     result = JobReturn(status=JobStatus.COMPLETED)
     result.return_value = fine
     assert outcome_of(result, launch("training")) is fine
+
+
+def test_what_hydra_would_ignore_is_refused():
+    require_sweepable(["method=ga,npo", "+grid=tiny_sure"], {"training": {"mem_gb": 8}})
+    with pytest.raises(RequestRefused, match="presets cannot be swept over"):
+        require_sweepable(["+cluster=slurm,local"], {})
+    with pytest.raises(RequestRefused, match=r"resources.trainings: no kind of stage"):
+        require_sweepable([], {"trainings": {}})

@@ -2,14 +2,16 @@
 
 import itertools
 import logging
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
 from unlearn_lab.costs import Costs
+from unlearn_lab.exits import RequestRefused
 from unlearn_lab.graph.cache import is_whole
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
@@ -18,7 +20,7 @@ from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.planned import foresee, print_outlook
 from unlearn_lab.report.table import open_console
 from unlearn_lab.request import Values
-from unlearn_lab.waves import kind, missing, most_demanding, next_wave
+from unlearn_lab.waves import KINDS, kind, missing, most_demanding, next_wave
 
 _log = logging.getLogger(__name__)
 
@@ -98,6 +100,7 @@ class Sweep:
 
     def take(self, launch: Launch, outcome: Outcome) -> None:
         """Notes what became of a job; a stage that failed fails the leaves that need it."""
+        outcome = replace(outcome, label=self._jobs[launch.job].label)
         self._built |= outcome.built.keys() | outcome.reused.keys()
         if launch.stage is None:
             self._leaves[launch.job] = outcome
@@ -142,6 +145,17 @@ class Sweep:
             return seen[stage.key]
 
         return has
+
+
+def require_sweepable(arguments: Sequence[str], resources: Mapping[str, Any]) -> None:
+    """Refuses what Hydra would take without a word: presets that are swept, unknown kinds."""
+    for argument in arguments:
+        if re.match(r"\+?(grid|cluster)=.*,", argument):
+            raise RequestRefused(f"{argument}: presets cannot be swept over; run them one by one")
+    for name in resources:
+        if name not in KINDS:
+            known = ", ".join(KINDS)
+            raise RequestRefused(f"hydra.sweeper.resources.{name}: no kind of stage; has {known}")
 
 
 def grouped(

@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -62,9 +61,9 @@ class LabSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep; ends the process with its status."""
-        from unlearn_lab.sweep import Job, Sweep, grouped
+        from unlearn_lab.sweep import Job, Sweep, grouped, require_sweepable
 
-        _refuse_swept_presets(arguments)
+        require_sweepable(arguments, self._resources)
         jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
         sweep = Sweep(
             [Job(overrides=given, label=a.label, goals=a.goals) for given, a in jobs],
@@ -89,7 +88,7 @@ class LabSweeper(BasicSweeper):
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
-        name = f"report.sweep='{config.report.sweep}'"
+        name = "report.sweep='{}'".format(str(config.report.sweep).replace("'", "\\'"))
         return [[*job, name] for batch in self.split_arguments(overrides, None) for job in batch]
 
     def _request(self, overrides: Sequence[str]) -> Any:
@@ -149,12 +148,3 @@ def _dead_workers() -> tuple[type[Exception], ...]:
     """What launchers raise when a process ends without a result, or cannot be started."""
     ray = sys.modules.get("ray.exceptions")
     return (RuntimeError, OSError, *((ray.RayError,) if ray else ()))
-
-
-def _refuse_swept_presets(arguments: Sequence[str]) -> None:
-    """Hydra would take the settings of one preset for all jobs, in silence."""
-    from unlearn_lab.exits import RequestRefused
-
-    for argument in arguments:
-        if re.match(r"\+?(grid|cluster)=.*,", argument):
-            raise RequestRefused(f"{argument}: presets cannot be swept over; run them one by one")
