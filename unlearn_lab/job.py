@@ -155,7 +155,7 @@ def run(asked: Request) -> Outcome:
         _tell_number(asked, record)
     _log.info(
         "%s: done in %s, %d stages built, %d reused",
-        asked.label,
+        asked.label if record is not None else ", ".join(map(describe, asked.goals)),
         format_seconds(time.monotonic() - started),
         len(outcome.built),
         len(outcome.reused),
