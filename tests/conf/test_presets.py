@@ -68,22 +68,13 @@ def composed_job(overrides):
     return OmegaConf.to_container(compose("config", overrides), resolve=True)
 
 
-def grouped(stems):
-    """A worker composes the jobs of a preset and of its twin, and only once."""
-    return [pytest.param(stem, marks=in_group(stem)) for stem in stems]
-
-
-def in_group(stem):
-    return pytest.mark.xdist_group(stem.removesuffix("_corrected"))
-
-
 def first_line(stem):
     """The first line that says something: a preset begins with its package."""
     return (data_dir("sweeps") / "grid" / f"{stem}.yaml").read_text().splitlines()[1]
 
 
 @pytest.mark.usefixtures("composed")
-@pytest.mark.parametrize("stem", grouped(GRIDS))
+@pytest.mark.parametrize("stem", GRIDS)
 def test_jobs_can_be_built_and_the_first_line_counts_them(stem):
     assert f" {len(combinations(stem))} jobs" in first_line(stem)
     for _, config in jobs(stem):

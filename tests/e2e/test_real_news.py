@@ -30,7 +30,6 @@ SMALL_LLAMA = (
 
 pytestmark = [
     pytest.mark.skipif(not NEWS.is_dir(), reason="needs ../shared/data/muse_news"),
-    pytest.mark.xdist_group("real_news"),
 ]
 
 

@@ -45,6 +45,7 @@ def test_the_wheel_holds_code_configuration_templates_and_licence(wheel):
     assert not any(name.startswith("tests/") for name in names)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_an_installed_wheel_runs_a_job_from_another_folder(wheel, tmp_path):
     """The fresh environment sees the dependencies of this one, but not the clone."""

@@ -9,8 +9,6 @@ import pytest
 from tests.faults.conftest import SWEEP
 from tests.faults.outcome import begun, files, finished, leftovers, records
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 HOUR = 3600.0
 PATIENT = "runtime.claim_silence=60"
 

@@ -5,12 +5,8 @@ import os
 import re
 import shutil
 
-import pytest
-
 from tests.faults.conftest import SWEEP
 from tests.faults.outcome import begun, files, records
-
-pytestmark = pytest.mark.xdist_group("faults")
 
 
 def artifact(home, stage):

@@ -8,8 +8,6 @@ from tests.faults.child import Fill, Moment, use_up_names
 from tests.faults.conftest import SWEEP
 from tests.faults.outcome import files, leftovers, records
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 CASES = {
     "in the checks": (2, r"/corpus/.*\.json", Fill(0), "runtime.home="),
     "Hydra's folder": (1, "config.yaml", Fill(0), "runtime.home="),

@@ -10,8 +10,6 @@ import pytest
 from tests.faults.conftest import SWEEP
 from tests.faults.outcome import files, leftovers, records
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 NOBODY = 65534
 
 

@@ -2,13 +2,9 @@
 
 import time
 
-import pytest
-
 from tests.faults.child import Moment, interrupt
 from tests.faults.conftest import SWEEP
 from tests.faults.outcome import begun, files, leftovers, records, taken_up
-
-pytestmark = pytest.mark.xdist_group("faults")
 
 
 def test_ctrl_c_in_a_training_and_in_an_evaluation(start, whole, tmp_path):

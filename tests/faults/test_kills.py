@@ -54,7 +54,6 @@ def assert_as_if_never_killed(whole, cut, logs):
         before |= set(begun(log))
 
 
-@pytest.mark.xdist_group("faults")
 def test_killed_before_it_publishes_and_after_and_while_it_keeps_a_record(start, whole, tmp_path):
     faults = [
         Moment(event="os.rename", path="/unlearn/"),

@@ -6,8 +6,6 @@ import shutil
 import pytest
 from safetensors.torch import load_file, save_file
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 COMMON = (
     "-m",
     "model=hf",

@@ -14,8 +14,6 @@ import pytest_socket
 from tests.faults.conftest import SWEEP
 from tests.faults.outcome import records
 
-pytestmark = pytest.mark.xdist_group("faults")
-
 KEY = "0123456789" * 4
 
 

@@ -20,7 +20,6 @@ ARGUMENTS = (
     "method=ga",
     "quant=rtn4",
 )
-pytestmark = pytest.mark.xdist_group("hub_command")
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,6 @@ from tests.hub.loading import download, log_in, pin_dataset, read_texts
 from tests.hub.muse import PARTS, rows, write_muse, write_split
 
 NAME = "muse-bench/MUSE-News"
-pytestmark = pytest.mark.xdist_group("hub_datasets")
 
 
 def texts(edition, configuration="raw", split="forget", column="text") -> tuple[str, ...]:

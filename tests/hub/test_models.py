@@ -11,7 +11,6 @@ from transformers import AutoModelForCausalLM
 from tests.hub.loading import base_key, digests, load, log_in, pin, read_words
 
 NAME = "maker/tiny-llama"
-pytestmark = pytest.mark.xdist_group("hub_models")
 
 
 def served(folder) -> dict[str, str]:

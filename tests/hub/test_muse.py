@@ -9,7 +9,6 @@ from tests.hub.muse import rows, write_card, write_muse
 from unlearn_lab.data.corpus import Question, VerbatimPrompt
 
 NAME = "muse-bench/MUSE-News"
-pytestmark = pytest.mark.xdist_group("hub_muse")
 
 
 def asked(revision, **changes):

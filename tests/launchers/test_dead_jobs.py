@@ -10,7 +10,7 @@ import pytest
 
 from tests.launchers.conftest import WHERE
 
-pytestmark = [pytest.mark.xdist_group("launchers"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 QUICK_CLAIMS = ("runtime.claim_beat=0.5", "runtime.claim_silence=4")
 LONG = ("method=npo_klr", "quant=none", "trainer.epochs=40", "runtime.checkpoint_seconds=0")
 
@@ -21,7 +21,8 @@ def children(job):
 
 
 @pytest.mark.parametrize("cluster", ["slurm", pytest.param("submitit", marks=pytest.mark.slow)])
-def test_a_job_that_is_killed_fails_its_leaf_and_no_other(request, start, cluster):
+def test_a_job_that_is_killed_fails_its_leaf_and_no_other(request, lab, start, cluster):
+    lab("method=ga", "quant=none")
     sweep = start(*WHERE[cluster], *QUICK_CLAIMS, "method=ga,npo", "quant=none")
     job = sweep.job("method=npo")
     if cluster == "slurm":
@@ -35,7 +36,7 @@ def test_a_job_that_is_killed_fails_its_leaf_and_no_other(request, start, cluste
     assert run.status == 1, run.err
     assert "1 done, 1 failed" in run.out
     assert re.search(rf"job {job} left no result: ", run.out)
-    assert [record["method"] for record in run.records] == ["ga"]
+    assert [record["method"] for record in run.records] == ["ga"] * 2
     assert "Traceback" not in run.out
 
 

@@ -7,17 +7,19 @@ import pytest
 from tests.e2e.artifacts import built
 from tests.launchers.conftest import WHERE
 
-pytestmark = [pytest.mark.xdist_group("launchers"), pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize("cluster", ["local", "submitit", "slurm"])
-def test_two_jobs_share_their_trainings(sweep, cluster):
-    run = sweep(*WHERE[cluster], "method=ga", "quant=none,rtn8")
+def test_two_jobs_in_processes_of_their_own_reuse_what_is_there(sweep, lab, cluster):
+    lab("method=ga", "quant=none")
+    run = sweep(*WHERE[cluster], "method=ga", "quant=rtn4,rtn8")
     assert run.status == 0, run.err
     counts = built(run.home)
     assert [counts[name] for name in ("target", "retrain", "unlearn")] == [1, 1, 1]
-    assert (counts["evaluate"], counts["record"]) == (6, 2)
-    assert sorted(record["quant"] for record in run.records) == ["none", "rtn8"]
+    assert (counts["evaluate"], counts["record"]) == (9, 3)
+    assert run.records[0]["quant"] == "none"
+    assert sorted(record["quant"] for record in run.records[1:]) == ["rtn4", "rtn8"]
     said = {"local": "Joblib.Parallel", "submitit": "local job ", "slurm": "slurm job "}
     assert said[cluster] in run.err
 
@@ -34,6 +36,7 @@ def test_two_methods_and_four_quantizers_are_two_trainings(sweep, cluster):
     assert len({(record["method"], record["quant"]) for record in run.records}) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cluster", ["slurm"])
 def test_no_more_jobs_of_an_array_run_at_a_time_than_asked_for(sweep, slurm, cluster):
     run = sweep(

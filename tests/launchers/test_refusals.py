@@ -2,8 +2,6 @@
 
 import pytest
 
-pytestmark = pytest.mark.xdist_group("launchers")
-
 
 @pytest.mark.parametrize(
     ("arguments", "message"),

@@ -10,8 +10,6 @@ from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from tests.security import hostile
 from unlearn_lab.report.results import read
 
-pytestmark = pytest.mark.xdist_group("security")
-
 SETTINGS = [
     *(s for s in SMALL if not s.startswith(("dataset.", "report."))),
     *SMALL_MODEL,

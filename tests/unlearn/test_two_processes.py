@@ -28,8 +28,6 @@ TOLERANCE = {
     torch.bfloat16: {"rtol": 0.05, "atol": 0.02},
 }
 
-pytestmark = pytest.mark.xdist_group("two_processes")
-
 
 def start(folder, names, accelerator="cpu"):
     """All cases in one start of two processes, which costs more than the trainings."""

@@ -29,7 +29,16 @@ def lease(root: Path, keys: Iterable[str], patience: Patience) -> Iterator[None]
     with Claim(places / f"{secrets.token_hex(8)}.lease", patience, keys) as claim:
         claim.try_acquire()
         _wait(places / _PRUNING, patience)
+        _clear(places, patience)
         yield
+
+
+def _clear(places: Path, patience: Patience) -> None:
+    """Removes the leases of processes that are known to be dead, as killed ones leave them."""
+    for folder in places.glob("*.lease"):
+        watch = Watch(folder, patience)
+        if watch.owner_is_dead():
+            break_claim(folder, watch.token)
 
 
 @contextmanager
