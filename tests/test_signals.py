@@ -1,3 +1,5 @@
+"""What a signal does that was held back, by the handler from before."""
+
 import signal
 
 import pytest
