@@ -66,12 +66,14 @@ class LabSweeper(BasicSweeper):
         from unlearn_lab.sweep import Job, Sweep, grouped, require_sweepable
 
         require_sweepable(arguments, self._resources)
+        dry = self._setup["config"].dry
+        if not dry:
+            self._launcher("training")  # one that cannot launch here refuses before any plan
         jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
         sweep = Sweep(
             [Job(overrides=given, label=a.label, goals=a.goals) for given, a in jobs],
             jobs[0][1].values,
         )
-        dry = self._setup["config"].dry
         sweep.announce(sys.stdout if dry else sys.stderr)
         if dry:
             return
