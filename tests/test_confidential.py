@@ -1,3 +1,5 @@
+"""Secrets are found by where they are kept, by name and by shape."""
+
 import pytest
 
 from unlearn_lab.confidential import _kept, hidden, require_open, require_open_command

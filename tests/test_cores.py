@@ -1,3 +1,5 @@
+"""Jobs side by side never want more threads than there are cores."""
+
 import os
 
 import pytest

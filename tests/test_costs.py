@@ -1,3 +1,5 @@
+"""Estimates from built stages that are more or less alike."""
+
 import dataclasses
 
 import pytest

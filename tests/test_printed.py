@@ -1,3 +1,5 @@
+"""What is printed holds no secret and steers no terminal."""
+
 import logging
 
 import pytest

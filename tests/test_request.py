@@ -1,3 +1,5 @@
+"""What a job is asked for: its record, or the stages that `until` names."""
+
 import subprocess
 import sys
 

@@ -8,9 +8,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from tests.graph.builders import make
 from tests.test_waves import goals
 from unlearn_lab.exits import Finished, RequestRefused
-from unlearn_lab.report.outcome import Outcome
+from unlearn_lab.report.outcome import Outcome, failed
 from unlearn_lab.request import read_values
-from unlearn_lab.sweep import Job, Launch, Sweep, failed, grouped, outcome_of, require_sweepable
+from unlearn_lab.sweep import Job, Launch, Sweep, grouped, outcome_of, require_sweepable
 
 
 def outcome(stages, failure=None):

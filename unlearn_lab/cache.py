@@ -15,7 +15,7 @@ from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.inventory import Item, count_bytes, damage_of, freed_bytes, read_files
 from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.prune import Parting, part, remove
-from unlearn_lab.report.cache_table import lines, print_line, print_lines, print_sizes
+from unlearn_lab.report.cache_table import SHOWN_KEY, lines, print_line, print_lines, print_sizes
 from unlearn_lab.report.cache_view import View, open_view, require_records, select
 from unlearn_lab.report.cache_words import format_bytes
 from unlearn_lab.report.table import open_console
@@ -90,7 +90,7 @@ def _verify(view: View, asked: argparse.Namespace, console: Console) -> int:
         damage = damage_of(item.path, contents=True)
         if damage is not None and item.path.exists():
             damaged.append(item)
-            print_line(console, f"damaged: {item.stage} {item.key[:12]}: {damage}", "red")
+            print_line(console, f"damaged: {item.stage} {item.key[:SHOWN_KEY]}: {damage}", "red")
     if not damaged:
         print_line(console, "All are whole.")
         return 0
@@ -200,6 +200,27 @@ def _positive(text: str) -> float:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m unlearn_lab.cache", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
+    common, selectors, stage, sure = _options()
+
+    def add(name: str, told: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=told, description=told, parents=[common, *parents])
+
+    listing = add("ls", "a line an artifact; selectors combine", selectors)
+    listing.add_argument("--json", action="store_true", help="machine-readable")
+    add("size", "bytes by stage")
+    add("prune", "removes what is selected, and nothing in use", selectors, sure)
+    verify = add("verify", "reads every byte and tells what is damaged", stage, sure)
+    verify.add_argument("--remove", action="store_true", help="removes what is damaged (--yes)")
+    copy = add("export", "copies a result or an artifact out of the cache")
+    copy.add_argument(
+        "key", metavar="KEY", help="run_id of a record or key of a stage, or how it begins"
+    )
+    copy.add_argument("folder", type=Path, metavar="FOLDER", help="new or empty")
+    return parser
+
+
+def _options() -> tuple[argparse.ArgumentParser, ...]:
+    """What several commands take: where the cache is, selectors, `--stage`, `--yes`."""
     common = argparse.ArgumentParser(add_help=False)
     home = Path(os.environ.get("UNLEARN_LAB_HOME", "lab"))
     common.add_argument(
@@ -225,22 +246,7 @@ def _parser() -> argparse.ArgumentParser:
     selectors.add_argument("--unreachable", action="store_true", help="what no record stands on")
     sure = argparse.ArgumentParser(add_help=False)
     sure.add_argument("--yes", action="store_true", help="remove it; otherwise it is only shown")
-
-    def add(name: str, told: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=told, description=told, parents=[common, *parents])
-
-    listing = add("ls", "a line an artifact; selectors combine", selectors)
-    listing.add_argument("--json", action="store_true", help="machine-readable")
-    add("size", "bytes by stage")
-    add("prune", "removes what is selected, and nothing in use", selectors, sure)
-    verify = add("verify", "reads every byte and tells what is damaged", stage, sure)
-    verify.add_argument("--remove", action="store_true", help="removes what is damaged (--yes)")
-    copy = add("export", "copies a result or an artifact out of the cache")
-    copy.add_argument(
-        "key", metavar="KEY", help="run_id of a record or key of a stage, or how it begins"
-    )
-    copy.add_argument("folder", type=Path, metavar="FOLDER", help="new or empty")
-    return parser
+    return common, selectors, stage, sure
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from unlearn_lab.graph.export import copy_artifact, exported_files, new_folder
 from unlearn_lab.graph.inventory import Item
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.manifest import DamagedArtifact
+from unlearn_lab.report.cache_table import SHOWN_KEY
 from unlearn_lab.report.cache_view import View, find_key
 from unlearn_lab.report.cache_words import format_bytes
 
@@ -55,18 +56,19 @@ def _announce(parts: Mapping[str, Item], folder: Path, say: Callable[[str], None
         try:
             files = exported_files(item.path)
         except DamagedArtifact as damage:
-            raise ValueError(f"{item.stage} {item.key[:12]}: {damage}") from damage
+            raise ValueError(f"{item.stage} {item.key[:SHOWN_KEY]}: {damage}") from damage
         size = format_bytes(sum(file.stat().st_size for file in files))
-        say(f"{item.stage} {item.key[:12]}: {len(files)} files, {size}, to {folder}")
+        say(f"{item.stage} {item.key[:SHOWN_KEY]}: {len(files)} files, {size}, to {folder}")
 
 
 def _artifact(view: View, key: str, what: str) -> Item:
+    named = key[:SHOWN_KEY]
     item = next((item for item in view.artifacts if item.key == key), None)
     if item is None:
-        raise ValueError(f"KEY={key[:12]}: {what} is no longer cached; the same command builds it")
+        raise ValueError(f"KEY={named}: {what} is no longer cached; the same command builds it")
     if (item.path / _POINTER).exists():
         source = json.loads((item.path / _POINTER).read_text(encoding="utf-8")).get("path")
-        raise ValueError(f"KEY={key[:12]}: is a pointer to {source}, where the model itself lies")
+        raise ValueError(f"KEY={named}: is a pointer to {source}, where the model itself lies")
     return item
 
 

@@ -23,6 +23,7 @@ from unlearn_lab.paths import data_dir
 from unlearn_lab.printed import told
 
 _FULL = "HYDRA_FULL_ERROR"
+_NOISE = ("full_key:", "object_type=", "reference_type=")
 
 
 def main() -> None:
@@ -133,8 +134,5 @@ def _message(error: Exception) -> str:
     """Hydra's message and its cause, without the lines that are about its own types."""
     texts = [str(error), *([str(error.__cause__)] if error.__cause__ is not None else [])]
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
-    told = dict.fromkeys(line.rstrip() for line in lines)
-    return "\n".join(line for line in told if not line.lstrip().startswith(_NOISE))
-
-
-_NOISE = ("full_key:", "object_type=", "reference_type=")
+    once = dict.fromkeys(line.rstrip() for line in lines)
+    return "\n".join(line for line in once if not line.lstrip().startswith(_NOISE))

@@ -1,6 +1,7 @@
-"""Stages in words, for progress lines, plans and errors."""
+"""Stages and quantizers in words, for progress lines, errors and the cache's table."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan_corpus import fold_of
@@ -13,11 +14,15 @@ def describe(stage: Stage) -> str:
         words.append(_with_fold(stage.inputs["model"]))
     quantizer = stage.params.get("quant")
     if isinstance(quantizer, Mapping):
-        kind = str(quantizer["_target_"]).rsplit(".", 1)[-1]
-        bits = f"{quantizer['bits']} bits" if "bits" in quantizer else None
-        detail = bits or quantizer.get("table") or quantizer.get("format")
-        words.append(f"({kind} {detail})" if detail else f"({kind})")
+        words.append(f"({describe_quantizer(quantizer)})")
     return " ".join([*words, stage.key[:8]])
+
+
+def describe_quantizer(node: Mapping[str, Any]) -> str:
+    """A quantizer's class and how many bits, or which table or format: `RTN 4 bits`."""
+    kind = str(node["_target_"]).rsplit(".", 1)[-1]
+    detail = f"{node['bits']} bits" if "bits" in node else node.get("table") or node.get("format")
+    return f"{kind} {detail}" if detail else kind
 
 
 def _with_fold(stage: Stage) -> str:

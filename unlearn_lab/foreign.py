@@ -14,7 +14,7 @@ from rich.text import Text
 
 from unlearn_lab.build import Refused
 from unlearn_lab.exits import REFUSED, Finished
-from unlearn_lab.report.outcome import Outcome
+from unlearn_lab.report.outcome import Outcome, failed
 from unlearn_lab.report.table import open_console
 from unlearn_lab.report.tuning import tune_target
 from unlearn_lab.settings import Report, Runtime
@@ -106,7 +106,7 @@ def hand_over(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: Any) -> o
 
 def hand_over_refusal(reason: str, hydra: Any) -> None:
     """Leaves word in the job's folder that the job was impossible."""
-    _keep(_failed(reason), hydra, refused=True)
+    _keep(failed("", reason), hydra, refused=True)
 
 
 def _keep(outcome: Outcome, hydra: Any, *, refused: bool) -> None:
@@ -147,7 +147,7 @@ def _jobs(sweep: _Sweep) -> Iterator[Mapping[str, Any]]:
         elif sweep.wrote(folder / _OVERRIDES):
             reason = "its process ended without a word; the same command goes on from what it kept"
             job = list(map(str, OmegaConf.load(folder / _OVERRIDES)))
-            yield {"outcome": asdict(_failed(reason)), "refused": False, "job": job}
+            yield {"outcome": asdict(failed("", reason)), "refused": False, "job": job}
 
 
 def _labelled(told: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
@@ -156,11 +156,6 @@ def _labelled(told: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
     for job in told:
         label = " ".join(override for override in job["job"] if override not in shared)
         yield Outcome(**job["outcome"] | {"label": label})
-
-
-def _failed(reason: str) -> Outcome:
-    nothing = {"built": {}, "reused": {}, "seconds": {}}
-    return Outcome(label="", record=None, failure=reason, hint="", **nothing)
 
 
 def _print_best(sweep: _Sweep) -> None:

@@ -19,9 +19,9 @@ from unlearn_lab.graph.cache import Artifact, Facts, Interrupted
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.handover import FACTS, FAILURE, Order, write_order
 from unlearn_lab.settings import Runtime
+from unlearn_lab.signals import SIGNALS, deliver
 
 _log = logging.getLogger(__name__)
-_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 _GRACE = 60.0
 """Seconds between asking the processes to end and ending them; torchrun itself gives them 30."""
 
@@ -36,11 +36,11 @@ def build_in_processes(
     """Builds `stage` in `work` with `runtime.devices` processes and returns the builder's facts.
 
     SIGUSR1, SIGUSR2, SIGTERM and an interrupt are passed on as SIGTERM, on which the processes keep
-    a checkpoint; they take effect here once the processes have ended;
-    should this process be killed, they notice by their standard input and end too. Raises
-    `WorkersFailed` with the message of the first of them that failed.
+    a checkpoint, and take effect here once these have ended. Should this process be killed, they
+    notice by their standard input and end too. Raises `WorkersFailed` with the message of the first
+    of them that failed.
     """
-    with _passing_on(_SIGNALS) as started, TemporaryDirectory(prefix="unlearn_lab_") as name:
+    with _passing_on(SIGNALS) as started, TemporaryDirectory(prefix="unlearn_lab_") as name:
         folder = Path(name)
         order = Order(stage=stage, inputs=inputs, work=work, runtime=runtime)
         write_order(folder / "stage.json", order)
@@ -121,19 +121,11 @@ def _passing_on(numbers: Sequence[signal.Signals]) -> Iterator[list[subprocess.P
         for number in heard:
             signal.signal(number, before[number])
         if received:
-            _act(received[0], before[signal.Signals(received[0])])
-
-
-def _act(number: int, handler: object) -> None:
-    """What the signal would have done to this process."""
-    name = signal.Signals(number).name
-    if handler == signal.SIG_DFL:
-        raise SystemExit(128 + number)
-    try:
-        signal.raise_signal(number)
-    except Exception as error:
-        raise Interrupted(f"{name}: {error}") from error
-    raise Interrupted(f"the training's processes were ended by {name}; the same command goes on")
+            number = signal.Signals(received[0])
+            deliver(number, before[number])
+            raise Interrupted(
+                f"the training's processes were ended by {number.name}; the same command goes on"
+            )
 
 
 def _reason(folder: Path, status: int) -> str:

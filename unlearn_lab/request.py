@@ -117,13 +117,12 @@ def _goals(record: Stage, until: object) -> tuple[Stage, ...]:
     if until is None:
         return (record,)
     stages, name = tuple(record.walk()), str(until)
-    roles = {f"{role}": stage for role, stage in record.inputs.items()}
-    if name in roles:
-        return (roles[name],)
+    if name in record.inputs:
+        return (record.inputs[name],)
     found = tuple(stage for stage in stages if stage.name == name)
     if not found and len(name) >= _KEY_LENGTH:
         found = tuple(stage for stage in stages if stage.key.startswith(name))
     if not found:
-        known = ", ".join(dict.fromkeys([*(stage.name for stage in stages), *roles]))
+        known = ", ".join(dict.fromkeys([*(stage.name for stage in stages), *record.inputs]))
         raise Refused(f"until={name}: no stage of this job; it has {known}")
     return found

@@ -16,7 +16,7 @@ from unlearn_lab.graph.cache import is_whole
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.report.closing import FailedLeaf
-from unlearn_lab.report.outcome import Outcome
+from unlearn_lab.report.outcome import Outcome, failed
 from unlearn_lab.report.planned import foresee, print_outlook
 from unlearn_lab.report.table import open_console
 from unlearn_lab.request import Values
@@ -177,10 +177,3 @@ def outcome_of(result: JobReturn, launch: Launch) -> Outcome:
     error = result._return_value
     _log.debug("the job failed", exc_info=error)
     return failed(" ".join(launch.overrides), f"{type(error).__name__}: {error}")
-
-
-def failed(label: str, reason: str) -> Outcome:
-    """The outcome of a job that came to nothing."""
-    return Outcome(
-        label=label, record=None, failure=reason, built={}, reused={}, seconds={}, hint=""
-    )

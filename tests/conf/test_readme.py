@@ -8,7 +8,10 @@ import pytest
 from unlearn_lab.paths import data_dir
 
 ROOT = data_dir("conf").parent
-FILES = ("README.md", "conf/config.yaml", "docs/findings.md", "docs/clusters.md")
+FILES = (
+    *("README.md", "conf/config.yaml"),
+    *("docs/findings.md", "docs/clusters.md", "docs/clusters_ray.md"),
+)
 
 
 def commands():

@@ -1,5 +1,6 @@
 """The smallest sensible run, and what its home holds afterwards."""
 
+import json
 from pathlib import Path
 
 SMALL = (
@@ -34,3 +35,15 @@ def stamps(home: Path) -> dict[str, int]:
     return {
         str(path): path.stat().st_mtime_ns for path in (home / "cache").glob("*/*/manifest.json")
     }
+
+
+def unlearned(home: Path) -> Path:
+    """Where the unlearned models lie, finished or not."""
+    return home / "cache" / "unlearn"
+
+
+def first_steps(folder: Path) -> int:
+    """How often the first step was taken: twice by a training that began anew."""
+    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
+    first = min(row["step"] for row in rows)
+    return sum(row["step"] == first and "loss" in row for row in rows)

@@ -12,12 +12,11 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest_socket
 
-import unlearn_lab.evaluate.codes_stage
-import unlearn_lab.evaluate.stop
-import unlearn_lab.job  # noqa: F401
 from unlearn_lab.cli import main
 from unlearn_lab.quantize.compressor import quietly
 
+for module in ("evaluate.codes_stage", "evaluate.stop", "job"):
+    importlib.import_module(f"unlearn_lab.{module}")
 with quietly():
     for module in ("entrypoints.oneshot", "modifiers.gptq", "modifiers.transform.awq"):
         importlib.import_module(f"llmcompressor.{module}")

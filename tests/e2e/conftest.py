@@ -1,4 +1,4 @@
-"""Runs the command line in this process, as small as it gets."""
+"""Runs the command line in a process of its own, as small as it gets."""
 
 import json
 import multiprocessing

@@ -10,7 +10,7 @@ import pytest
 
 from tests.data.corpora import muse_folder
 from tests.e2e import command
-from tests.e2e.artifacts import SMALL, SMALL_MODEL, built, stamps
+from tests.e2e.artifacts import SMALL, SMALL_MODEL, built, first_steps, stamps, unlearned
 from tests.e2e.test_interruptions import figures, wait_for
 
 SETTINGS = (
@@ -73,17 +73,6 @@ def kill(forkserver, news, tmp_path):
         assert process.exitcode == -signal.SIGKILL
 
     return execute
-
-
-def unlearned(home):
-    return home / "cache" / "unlearn"
-
-
-def first_steps(folder):
-    """How often the first step was taken: twice by a training that began anew."""
-    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
-    first = min(row["step"] for row in rows)
-    return sum(row["step"] == first and "loss" in row for row in rows)
 
 
 def steps(record):

@@ -1,3 +1,5 @@
+"""What is listed of a cache, damaged, linked and vanishing things included."""
+
 import json
 import os
 import time

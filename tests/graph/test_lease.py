@@ -1,3 +1,5 @@
+"""Leases of processes that live, are killed, and run on other machines."""
+
 import json
 import multiprocessing
 import os

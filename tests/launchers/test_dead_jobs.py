@@ -1,6 +1,5 @@
 """Jobs that are killed, requeued or out of time: what is lost, and what goes on."""
 
-import json
 import os
 import re
 import signal
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.e2e.artifacts import first_steps, unlearned
 from tests.launchers.conftest import WHERE
 
 pytestmark = pytest.mark.timeout(600)
@@ -38,17 +38,6 @@ def test_a_job_that_is_killed_fails_its_leaf_and_no_other(request, lab, start, c
     assert re.search(rf"job {job} left no result: ", run.out)
     assert [record["method"] for record in run.records] == ["ga"] * 2
     assert "Traceback" not in run.out
-
-
-def unlearned(home):
-    return home / "cache" / "unlearn"
-
-
-def first_steps(folder):
-    """How often the first step was taken: twice by a training that began anew."""
-    rows = [json.loads(line) for line in (folder / "steps.jsonl").read_text().splitlines()]
-    first = min(row["step"] for row in rows)
-    return sum(row["step"] == first and "loss" in row for row in rows)
 
 
 @pytest.mark.slow

@@ -1,7 +1,5 @@
 """Jobs in processes of Ray's: each stage is built once, and their results come home."""
 
-import multiprocessing
-
 import pytest
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL, built
@@ -11,16 +9,14 @@ HERE = ("127.0.0.1", "localhost")
 
 
 @pytest.fixture
-def sweep(tmp_path, repository):
+def sweep(forkserver, tmp_path, repository):
     """Runs a sweep through Ray, which talks to itself over this machine's own address."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.e2e.command"])
 
     def run(*arguments):
         home = tmp_path / "lab"
         given = ["-m", "+cluster=ray", *SMALL, *SMALL_MODEL, f"runtime.home={home}", *arguments]
         places = {"PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-        return execute(context, given, tmp_path, home, places, HERE)
+        return execute(forkserver, given, tmp_path, home, places, HERE)
 
     return run
 

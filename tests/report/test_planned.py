@@ -1,3 +1,5 @@
+"""What a sweep says before it starts, with more and more of it there already."""
+
 import io
 
 from rich.console import Console

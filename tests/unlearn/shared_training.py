@@ -137,7 +137,10 @@ def train(case, work, runtime=RUNTIME):
             runtime=runtime,
         )
     facts |= {} if adapters is None else adapters.merge()["adapter"]
-    facts["sharded"] = sharded == {True}
+    keep(model, facts | {"sharded": sharded == {True}}, work)
+
+
+def keep(model, facts, work):
     require_equal(dict(model.named_parameters()))
     if is_first():
         held = {name: p.detach().cpu().contiguous() for name, p in model.named_parameters()}

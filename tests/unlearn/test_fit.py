@@ -116,7 +116,7 @@ def test_steps_repeated_after_a_resume_count_once(tmp_path):
 
 
 class Interrupt(Exception):
-    pass
+    """Raised by a training that is to be resumed."""
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])

@@ -11,8 +11,8 @@ import pytest
 import torch
 
 from unlearn_lab.graph.cache import Interrupted
+from unlearn_lab.signals import SIGNALS
 from unlearn_lab.unlearn.fit import CHECKPOINT, read_steps
-from unlearn_lab.unlearn.preempt import SIGNALS
 
 from .cut_off import KINDS, STEPS_OF_AN_EPOCH, Cut, send, train
 
@@ -77,7 +77,7 @@ def test_cut_off_at_any_step_it_ends_with_the_same_bits(whole, tmp_path, step):
 
 
 class Crash(Exception):
-    pass
+    """What ends a training without a word."""
 
 
 def crash():

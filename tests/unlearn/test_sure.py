@@ -147,7 +147,7 @@ def test_percentile_0_is_the_inner_optimizer_itself(make_llama, sequences, tmp_p
 
 
 class Interrupt(Exception):
-    pass
+    """Raised by a training that is to be resumed."""
 
 
 @pytest.mark.parametrize("refresh_steps", [None, 3])

@@ -1,9 +1,7 @@
 """The cache: realises stages, each once, and never shows half an artifact."""
 
-import contextlib
 import logging
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -12,11 +10,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from unlearn_lab.graph import manifest as manifests
-from unlearn_lab.graph.claim import Claim, Patience, Watch, break_claim, release_dead
+from unlearn_lab.graph.claim import (
+    DEAD,
+    Claim,
+    Patience,
+    Watch,
+    break_claim,
+    grave_of,
+    release_dead,
+)
 from unlearn_lab.graph.stage import Stage
 
 _log = logging.getLogger(__name__)
-_DEAD = ".dead"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,10 +214,10 @@ def _adopt_work(folder: Path, work: Path) -> bool:
 
     A rename takes it from an owner that is merely paused. Tells whether there was something.
     """
-    left = [path for path in folder.parent.glob(f"{folder.name}.work.*") if path.suffix != _DEAD]
+    left = [path for path in folder.parent.glob(f"{folder.name}.work.*") if path.suffix != DEAD]
     left.sort(key=_changed)
     while left:
-        with contextlib.suppress(FileNotFoundError):  # its owner has removed it meanwhile
+        with suppress(FileNotFoundError):  # its owner has removed it meanwhile
             left.pop().rename(work)
             break
     else:
@@ -232,7 +237,7 @@ def _changed(path: Path) -> float:
 
 def _clear_graves(parent: Path) -> None:
     """Removes what a process was removing when it was killed; a claim's may yet be put back."""
-    for grave in parent.glob(f"*{_DEAD}"):
+    for grave in parent.glob(f"*{DEAD}"):
         if ".claim." not in grave.name:
             shutil.rmtree(grave, ignore_errors=True)
 
@@ -259,7 +264,7 @@ def _publish(work: Path, folder: Path) -> None:
 
 
 def _discard(folder: Path) -> None:
-    grave = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}{_DEAD}")
+    grave = grave_of(folder)
     try:
         folder.rename(grave)
     except FileNotFoundError:

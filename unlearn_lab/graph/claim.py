@@ -17,6 +17,7 @@ from types import TracebackType
 
 _OWNER = "owner.json"
 _BEAT = "heartbeat"
+DEAD = ".dead"
 _log = logging.getLogger(__name__)
 
 
@@ -149,7 +150,7 @@ def break_claim(folder: Path, token: object) -> None:
     """
     if (owner := read_owner(folder)) is not None and owner.get("token") != token:
         return
-    grave = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.dead")
+    grave = grave_of(folder)
     try:
         folder.rename(grave)
     except FileNotFoundError:
@@ -160,6 +161,11 @@ def break_claim(folder: Path, token: object) -> None:
             grave.rename(folder)
             return
     shutil.rmtree(grave, ignore_errors=True)
+
+
+def grave_of(path: Path) -> Path:
+    """A new name for what is about to be removed: after one rename nobody finds it any more."""
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}{DEAD}")
 
 
 def release_dead(folder: Path) -> None:

@@ -1,12 +1,11 @@
 """Removes what was chosen from a cache, but nothing that a running process uses."""
 
-import secrets
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.claim import Patience, grave_of
 from unlearn_lab.graph.inventory import Item
 from unlearn_lab.graph.lease import sole_pruner
 from unlearn_lab.graph.lookout import Lookout
@@ -70,7 +69,7 @@ def remove(root: Path, items: Sequence[Item], lookout: Lookout, patience: Patien
         for item in part(items, lookout).free:
             if not still_alone():
                 break
-            grave = item.path.with_name(f"{item.path.name}.{secrets.token_hex(4)}.dead")
+            grave = grave_of(item.path)
             try:
                 item.path.rename(grave)
             except (FileNotFoundError, PermissionError):  # another process was faster, or owns it

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from unlearn_lab.describe import describe_quantizer
 from unlearn_lab.graph.inventory import Item
 
 _KINDS = {
@@ -100,10 +101,7 @@ def _parts(params: Described) -> list[str]:
 
 
 def _quantizer(node: Described) -> str:
-    if _class(node) == "NoQuantizer":
-        return "full precision"
-    detail = f"{node['bits']} bits" if "bits" in node else node.get("table") or node.get("format")
-    return f"{_class(node)} {detail}" if detail else _class(node)
+    return "full precision" if _class(node) == "NoQuantizer" else describe_quantizer(node)
 
 
 def _class(node: Described) -> str:

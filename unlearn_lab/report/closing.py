@@ -4,13 +4,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich import box
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
 from unlearn_lab.printed import told
+from unlearn_lab.report.blocks import Block, empty_table
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,17 +69,14 @@ def format_seconds(seconds: float) -> str:
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
 
 
+def stage_table(*numbers: str) -> Table:
+    """A table with a stage's name and these columns of numbers, its lines still to be added."""
+    names = Block(headings=("stage",), cells=(), justify="left")
+    return empty_table([names, Block(headings=numbers, cells=(), justify="right")])
+
+
 def _stages(stages: Sequence[StageTally]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
-    table.add_column("stage", no_wrap=True)
-    for title in ("built", "reused", "time"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = stage_table("built", "reused", "time")
     for tally in stages:
         table.add_row(
             Text(tally.stage), str(tally.built), str(tally.reused), format_seconds(tally.seconds)

@@ -20,3 +20,10 @@ class Outcome:
     reused: Mapping[str, str]
     seconds: Mapping[str, float]
     hint: str
+
+
+def failed(label: str, reason: str) -> Outcome:
+    """The outcome of a job that came to nothing."""
+    return Outcome(
+        label=label, record=None, failure=reason, built={}, reused={}, seconds={}, hint=""
+    )

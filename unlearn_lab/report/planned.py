@@ -4,14 +4,13 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from unlearn_lab.costs import Costs
 from unlearn_lab.graph.stage import Stage, distinct
-from unlearn_lab.report.closing import format_seconds
+from unlearn_lab.report.closing import format_seconds, stage_table
 from unlearn_lab.waves import Goals, Has, kind, missing, next_wave
 
 
@@ -108,16 +107,7 @@ def _waves(goals: Goals, lacking: Mapping[str, Stage]) -> Iterator[str]:
 
 
 def _table(forecasts: Sequence[Forecast]) -> Table:
-    table = Table(
-        box=box.SIMPLE_HEAD,
-        show_edge=False,
-        pad_edge=False,
-        padding=(0, 1, 0, 0),
-        header_style="bold",
-    )
-    table.add_column("stage", no_wrap=True)
-    for title in ("build", "reuse", "estimate"):
-        table.add_column(title, justify="right", no_wrap=True)
+    table = stage_table("build", "reuse", "estimate")
     for one in forecasts:
         table.add_row(Text(one.stage), str(one.build), str(one.reuse), _estimate(one))
     total = Forecast(

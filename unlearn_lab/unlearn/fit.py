@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
@@ -138,12 +139,7 @@ def fit(
         )
     sizes = [len(sequences) for sequences in splits.values()]
     order = PairedOrder(sizes, batches.seed, batches.pairing)
-    loader = DataLoader(
-        texts,
-        batch_sampler=SharedBatches(order, batches.size, rank=rank(), num_ranks=num_ranks()),
-        collate_fn=Collate(pad_id, texts.roles),
-        generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
-    )
+    loader = _loader(texts, order, batches.size, pad_id)
     course = Course(
         order=order,
         batch_size=batches.size,
@@ -171,12 +167,28 @@ def fit(
         "steps": trainer.global_step,
         "stopped": stopped,
         "batch": batches.size,
-        "optimizer": optimizer_name(trainer.optimizers[0]),
-        "optimizer_state": _state_dtypes(trainer.optimizers[0]),
-        "trained_parameters": sum(
-            p.numel() for group in trainer.optimizers[0].param_groups for p in group["params"]
-        ),
+        **_update_facts(trainer.optimizers[0]),
         **what_ran(runtime),
+    }
+
+
+def _loader(texts: PairedTexts, order: PairedOrder, size: int, pad_id: int) -> DataLoader[Any]:
+    """This rank's shares of the batches."""
+    return DataLoader(
+        texts,
+        batch_sampler=SharedBatches(order, size, rank=rank(), num_ranks=num_ranks()),
+        collate_fn=Collate(pad_id, texts.roles),
+        generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
+    )
+
+
+def _update_facts(optimizer: torch.optim.Optimizer) -> dict[str, object]:
+    """What turned gradients into updates, and of how many weights."""
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {
+        "optimizer": optimizer_name(optimizer),
+        "optimizer_state": _state_dtypes(optimizer),
+        "trained_parameters": sum(parameter.numel() for parameter in held),
     }
 
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from unlearn_lab.graph.cache import Interrupted
-
-SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
+from unlearn_lab.signals import SIGNALS, deliver
 
 
 class Preempted(BaseException):
@@ -63,20 +61,11 @@ class Signals:
             self._at_once = False
 
     def pass_on(self, number: int) -> None:
-        """Lets the handler from before decide; returns if it lets the process go on.
-
-        The default action, to end the process, becomes `SystemExit` with the status that shells
-        give it, so that claims are released. Raises `Interrupted` for an error in the handler.
-        """
+        """Lets the handler from before decide (see `deliver`); returns if the process goes on."""
         if number in self.received:
             self.received.remove(number)
         self._restore()
-        if self._previous.get(number, signal.SIG_DFL) == signal.SIG_DFL:
-            raise SystemExit(128 + number)
-        try:
-            signal.raise_signal(number)
-        except Exception as error:
-            raise Interrupted(f"{signal.Signals(number).name}: {error}") from error
+        deliver(number, self._previous.get(number, signal.SIG_DFL))
         self.hold()
 
     def _note(self, number: int, frame: FrameType | None) -> None:

@@ -126,10 +126,8 @@ class Resumable(Callback):
     def conclude(self) -> str:
         """Why the training ended; asks the stop rule if it was cut off at the last epoch's end."""
         if self._asked < self.epochs:
-            self._asked, self.reason = (
-                self.epochs,
-                first_decides(self._course.should_stop(self.epochs)),
-            )
+            self.reason = first_decides(self._course.should_stop(self.epochs))
+            self._asked = self.epochs
         return self.reason or "end of the budget"
 
     def _ask(self, trainer: Trainer) -> None:

@@ -71,12 +71,10 @@ class _Submitit(Launcher):
 
         settings = dict(self._in_job.params)
         folder = settings.pop("submitit_folder")
-        timeouts = {
-            f"{self.cluster}_{name}": settings.pop(name)
-            for name in ("max_num_timeout",)
-            if name in settings
-        }
-        executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster, **timeouts)
+        limit = {}
+        if "max_num_timeout" in settings:
+            limit[f"{self.cluster}_max_num_timeout"] = settings.pop("max_num_timeout")
+        executor = submitit.AutoExecutor(folder=folder, cluster=self.cluster, **limit)
         of_all = BaseQueueConf.__dataclass_fields__
         executor.update_parameters(
             **{

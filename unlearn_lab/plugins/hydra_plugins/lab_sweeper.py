@@ -16,6 +16,7 @@ from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict, read_write
 
 if TYPE_CHECKING:  # Hydra imports every plugin to show its help
+    from unlearn_lab.graph.content import ContentKey
     from unlearn_lab.report.outcome import Outcome
     from unlearn_lab.sweep import Launch
 
@@ -53,6 +54,7 @@ class LabSweeper(BasicSweeper):
         self._resources = resources or {}
         self._setup: dict[str, Any] = {}
         self._launched = 0
+        self._content: ContentKey | None = None
 
     def setup(self, **given: Any) -> None:
         """Keeps what launchers are made from: Hydra's context, the task and the configuration."""
@@ -64,12 +66,14 @@ class LabSweeper(BasicSweeper):
         from unlearn_lab.sweep import Job, Sweep, grouped, require_sweepable
 
         require_sweepable(arguments, self._resources)
+        dry = self._setup["config"].dry
+        if not dry:
+            self._launcher("training")  # one that cannot launch here refuses before any plan
         jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
         sweep = Sweep(
             [Job(overrides=given, label=a.label, goals=a.goals) for given, a in jobs],
             jobs[0][1].values,
         )
-        dry = self._setup["config"].dry
         sweep.announce(sys.stdout if dry else sys.stderr)
         if dry:
             return
@@ -104,7 +108,7 @@ class LabSweeper(BasicSweeper):
             del config["hydra"]
         try:
             values = read_values(config)
-            self._content = getattr(self, "_content", None) or content_key(values)
+            self._content = self._content or content_key(values)
             if master.dry:
                 return plan_request(values, choices, self._content)
             from unlearn_lab.job import request
@@ -119,7 +123,8 @@ class LabSweeper(BasicSweeper):
         Where a worker died and took the others' results along, each is started again by itself:
         what was finished is reused, and the one that kills its worker fails alone.
         """
-        from unlearn_lab.sweep import failed, outcome_of
+        from unlearn_lab.report.outcome import failed
+        from unlearn_lab.sweep import outcome_of
 
         first, self._launched = self._launched, self._launched + len(group)
         try:
