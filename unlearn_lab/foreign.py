@@ -78,7 +78,9 @@ def _require_number(config: DictConfig) -> None:
             "of them by itself"
         )
     if config.until is not None and config.tune is not None:
-        raise Refused(f"until={config.until}: ends before there is a number to search by; tune=null")
+        raise Refused(
+            f"until={config.until}: ends before there is a number to search by; tune=null"
+        )
     if config.tune is None and sweeper._target_ != _BASIC:
         raise Refused(
             f"tune=null: {sweeper._target_} needs a number to search by, as tune=forget_quality"

@@ -62,14 +62,17 @@ class LabSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep; ends the process with its status."""
         from unlearn_lab.sweep import Job, Sweep, grouped, require_sweepable
+        from unlearn_lab.waves import KINDS
 
         require_sweepable(arguments, self._resources)
+        dry = self._setup["config"].dry
+        for kind in () if dry else KINDS:  # else what a launcher refuses ends a sweep half-way
+            self._launcher(kind)
         jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
         sweep = Sweep(
             [Job(overrides=given, label=a.label, goals=a.goals) for given, a in jobs],
             jobs[0][1].values,
         )
-        dry = self._setup["config"].dry
         sweep.announce(sys.stdout if dry else sys.stderr)
         if dry:
             return
@@ -102,6 +105,8 @@ class LabSweeper(BasicSweeper):
         choices = dict(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"]
+        if config.dry != master.dry:
+            raise RequestRefused("dry: all jobs of a sweep are planned only, or none")
         try:
             values = read_values(config)
             self._content = getattr(self, "_content", None) or content_key(values)
