@@ -56,3 +56,15 @@ def test_a_damaged_manifest_does_not_count(built):
     path = home / "unlearn" / leaf.key / manifest.FILE
     path.write_text(path.read_text().replace("60.0", "61.0"))
     assert Costs(home).seconds(leaf) is None
+
+
+def test_a_length_that_is_not_given_does_not_count(built):
+    """SURE's `refresh_steps` is null unless its mask is renewed."""
+
+    def sure(epochs, refresh_steps=None):
+        params = {"optimizer": {"refresh_steps": refresh_steps}, "trainer": {"epochs": epochs}}
+        return stage("unlearn", {"target": stage("target")}, **params)
+
+    home = built(sure(10), 60)
+    assert Costs(home).seconds(sure(20)) == 120
+    assert Costs(home).seconds(sure(20, refresh_steps=4)) == 120

@@ -4,8 +4,10 @@ import json
 
 import pytest
 from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 from unlearn_lab import foreign
+from unlearn_lab.cli import main
 from unlearn_lab.exits import Finished
 from unlearn_lab.paths import data_dir
 
@@ -16,8 +18,9 @@ REFUSAL = {"record": None, "label": "", "hint": "", "built": {}, "reused": {}, "
 def begin(composed, tmp_path):
     """Begins a sweep of Hydra's basic sweeper; returns the folder of its jobs."""
 
-    def make():
-        given = ["hydra/sweeper=basic", f"runtime.home={tmp_path}", "report.sweep=s"]
+    def make(*overrides, sweeper="basic"):
+        home = (f"runtime.home={tmp_path}", "report.sweep=s")
+        given = [f"hydra/sweeper={sweeper}", *home, *overrides]
         with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
             config = compose("config", given, return_hydra_config=True)
         foreign.ForeignSweep().on_multirun_start(config)
@@ -79,3 +82,52 @@ def test_a_sweep_of_impossible_jobs_is_refused(begin, capsys):
 def test_without_a_sweep_of_someone_else_s_nothing_happens(capsys):
     foreign.close_foreign()
     assert capsys.readouterr() == ("", "")
+
+
+def test_a_dry_run_of_hydra_s_sweeper_has_no_table(begin, capsys):
+    start(begin("dry=true") / "0", "method=ga")
+    foreign.close_foreign()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("dry=true", "dry=true: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"),
+        ("until=target", "until=target: ends before there is a number to search by"),
+    ],
+)
+def test_a_search_without_results_is_refused(begin, capsys, override, message):
+    with pytest.raises(SystemExit) as status:
+        begin("tune=forget_quality", override, sweeper="optuna")
+    assert status.value.code == 2
+    assert capsys.readouterr().err.startswith(message)
+
+
+def test_a_trial_without_a_number_ends_a_sweep_with_its_table(begin, capsys, monkeypatch):
+    """Hydra's sweeper, and Optuna's unless told otherwise, raise what the trial raised."""
+
+    def sweep(**_):
+        start(begin() / "0", "method=ga")
+        raise foreign.TrialFailed("the loss became nan")
+
+    monkeypatch.setattr("hydra.main", lambda **_: lambda _: sweep)
+    monkeypatch.setattr("sys.argv", ["unlearn_lab"])
+    with pytest.raises(Finished) as finished:
+        main()
+    assert finished.value.code == 1
+    assert "0 done, 1 failed" in capsys.readouterr().out
+
+
+def test_what_a_job_hands_over_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
+    """A process may be killed in the middle of writing."""
+    hydra = OmegaConf.create({"runtime": {"output_dir": str(tmp_path)}, "overrides": {"task": []}})
+
+    def torn(file, text, encoding):
+        file.write_bytes(text[:9].encode(encoding))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pathlib.Path.write_text", torn)
+    with pytest.raises(KeyboardInterrupt):
+        foreign.hand_over_refusal("quant.bits=0", hydra)
+    assert not (tmp_path / "outcome.json").exists()

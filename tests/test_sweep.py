@@ -1,6 +1,7 @@
 """What is started next, given what became of the jobs before: no process is started here."""
 
 import io
+from dataclasses import replace
 
 import pytest
 from hydra.core.utils import JobReturn, JobStatus
@@ -64,6 +65,15 @@ def test_a_stage_is_believed_to_be_there_when_its_job_says_so(sweep_of, four):
     sweep = sweep_of(four.items())
     (base,) = sweep.next_launches()
     sweep.take(base, outcome([base.stage]))
+    assert {launch.stage.name for launch in sweep.next_launches()} == {"target", "retrain"}
+
+
+def test_a_stage_that_no_job_opened_is_built_if_it_is_not_there(sweep_of, four):
+    """A job counts all below what it reused as reused, also what was pruned long ago."""
+    sweep = sweep_of(four.items())
+    (base,) = sweep.next_launches()
+    for_all = {one.key: one.name for one in four[0][0].walk()}
+    sweep.take(base, replace(outcome([base.stage]), reused=for_all))
     assert {launch.stage.name for launch in sweep.next_launches()} == {"target", "retrain"}
 
 

@@ -13,6 +13,7 @@ from unlearn_lab.graph.stage import Stage
 
 _SOURCES = ("corpus", "base")
 _LENGTHS = ("epochs", "steps")
+_NOT_GIVEN = "null"
 Description = Mapping[str, Any]
 
 
@@ -114,7 +115,11 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 def _ratio(wanted: object, had: object) -> float:
     """How much longer the wanted training is than the one that was timed."""
     lengths = [
-        {path: float(number) for path, number in _leaves(params) if path.endswith(_LENGTHS)}
+        {
+            path: float(number)
+            for path, number in _leaves(params)
+            if path.endswith(_LENGTHS) and number != _NOT_GIVEN
+        }
         for params in (wanted, had)
     ]
     both = [path for path in lengths[0] if lengths[1].get(path)]

@@ -25,7 +25,7 @@ _STARTED, _OUTCOME, _OVERRIDES = "started", "outcome.json", ".hydra/overrides.ya
 _BEST = "optimization_results.yaml"
 
 
-class TrialFailed(Exception):
+class TrialFailed(ValueError):
     """A trial without a number, so that a search counts it as failed and goes on."""
 
 
@@ -60,6 +60,8 @@ class ForeignSweep(Callback):
         except Refused as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(REFUSED)
+        if config.dry:
+            return
         mark = Path(config.hydra.sweep.dir) / _STARTED
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
@@ -70,6 +72,15 @@ def _require_number(config: DictConfig) -> None:
     """Raises `Refused` when the sweeper searches, and `tune` does not say for what."""
     sweeper = config.hydra.sweeper
     tune_target(_plain(config.tune))
+    if config.dry and sweeper._target_ != _BASIC:
+        raise Refused(
+            f"dry=true: {sweeper._target_} chooses jobs by the results of those before; plan one "
+            "of them by itself"
+        )
+    if config.until is not None and config.tune is not None:
+        raise Refused(
+            f"until={config.until}: ends before there is a number to search by; tune=null"
+        )
     if config.tune is None and sweeper._target_ != _BASIC:
         raise Refused(
             f"tune=null: {sweeper._target_} needs a number to search by, as tune=forget_quality"
@@ -112,7 +123,9 @@ def hand_over_refusal(reason: str, hydra: Any) -> None:
 def _keep(outcome: Outcome, hydra: Any, *, refused: bool) -> None:
     told = {"outcome": asdict(outcome), "refused": refused, "job": list(hydra.overrides.task)}
     file = Path(hydra.runtime.output_dir) / _OUTCOME
-    file.write_text(json.dumps(told), encoding="utf-8")
+    fresh = file.with_suffix(".new")
+    fresh.write_text(json.dumps(told), encoding="utf-8")
+    fresh.rename(file)
 
 
 def close_foreign() -> None:

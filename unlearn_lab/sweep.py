@@ -101,7 +101,7 @@ class Sweep:
     def take(self, launch: Launch, outcome: Outcome) -> None:
         """Notes what became of a job; a stage that failed fails the leaves that need it."""
         outcome = replace(outcome, label=self._jobs[launch.job].label)
-        self._built |= outcome.built.keys() | outcome.reused.keys()
+        self._built |= outcome.built.keys()  # what it reused may be what it did not need to open
         if launch.stage is None:
             self._leaves[launch.job] = outcome
             return

@@ -125,7 +125,7 @@ def test_first_lines_say_what_is_calculated():
 
 
 @pytest.mark.usefixtures("composed")
-@pytest.mark.parametrize("stem", grouped(CORRECTED))
+@pytest.mark.parametrize("stem", CORRECTED)
 def test_a_corrected_twin_differs_in_losses_and_pairing_alone(stem):
     published = jobs(stem.removesuffix("_corrected"))
     for (theirs, config), (job, corrected) in zip(published, jobs(stem), strict=True):
@@ -145,7 +145,7 @@ def without_losses(config):
 
 
 @pytest.mark.usefixtures("composed")
-@pytest.mark.parametrize("stem", grouped(CORRECTED))
+@pytest.mark.parametrize("stem", CORRECTED)
 def test_published_losses_are_the_code_s_and_corrected_ones_the_papers(stem):
     for job, config in jobs(stem.removesuffix("_corrected")):
         objective = build_parts(config).objective
@@ -164,7 +164,7 @@ def test_published_losses_are_the_code_s_and_corrected_ones_the_papers(stem):
 
 
 @pytest.mark.usefixtures("composed")
-@pytest.mark.parametrize("stem", grouped(["paper_news", "paper_books"]))
+@pytest.mark.parametrize("stem", ["paper_news", "paper_books"])
 def test_table_1_has_six_methods_in_full_precision_eight_and_four_bits(stem):
     wanted = {"method": SIX.split(), "quant": ["none", "llmint8", "fp4"]}
     assert params_of(stem) == wanted
@@ -173,7 +173,7 @@ def test_table_1_has_six_methods_in_full_precision_eight_and_four_bits(stem):
 
 
 @pytest.mark.usefixtures("composed")
-@pytest.mark.parametrize("stem", grouped(["muse_scalability", "muse_sustainability"]))
+@pytest.mark.parametrize("stem", ["muse_scalability", "muse_sustainability"])
 def test_folds_are_swept_and_training_ends_at_the_control_s_knowmem(stem):
     assert params_of(stem)["dataset.fold"] == ["1", "2", "3", "4"]
     for _, config in jobs(stem):
@@ -182,7 +182,6 @@ def test_folds_are_swept_and_training_ends_at_the_control_s_knowmem(stem):
         assert (stop["memories"], stop["margin"], stop["utility_share"]) == (["knowmem"], 0, 0)
 
 
-@in_group("paper_lr")
 @pytest.mark.usefixtures("composed")
 def test_learning_rates_are_swept():
     rates = {config["optimizer"]["lr"] for _, config in jobs("paper_lr")}
@@ -193,7 +192,6 @@ def test_learning_rates_are_swept():
         assert config["method"]["retain"]["weight"] == 2.0
 
 
-@in_group("paper_threshold")
 @pytest.mark.usefixtures("composed")
 def test_percentiles_are_swept():
     found = [config for _, config in jobs("paper_threshold")]
@@ -234,7 +232,7 @@ def test_a_setting_on_the_command_line_replaces_a_swept_one():
 
 
 @pytest.mark.usefixtures("composed")
-@pytest.mark.parametrize("stem", grouped([stem.removesuffix("_corrected") for stem in CORRECTED]))
+@pytest.mark.parametrize("stem", [stem.removesuffix("_corrected") for stem in CORRECTED])
 def test_muse_s_metrics_are_as_published(stem):
     """Also beside further columns: the blank after the cue, and Min-K% over whole texts."""
     for _, values in jobs(stem):

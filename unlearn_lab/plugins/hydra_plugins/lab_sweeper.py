@@ -64,11 +64,12 @@ class LabSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep; ends the process with its status."""
         from unlearn_lab.sweep import Job, Sweep, grouped, require_sweepable
+        from unlearn_lab.waves import KINDS
 
         require_sweepable(arguments, self._resources)
         dry = self._setup["config"].dry
-        if not dry:
-            self._launcher("training")  # one that cannot launch here refuses before any plan
+        for kind in () if dry else KINDS:  # else what a launcher refuses ends a sweep half-way
+            self._launcher(kind)
         jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
         sweep = Sweep(
             [Job(overrides=given, label=a.label, goals=a.goals) for given, a in jobs],
@@ -106,6 +107,8 @@ class LabSweeper(BasicSweeper):
         choices = dict(config.hydra.runtime.choices)
         with open_dict(config):
             del config["hydra"]
+        if config.dry != master.dry:
+            raise RequestRefused("dry: all jobs of a sweep are planned only, or none")
         try:
             values = read_values(config)
             self._content = self._content or content_key(values)
@@ -152,4 +155,4 @@ class LabSweeper(BasicSweeper):
 def _dead_workers() -> tuple[type[Exception], ...]:
     """What launchers raise when a process ends without a result, or cannot be started."""
     ray = sys.modules.get("ray.exceptions")
-    return (RuntimeError, OSError, *((ray.RayError,) if ray else ()))
+    return (RuntimeError, OSError, EOFError, ImportError, *((ray.RayError,) if ray else ()))
