@@ -100,7 +100,7 @@ def test_a_failed_stage_fails_its_leaves_and_no_others(sweep_of, four):
             )
     ended = sweep._leaves
     assert [ended[job].failure for job in range(4)] == ["the loss became nan"] * 2 + [None] * 2
-    assert ended[0].label == "leaf 0"
+    assert ended[0].label == "leaf 0 job=0"
 
 
 def test_equal_leaves_are_run_once(sweep_of, four):
@@ -126,7 +126,7 @@ def test_the_end_names_what_failed_and_what_was_not_run(sweep_of, four, capsys):
     assert status.value.code == 1
     told = capsys.readouterr().out
     assert "0 done, 1 failed, 1 skipped" in told
-    assert "failed: leaf 0\n    no space left" in told
+    assert "failed: leaf 0 job=0\n    no space left" in told
     assert "skipped: #1 job=1\n    the same result as #0 job=0" in told
 
 
@@ -156,5 +156,7 @@ def test_what_hydra_would_ignore_is_refused():
     require_sweepable(["method=ga,npo", "+grid=tiny_sure"], {"training": {"mem_gb": 8}})
     with pytest.raises(RequestRefused, match="presets cannot be swept over"):
         require_sweepable(["+cluster=slurm,local"], {})
+    with pytest.raises(RequestRefused, match="a sweep has one home"):
+        require_sweepable(["runtime.home=a,b"], {})
     with pytest.raises(RequestRefused, match=r"resources.trainings: no kind of stage"):
         require_sweepable([], {"trainings": {}})

@@ -30,27 +30,46 @@ class WorkersFailed(Exception):
     """A process of the training failed; the message is that of its error."""
 
 
+class WorkersKilled(WorkersFailed):
+    """A process of the training was ended by a signal: the training can be gone on with."""
+
+
 def build_in_processes(
     stage: Stage, inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> Facts:
     """Builds `stage` in `work` with `runtime.devices` processes and returns the builder's facts.
 
     SIGUSR1, SIGUSR2, SIGTERM and an interrupt are passed on as SIGTERM, on which the processes keep
-    a checkpoint, and take effect here once these have ended. Should this process be killed, they
-    notice by their standard input and end too. Raises `WorkersFailed` with the message of the first
-    of them that failed.
+    a checkpoint, and take effect here once these have ended; where that leaves this process
+    running, they are started again. Should this process be killed, they notice by their standard
+    input and end too. Raises `WorkersFailed` with the message of the first of them that failed, and
+    `Interrupted` where one was killed.
     """
-    with _passing_on(SIGNALS) as started, TemporaryDirectory(prefix="unlearn_lab_") as name:
+    order = Order(stage=stage, inputs=inputs, work=work, runtime=runtime)
+    while True:
+        passing = _Passing()
+        try:
+            with passing.on(SIGNALS):
+                return _attempt(order, passing)
+        except WorkersFailed as error:
+            if not passing.received:
+                if isinstance(error, WorkersKilled):
+                    raise Interrupted(str(error)) from error
+                raise
+            _log.warning("the signal lets training go on: its processes are started again")
+
+
+def _attempt(order: Order, passing: "_Passing") -> Facts:
+    with TemporaryDirectory(prefix="unlearn_lab_") as name:
         folder = Path(name)
-        order = Order(stage=stage, inputs=inputs, work=work, runtime=runtime)
         write_order(folder / "stage.json", order)
         with (folder / "log").open("wb") as log:
-            process = _start(folder / "stage.json", runtime, log.fileno())
-            started.append(process)
+            process = _start(folder / "stage.json", order.runtime, log.fileno())
+            passing.to(process)
             status = _await(process)
         if status == 0:
             return json.loads((folder / FACTS).read_text(encoding="utf-8"))
-        raise WorkersFailed(_reason(folder, status))
+        raise _failure(folder, status)
 
 
 def _start(order: Path, runtime: Runtime, log: int) -> subprocess.Popen[bytes]:
@@ -62,6 +81,7 @@ def _start(order: Path, runtime: Runtime, log: int) -> subprocess.Popen[bytes]:
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
+        start_new_session=True,  # a terminal's Ctrl-C comes through this process
         env=os.environ | _environment(runtime),
     )
 
@@ -94,53 +114,66 @@ def _environment(runtime: Runtime) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _passing_on(numbers: Sequence[signal.Signals]) -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Meanwhile signals to this process end those in the list; at the end they act here.
+class _Passing:
+    """Ends a process on signals to this one; `received` are those that came meanwhile."""
 
-    Raises `Interrupted` where the handler from before lets this process go on: the training can
-    be gone on with.
-    """
-    processes, received = list[subprocess.Popen[bytes]](), list[int]()
-    if threading.current_thread() is not threading.main_thread():
-        yield processes  # Python tells signals to the main thread only
-        return
+    def __init__(self) -> None:
+        self.received: list[int] = []
+        self._process: subprocess.Popen[bytes] | None = None
 
-    def pass_on(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        for process in processes:
+    @contextmanager
+    def on(self, numbers: Sequence[signal.Signals]) -> Iterator[None]:
+        """Takes the signals over; at the end each does what it would have done."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # Python tells signals to the main thread only
+            return
+        before = {number: signal.getsignal(number) for number in numbers}
+        heard = [n for n, handler in before.items() if handler not in (None, signal.SIG_IGN)]
+        for number in heard:
+            signal.signal(number, self._note)
+        try:
+            yield
+        finally:
+            for number in heard:
+                signal.signal(number, before[number])
+            for number in self.received:
+                deliver(number, before[signal.Signals(number)])
+
+    def to(self, process: subprocess.Popen[bytes]) -> None:
+        """The process to end; at once if a signal has come before it was there."""
+        self._process = process
+        if self.received:
             process.terminate()
 
-    before = {number: signal.getsignal(number) for number in numbers}
-    heard = [n for n, handler in before.items() if handler not in (None, signal.SIG_IGN)]
-    for number in heard:
-        signal.signal(number, pass_on)
-    try:
-        yield processes
-    finally:
-        for number in heard:
-            signal.signal(number, before[number])
-        if received:
-            number = signal.Signals(received[0])
-            deliver(number, before[number])
-            raise Interrupted(
-                f"the training's processes were ended by {number.name}; the same command goes on"
-            )
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.received.append(number)
+        if self._process is not None:
+            self._process.terminate()
 
 
-def _reason(folder: Path, status: int) -> str:
-    """The message of the process that failed first; else what torchrun or the last line says."""
+def _failure(folder: Path, status: int) -> WorkersFailed:
+    """The error of the process that failed first; else what torchrun or the last line says."""
     pattern = FAILURE.format(rank="*")
     told = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(pattern)]
     if told:
         first = min(told, key=lambda failure: failure["time"])
         _log.debug("%s", first["stack"])
-        return first["message"]
+        return WorkersFailed(first["message"])
     log = (folder / "log").read_text(encoding="utf-8", errors="replace")
     _log.debug("%s", log)
-    killed = re.search(r"exitcode\s*:\s*-(\d+)", log)
-    if killed:
-        name = signal.Signals(int(killed[1])).name
-        return f"a process of the training was killed by {name}; SIGKILL often means out of memory"
+    found = re.search(r"exitcode\s*:\s*(-?\d+)", log)
+    number = None if found is None else _signal_of(int(found[1]))
+    if number is not None:
+        return WorkersKilled(
+            f"a process of the training was ended by {number.name}"
+            + ("; SIGKILL often means out of memory" if number == signal.SIGKILL else "")
+        )
     lines = [line for line in log.splitlines() if line.strip()] or [f"exit status {status}"]
-    return f"the processes of the training ended with status {status}: {lines[-1].strip()}"
+    last = lines[-1].strip()
+    return WorkersFailed(f"the processes of the training ended with status {status}: {last}")
+
+
+def _signal_of(status: int) -> signal.Signals | None:
+    """The signal that an exit status tells of: -n, or 128 + n as shells say it."""
+    number = -status if status < 0 else status - 128
+    return signal.Signals(number) if number in set(signal.Signals) else None

@@ -25,6 +25,9 @@ from unlearn_lab.waves import KINDS, kind, missing, most_demanding, next_wave
 _log = logging.getLogger(__name__)
 
 
+_IN_LABEL = ("model", "dataset", "method", "optimizer", "quant", "seed")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Job:
     """A job of a sweep: its overrides, what it is called, and the stages it ends with."""
@@ -100,7 +103,7 @@ class Sweep:
 
     def take(self, launch: Launch, outcome: Outcome) -> None:
         """Notes what became of a job; a stage that failed fails the leaves that need it."""
-        outcome = replace(outcome, label=self._jobs[launch.job].label)
+        outcome = replace(outcome, label=self._label(launch.job))
         self._built |= outcome.built.keys()  # what it reused may be what it did not need to open
         if launch.stage is None:
             self._leaves[launch.job] = outcome
@@ -112,7 +115,7 @@ class Sweep:
         has = self._looker()
         for job, ends in self._goals.items():
             if launch.stage.key in missing(ends, has):
-                self._leaves.setdefault(job, failed(self._jobs[job].label, outcome.failure))
+                self._leaves.setdefault(job, failed(self._label(job), outcome.failure))
 
     def close(self) -> None:
         """Prints the table, writes the report; raises `Finished` with the exit status."""
@@ -125,6 +128,16 @@ class Sweep:
         outcomes = [self._leaves[job] for job in sorted(self._leaves)]
         values = self._values
         close(outcomes, values.runtime, values.report, before=self._before, skipped=skipped)
+
+    def _label(self, job: int) -> str:
+        """The job's options, and what else tells it from others of the sweep."""
+        shared = set[str].intersection(*(set(other.overrides) for other in self._jobs))
+        further = [
+            override
+            for override in self._jobs[job].overrides
+            if override not in shared and override.split("=")[0] not in _IN_LABEL
+        ]
+        return " ".join([self._jobs[job].label, *further])
 
     def _named(self, job: int) -> str:
         return f"#{job} {' '.join(self._jobs[job].overrides)}".rstrip()
@@ -152,6 +165,8 @@ def require_sweepable(arguments: Sequence[str], resources: Mapping[str, Any]) ->
     for argument in arguments:
         if re.match(r"\+?(grid|cluster)=.*,", argument):
             raise RequestRefused(f"{argument}: presets cannot be swept over; run them one by one")
+        if re.match(r"runtime\.home=.*,", argument):
+            raise RequestRefused(f"{argument}: a sweep has one home; run it once for each")
     for name in resources:
         if name not in KINDS:
             known = ", ".join(KINDS)

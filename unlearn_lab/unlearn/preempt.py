@@ -40,8 +40,9 @@ class Signals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        while error is None and self.received:
-            self.pass_on(self.received[0])
+        if error is None or isinstance(error, Exception):  # a step that fails ends no waiting
+            while self.received:
+                self.pass_on(self.received[0])
         self._restore()
 
     def hold(self) -> None:

@@ -1,5 +1,6 @@
 """Hydra's joblib launcher, for as many jobs as the machine has cores for."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,10 +29,21 @@ class LabJoblib(Launcher):
             require_cores(config.hydra.launcher.n_jobs, config.runtime.threads)
         except ValueError as error:
             raise RequestRefused(str(error)) from error
-        self._joblib.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        task = functools.partial(_without_leaving, task_function)
+        self._joblib.setup(hydra_context=hydra_context, task_function=task, config=config)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
         """Each job's return, in the order of the jobs."""
         return self._joblib.launch(job_overrides, initial_job_idx)
+
+
+def _without_leaving(task: TaskFunction, config: DictConfig) -> Any:
+    """The task in a worker; a SIGTERM there, which joblib would take for the sweep's, fails it."""
+    try:
+        return task(config)
+    except SystemExit as leaving:
+        raise RuntimeError(
+            f"its process was ended with status {leaving.code}; the same command goes on"
+        ) from leaving
