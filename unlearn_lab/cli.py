@@ -42,15 +42,15 @@ def main() -> None:
             task
         )()
         _close_foreign()
-    except ValueError:
-        _close_foreign()  # Optuna's, when no trial of a study has a number
-        raise
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
         line = missing_plugin(str(error)) or f"{_message(error)}{suggestion(str(error))}"
         sys.stderr.write(told(f"{line}\n"))
         sys.exit(REFUSED)
+    except ValueError:
+        _close_foreign()  # Optuna's, when no trial of a study has a number
+        raise
     except (KeyboardInterrupt, SystemExit) as leaving:
         # Lightning answers Ctrl-C with sys.exit
         if not isinstance(leaving.__context__ or leaving, KeyboardInterrupt):

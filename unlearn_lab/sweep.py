@@ -3,6 +3,7 @@
 import itertools
 import logging
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -192,3 +193,9 @@ def outcome_of(result: JobReturn, launch: Launch) -> Outcome:
     error = result._return_value
     _log.debug("the job failed", exc_info=error)
     return failed(" ".join(launch.overrides), f"{type(error).__name__}: {error}")
+
+
+def dead_workers() -> tuple[type[Exception], ...]:
+    """What launchers raise when a process ends without a result, or cannot be started."""
+    ray = sys.modules.get("ray.exceptions")
+    return (RuntimeError, OSError, EOFError, ImportError, *((ray.RayError,) if ray else ()))

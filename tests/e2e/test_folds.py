@@ -132,6 +132,7 @@ def test_after_the_last_fold_a_sweep_over_all_only_evaluates(run):
     ]
 
 
+@pytest.mark.slow
 def test_the_target_of_a_chain_learns_all_folds(run):
     done = run(*CHAIN)
     cache = done.home / "cache"

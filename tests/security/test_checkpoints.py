@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.security.conftest import edit
 from tests.unlearn.test_fit import RUNTIME, train
@@ -75,8 +76,12 @@ def test_a_pickled_adapter(folder, traps, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["llama", "evil"])
-def test_code_is_run_only_where_the_model_is_trusted_by_name(folder, traps, tmp_path, kind):
+def test_code_is_run_only_where_the_model_is_trusted_by_name(
+    folder, traps, tmp_path, monkeypatch, kind
+):
     """A known architecture is loaded by the library's own class, an unknown one not at all."""
+    for known in (LlamaConfig, LlamaForCausalLM):  # which transformers marks as custom ones then
+        monkeypatch.setattr(known, "_auto_class", None)
     for name in ("code", "words"):
         traps.script(folder / f"{name}.py", CODE)
     edit(

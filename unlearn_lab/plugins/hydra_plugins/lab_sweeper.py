@@ -127,13 +127,13 @@ class LabSweeper(BasicSweeper):
         what was finished is reused, and the one that kills its worker fails alone.
         """
         from unlearn_lab.report.outcome import failed
-        from unlearn_lab.sweep import outcome_of
+        from unlearn_lab.sweep import dead_workers, outcome_of
 
         first, self._launched = self._launched, self._launched + len(group)
         try:
             launcher = self._launcher(group[0].kind)
             returns = launcher.launch([launch.overrides for launch in group], first)
-        except _dead_workers() as error:
+        except dead_workers() as error:
             _log.debug("the launcher failed", exc_info=True)
             if len(group) == 1:
                 name = " ".join(group[0].overrides)
@@ -150,9 +150,3 @@ class LabSweeper(BasicSweeper):
                 config.hydra.launcher, self._resources.get(kind, {})
             )
         return Plugins.instance().instantiate_launcher(**{**self._setup, "config": config})
-
-
-def _dead_workers() -> tuple[type[Exception], ...]:
-    """What launchers raise when a process ends without a result, or cannot be started."""
-    ray = sys.modules.get("ray.exceptions")
-    return (RuntimeError, OSError, EOFError, ImportError, *((ray.RayError,) if ray else ()))
