@@ -143,7 +143,7 @@ def test_a_record_without_a_retrain_control(ask, capsys):
     kept = {name: stage for name, stage in leaf.inputs.items() if not name.startswith("retrain")}
     bare = dataclasses.replace(leaf, inputs=kept)
     plan = dataclasses.replace(asked.plan, record=bare)
-    outcome = run(dataclasses.replace(asked, plan=plan))
+    outcome = run(dataclasses.replace(asked, plan=plan, goals=(bare,)))
     record = outcome.record
     assert record["recovery.verbmem.delta"] is not None
     assert record["recovery.verbmem.excess"] is None
