@@ -17,7 +17,7 @@ def files(home):
     """A digest of each file of each artifact; of records and manifests, of the part that counts."""
     found = {}
     for path in sorted((home / "cache").glob("*/*/**/*")):
-        if path.is_file():
+        if path.is_file() and path.parents[1].name != "leases":
             name = path.relative_to(home).as_posix()
             content = path.read_bytes()
             if path.name == "record.json":
@@ -37,9 +37,14 @@ def records(home):
 
 
 def leftovers(home):
-    """Whatever lies in the cache and is no finished artifact."""
+    """Whatever lies in the cache and is no finished artifact.
+
+    A process that is killed before it has said whose its lease is leaves an empty one, which keeps
+    nothing and which `cache prune` removes.
+    """
     kept = {".work", ".claim", ".dead"}
-    return [p.name for p in (home / "cache").glob("*/*") if kept & set(p.suffixes)]
+    found = [p.name for p in (home / "cache").glob("*/*") if kept & set(p.suffixes)]
+    return found + [p.parent.name for p in (home / "cache").glob("leases/*.lease/owner.json")]
 
 
 def begun(log):
