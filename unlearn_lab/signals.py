@@ -18,5 +18,5 @@ def deliver(number: int, handler: object) -> None:
         raise SystemExit(128 + number)
     try:
         signal.raise_signal(number)
-    except Exception as error:
+    except Exception as error:  # a handler is someone else's code
         raise Interrupted(f"{signal.Signals(number).name}: {error}") from error

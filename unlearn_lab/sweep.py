@@ -186,13 +186,13 @@ def grouped(
         yield from (group[start : start + step] for start in range(0, len(group), step))
 
 
-def outcome_of(result: JobReturn, launch: Launch) -> Outcome:
+def outcome_of(result: JobReturn) -> Outcome:
     """What a job handed back; an exception that it did not expect is its failure."""
     if result.status is JobStatus.COMPLETED:
         return result.return_value
     error = result._return_value
     _log.debug("the job failed", exc_info=error)
-    return failed(" ".join(launch.overrides), f"{type(error).__name__}: {error}")
+    return failed("", f"{type(error).__name__}: {error}")
 
 
 def dead_workers() -> tuple[type[Exception], ...]:

@@ -54,7 +54,7 @@ def _build(order: Order, builder: Callable[..., Any], folder: Path) -> None:
             facts = builder(order.stage.params, order.inputs, order.work, order.runtime)
             if is_first():
                 (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-    except Exception as error:
+    except Exception as error:  # whatever it is, the process that waits is told
         rank = os.environ.get("RANK", "0")
         told = {
             "time": time.time(),

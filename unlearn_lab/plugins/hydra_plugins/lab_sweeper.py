@@ -75,9 +75,9 @@ class LabSweeper(BasicSweeper):
             [Job(overrides=given, label=a.label, goals=a.goals) for given, a in jobs],
             jobs[0][1].values,
         )
-        sweep.announce(sys.stdout if dry else sys.stderr)
         if dry:
-            return
+            return sweep.announce(sys.stdout)
+        sweep.announce(sys.stderr)
         with sweep.kept():
             while launches := sweep.next_launches():
                 for group in grouped(launches, self._resources, self.max_batch_size):
@@ -131,16 +131,15 @@ class LabSweeper(BasicSweeper):
 
         first, self._launched = self._launched, self._launched + len(group)
         try:
-            launcher = self._launcher(group[0].kind)
-            returns = launcher.launch([launch.overrides for launch in group], first)
+            overrides = [launch.overrides for launch in group]
+            returns = self._launcher(group[0].kind).launch(overrides, first)
         except dead_workers() as error:
             _log.debug("the launcher failed", exc_info=True)
             if len(group) == 1:
-                name = " ".join(group[0].overrides)
-                return [failed(name, f"its process ended without a result: {error}")]
+                return [failed("", f"its process ended without a result: {error}")]
             _log.warning("%d jobs are lost (%s); starting them one by one", len(group), error)
             return [outcome for launch in group for outcome in self._start([launch])]
-        return [outcome_of(result, launch) for result, launch in zip(returns, group, strict=True)]
+        return [outcome_of(result) for result in returns]
 
     def _launcher(self, kind: str) -> Launcher:
         """The configured launcher, with what jobs of a kind ask of it."""
