@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 import torch
 
-from unlearn_lab.build import Refused, _spell, build, build_partial, check, locate
+from unlearn_lab.build import Refused, _spell, assemble_partial, build, check, locate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,17 +31,17 @@ class Outer:
 @pytest.fixture(autouse=True)
 def parts(monkeypatch):
     """The classes above, as if they were defined in the package."""
-    module = types.ModuleType("unlearn_lab.parts")
+    module = types.ModuleType("unlearn_lab.made_up")
     for made in (Inner, Outer):
-        monkeypatch.setattr(made, "__module__", "unlearn_lab.parts")
+        monkeypatch.setattr(made, "__module__", "unlearn_lab.made_up")
         setattr(module, made.__name__, made)
     module.torch = torch
     module.number = 3
-    monkeypatch.setitem(sys.modules, "unlearn_lab.parts", module)
+    monkeypatch.setitem(sys.modules, "unlearn_lab.made_up", module)
 
 
 def node(**changed):
-    inner = {"_target_": "unlearn_lab.parts.Inner", "beta": 1}
+    inner = {"_target_": "unlearn_lab.made_up.Inner", "beta": 1}
     whole = {
         "bits": 4,
         "weight": 1,
@@ -50,7 +50,7 @@ def node(**changed):
         "flag": True,
         "inner": inner,
     }
-    return {"_target_": "unlearn_lab.parts.Outer", **whole, **changed}
+    return {"_target_": "unlearn_lab.made_up.Outer", **whole, **changed}
 
 
 def test_nested_nodes_are_built_and_whole_numbers_become_floats():
@@ -75,15 +75,15 @@ def test_nested_nodes_are_built_and_whole_numbers_become_floats():
         ({"bitz": 4}, r"^quant\.bitz: unknown option of Outer; did you mean bits\?"),
         ({"zzz": 4}, r"^quant\.zzz: unknown option of Outer; it has bits, weight"),
         (
-            {"inner": {"_target_": "unlearn_lab.parts.Inner", "beta": -1}},
+            {"inner": {"_target_": "unlearn_lab.made_up.Inner", "beta": -1}},
             r"^quant\.inner\.beta=-1\.0: must be above 0$",
         ),
         (
-            {"inner": {"_target_": "unlearn_lab.parts.Inner"}},
+            {"inner": {"_target_": "unlearn_lab.made_up.Inner"}},
             r"^quant\.inner\.beta: missing; Inner needs beta$",
         ),
         (
-            {"inner": {"_target_": "unlearn_lab.parts.Nothing"}},
+            {"inner": {"_target_": "unlearn_lab.made_up.Nothing"}},
             r"^quant\.inner\._target_=.*has no attribute 'Nothing'",
         ),
     ],
@@ -98,9 +98,9 @@ def test_a_bad_value_is_refused_with_its_place(changed, message):
     [
         "os.system",
         "torch.load",
-        "unlearn_lab.parts.torch.load",
-        "unlearn_lab.parts.torch",
-        "unlearn_lab.parts.number",
+        "unlearn_lab.made_up.torch.load",
+        "unlearn_lab.made_up.torch",
+        "unlearn_lab.made_up.number",
         "torch.optim.sgd.torch.load",
         "unlearn_labx.parts.Inner",
         "builtins.eval",
@@ -118,16 +118,17 @@ def test_a_node_without_a_target_is_refused(bad):
 
 
 def test_the_wrong_kind_of_part_is_refused():
-    with pytest.raises(Refused, match=r"^quant: unlearn_lab\.parts\.Inner is no Outer$"):
-        build({"_target_": "unlearn_lab.parts.Inner", "beta": 1.0}, Outer, "quant")
+    with pytest.raises(Refused, match=r"^quant: unlearn_lab\.made_up\.Inner is no Outer$"):
+        build({"_target_": "unlearn_lab.made_up.Inner", "beta": 1.0}, Outer, "quant")
 
 
 def test_an_optimizer_waits_for_its_parameters():
-    make = build_partial({"_target_": "torch.optim.SGD", "lr": 0.5}, "optimizer", given=("params",))
+    node = {"_target_": "torch.optim.SGD", "lr": 0.5}
+    make = assemble_partial(node, "optimizer", given=("params",)).value
     made = make([torch.nn.Parameter(torch.zeros(1))])
     assert made.defaults["lr"] == 0.5
     with pytest.raises(Refused, match=r"^optimizer\.learning_rate: unknown option of SGD"):
-        build_partial(
+        assemble_partial(
             {"_target_": "torch.optim.SGD", "learning_rate": 1}, "optimizer", given=("params",)
         )
 
@@ -143,9 +144,9 @@ def test_nodes_inside_plain_mappings_are_checked():
     class Holder:
         parts: dict[str, object]
 
-    Holder.__module__ = "unlearn_lab.parts"
-    sys.modules["unlearn_lab.parts"].Holder = Holder
-    bad = {"_target_": "unlearn_lab.parts.Holder", "parts": {"one": {"_target_": "os.system"}}}
+    Holder.__module__ = "unlearn_lab.made_up"
+    sys.modules["unlearn_lab.made_up"].Holder = Holder
+    bad = {"_target_": "unlearn_lab.made_up.Holder", "parts": {"one": {"_target_": "os.system"}}}
     with pytest.raises(Refused, match=r"^quant\.parts\.one\._target_"):
         check(bad, "quant")
 

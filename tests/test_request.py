@@ -8,7 +8,8 @@ import pytest
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from tests.test_job import CHOICES
 from unlearn_lab.build import Refused
-from unlearn_lab.request import content_key, plan_request, read_values
+from unlearn_lab.parts import plan_values
+from unlearn_lab.request import content_key, read_values
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def ask(composed, tmp_path):
     def make(*overrides):
         home = f"runtime.home={tmp_path}"
         values = read_values(composed(*SMALL, *SMALL_MODEL, home, *overrides))
-        return plan_request(values, CHOICES, content_key(values))
+        return plan_values(values, CHOICES, content_key(values))
 
     return make
 
@@ -52,21 +53,23 @@ def test_until_neither_changes_a_key_nor_takes_any_word(ask):
 
 
 def test_a_node_that_lacks_what_the_plan_needs_is_refused_in_words(ask):
-    with pytest.raises(Refused, match="the configuration lacks 'stop'"):
+    with pytest.raises(Refused, match=r"^trainer\.stop: missing; UnlearningTraining needs"):
         ask("~trainer.stop")
 
 
-def test_planning_loads_no_torch(tmp_path, repository):
-    code = (
-        "import sys\n"
-        "from unlearn_lab.cli import main\n"
-        f"sys.argv = ['', '-m', 'runtime.home={tmp_path}', 'dry=true', 'method=ga,npo']\n"
-        "main()\n"
-        "heavy = {'torch', 'transformers', 'lightning', 'datasets'} & set(sys.modules)\n"
-        "sys.exit(f'loaded {heavy}' if heavy else 0)"
-    )
+def test_a_key_that_no_stage_has_is_told_from_a_misspelt_name(ask):
+    with pytest.raises(Refused, match="no stage of this job has this key; code or a file"):
+        ask("until='0123456789abcdef'")
+
+
+def test_a_dry_sweep_builds_nothing(tmp_path, repository):
+    asked = ["dry=true", "method=ga,npo"]
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "unlearn_lab", "-m", f"runtime.home={tmp_path}", *asked],
+        cwd=repository,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert "plan: 2 jobs" in done.stdout

@@ -7,7 +7,7 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from beartype.door import is_bearable
 from hydra.utils import instantiate
@@ -25,53 +25,88 @@ class Refused(ValueError):
     """
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part(Generic[Built]):
+    """An object with the node it was built from.
+
+    `path` is its place in the configuration, `module` the one that defines its class, `inner` holds
+    the parts inside it by field.
+    """
+
+    value: Built
+    node: Node
+    path: str
+    module: str
+    inner: Mapping[str, "Part[Any]"]
+
+
 def build(node: Node, expected: type[Built], path: str) -> Built:
     """The object that `node` describes; `path` is its place in the configuration, for messages.
 
     Raises `Refused` for a target outside the allowed packages, unknown, missing or mistyped fields,
     and impossible values.
     """
+    return assemble(node, expected, path).value
+
+
+def assemble(node: Node, expected: type[Built], path: str) -> Part[Built]:
+    """The object that `node` describes, with the parts inside it; raises as `build` does."""
     check(node, path)
     made = _make(node, path)
-    if not isinstance(made, expected):
+    if not isinstance(made.value, expected):
         raise Refused(f"{path}: {node['_target_']} is no {expected.__name__}")
     return made
 
 
-def build_partial(node: Node, path: str, *, given: tuple[str, ...]) -> Callable[..., Any]:
+def assemble_partial(node: Node, path: str, *, given: tuple[str, ...]) -> Part[Callable[..., Any]]:
     """A callable that still wants the arguments `given` (a torch optimizer wants `params`)."""
     check(node, path, given=given)
-    return partial(_target(node), **_arguments(node, path))
+    inner = _inner(node, path)
+    return _part(partial(_target(node), **_arguments(node, path, inner)), node, path, inner)
 
 
-def _make(node: Node, path: str) -> object:
-    arguments = _arguments(node, path)
+def _make(node: Node, path: str) -> Part[Any]:
+    inner = _inner(node, path)
+    arguments = _arguments(node, path, inner)
     try:
-        return _target(node)(**arguments)
+        return _part(_target(node)(**arguments), node, path, inner)
     except ValueError as error:
         raise Refused(placed(error, path)) from error
+
+
+def _part(value: Any, node: Node, path: str, inner: Mapping[str, Part[Any]]) -> Part[Any]:
+    module = _class(str(node["_target_"]), path).__module__
+    return Part(value=value, node=node, path=path, module=module, inner=inner)
 
 
 def _target(node: Node) -> Callable[..., Any]:
     return instantiate({"_target_": node["_target_"]}, _partial_=True)
 
 
-def _arguments(node: Node, path: str) -> dict[str, object]:
-    """The node's values, inner nodes built first so that a message names the innermost place."""
+def _inner(node: Node, path: str) -> dict[str, Part[Any]]:
+    """The parts inside a node, built first so that a message names the innermost place."""
+    hints = _fields(_class(str(node["_target_"]), path))
+    found = dict[str, Part[Any]]()
+    for name, value in node.items():
+        if isinstance(value, Mapping) and "_target_" in value:
+            place = f"{path}.{name}"
+            if not hints[name].wants_callable:
+                found[name] = _make(value, place)
+                continue
+            inner = _inner(value, place)
+            made = partial(_class(str(value["_target_"]), place), **_arguments(value, place, inner))
+            found[name] = _part(made, value, place, inner)
+    return found
+
+
+def _arguments(node: Node, path: str, inner: Mapping[str, Part[Any]]) -> dict[str, object]:
+    """The node's values as its target wants them."""
     hints = _fields(_class(str(node["_target_"]), path))
     return {
-        name: _argument(value, hints[name], f"{path}.{name}")
+        name: inner[name].value if name in inner else _as_wanted(value, hints[name])
         for name, value in node.items()
         if name != "_target_"
     }
-
-
-def _argument(value: object, field: "_Field", path: str) -> object:
-    if not isinstance(value, Mapping) or "_target_" not in value:
-        return _as_wanted(value, field)
-    if field.wants_callable:
-        return partial(_class(str(value["_target_"]), path), **_arguments(value, path))
-    return _make(value, path)
 
 
 def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> None:

@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from types import FrameType
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -21,6 +22,9 @@ from unlearn_lab.libraries import missing_plugin
 from unlearn_lab.nearest import suggestion
 from unlearn_lab.paths import data_dir
 from unlearn_lab.printed import told
+
+if TYPE_CHECKING:
+    from unlearn_lab.request import Request
 
 _FULL = "HYDRA_FULL_ERROR"
 _NOISE = ("full_key:", "object_type=", "reference_type=")
@@ -111,23 +115,44 @@ def task(config: DictConfig) -> object:
         if is_foreign(hydra_config):
             hand_over_refusal(str(error), hydra_config)
         raise RequestRefused(str(error)) from error
+    alone = hydra_config.mode == RunMode.RUN
+    again = _reasons(asked) if alone else []
     outcome = run(asked)
-    if hydra_config.mode == RunMode.RUN:
+    if alone:
         from unlearn_lab.report.ending import close
 
-        close([outcome], asked.values.runtime, asked.values.report, before=[], skipped=[])
+        close(
+            [outcome],
+            asked.values.runtime,
+            asked.values.report,
+            before=[],
+            skipped=[],
+            again=again,
+        )
     if is_foreign(hydra_config):
         return hand_over(outcome, asked.values.config["tune"], hydra_config)
     return outcome
 
 
+def _reasons(asked: "Request") -> list[str]:
+    """Why stages of a single run are built again."""
+    from unlearn_lab.changes import reasons
+    from unlearn_lab.graph.cache import is_whole
+    from unlearn_lab.waves import missing
+
+    cache = asked.values.cache
+    lacking = missing(asked.goals, lambda stage: is_whole(cache, stage))
+    return reasons(lacking.values(), cache)
+
+
 def _show_plan(config: DictConfig, choices: Mapping[str, str]) -> None:
-    from unlearn_lab.request import content_key, plan_request, read_values
+    from unlearn_lab.parts import plan_values
+    from unlearn_lab.request import content_key, read_values
     from unlearn_lab.sweep import Job, Sweep
 
     values = read_values(config)
-    asked = plan_request(values, choices, content_key(values))
-    Sweep([Job(overrides=(), label=asked.label, goals=asked.goals)], values).announce(sys.stdout)
+    asked = plan_values(values, choices, content_key(values))
+    Sweep([Job.of((), asked)], values).announce(sys.stdout)
 
 
 def _message(error: Exception) -> str:

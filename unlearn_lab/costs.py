@@ -33,6 +33,7 @@ class Costs:
     """
 
     def __init__(self, cache: Path) -> None:
+        self.cache = cache
         self._built = dict(_read(cache))
         self._alike = defaultdict[tuple[str, str], list[_Built]](list)
         for built in self._built.values():

@@ -146,7 +146,7 @@ def close_foreign() -> None:
     if not isinstance(runtime, Runtime) or not isinstance(report, Report):
         raise TypeError("runtime and report do not follow unlearn_lab.settings")
     try:
-        close(list(_labelled(told)), runtime, report, before=[], skipped=[])
+        close(list(_labelled(told)), runtime, report, before=[], skipped=[], again=[])
     finally:
         _print_best(sweep)
 

@@ -5,7 +5,7 @@ import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.build import Refused, locate
+from unlearn_lab.changes import require_planned_code
 from unlearn_lab.confidential import require_open
 from unlearn_lab.describe import describe
 from unlearn_lab.exits import NO_ROOM
@@ -22,7 +23,8 @@ from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.launch import build_in_processes
-from unlearn_lab.preflight import build_parts, compare_sizes, require_possible
+from unlearn_lab.parts import build_parts
+from unlearn_lab.preflight import compare_sizes, require_possible
 from unlearn_lab.preflight_devices import require_devices, require_shardable
 from unlearn_lab.report import results, wandb_sink
 from unlearn_lab.report.closing import format_seconds
@@ -54,6 +56,11 @@ class _Progress:
     built: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
     _seen: set[str] = field(default_factory=set[str])
 
+    def note(self, stage: Stage, artifact: Artifact | None) -> None:
+        """Keeps what was built, without a word."""
+        if artifact is not None and artifact.built_now:
+            self.built[stage.key] = artifact
+
     def __call__(self, stage: Stage, artifact: Artifact | None) -> None:
         place = f"[{len(self._seen) + 1}/{len(distinct(self.goals))}] {describe(stage)}"
         if artifact is None:
@@ -61,7 +68,7 @@ class _Progress:
             return
         self._seen.add(stage.key)
         if artifact.built_now:
-            self.built[stage.key] = artifact
+            self.note(stage, artifact)
             _log.info("%s: %s", place, format_seconds(artifact.seconds))
         else:
             _log.debug("%s reused", place)
@@ -96,14 +103,16 @@ def request(
         require_possible(values.runtime, values.report)
         require_devices(values.runtime)
         parts = build_parts(values.config)
-        require_shardable(values.runtime, parts.update, parts.trainer)
-        asked = plan_request(values, choices, content or content_key(values))
+        require_shardable(values.runtime, parts.optimizer.value, parts.trainer.value)
+        asked = plan_request(values, parts, choices, content or content_key(values))
         _require_tunable(values.config["tune"], asked.plan.record)
         if asked.plan.record.key not in _compared:
-            cache = _cache(values, lambda stage, artifact: None)
+            checking = _Progress(())
+            cache = _cache(values, checking.note)
             with _kept([asked.plan.record], cache):
                 compare_sizes(parts, asked.plan, cache)
             _compared.add(asked.plan.record.key)
+            asked = replace(asked, prepared=checking.built)
     except ValueError as error:
         raise Refused(str(error)) from error
     except StageFailed as error:
@@ -132,7 +141,9 @@ def run(asked: Request) -> Outcome:
     runtime = asked.values.runtime
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
-    progress = _Progress(asked.goals)
+    wanted = distinct(asked.goals)
+    prepared = {key: one for key, one in asked.prepared.items() if key in wanted}
+    progress = _Progress(asked.goals, prepared)
     cache = _cache(asked.values, progress)
     started = time.monotonic()
     record, hint = None, ""
@@ -192,6 +203,7 @@ def _kept(goals: Iterable[Stage], cache: Cache) -> AbstractContextManager[None]:
 
 def _cache(values: Values, progress: Any) -> Cache:
     def build(stage: Stage, inputs: Mapping[str, Artifact], work: Path) -> Mapping[str, object]:
+        require_planned_code(stage)
         if stage.builder.startswith(_TRAINING) and values.runtime.devices > 1:
             return build_in_processes(stage, inputs, work, values.runtime)
         facts = locate(stage.builder, stage.name)(stage.params, inputs, work, values.runtime)

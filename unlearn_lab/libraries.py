@@ -36,6 +36,14 @@ def installed(library: str) -> str | None:
         return None
 
 
+def version_of(library: str) -> str | None:
+    """The library's version alone, None where it is not installed; imports nothing."""
+    try:
+        return version(library)
+    except PackageNotFoundError:
+        return None
+
+
 def require(library: str) -> str:
     """The library's name and version; raises `ValueError` that names the extra to install."""
     found = installed(library)

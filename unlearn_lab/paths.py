@@ -1,6 +1,8 @@
 """Where the package's own data lies: inside it in a wheel, beside it in a clone."""
 
+import functools
 import os
+import re
 from pathlib import Path
 
 _PACKAGE = Path(__file__).resolve().parent
@@ -38,3 +40,11 @@ def enter_started_folder() -> None:
     The folder is in $UNLEARN_LAB_STARTED_IN. Raises `FileNotFoundError` on a machine without it.
     """
     os.chdir(os.environ["UNLEARN_LAB_STARTED_IN"])
+
+
+@functools.cache
+def named_parts() -> frozenset[str]:
+    """The modules of this package whose classes the options in conf/ and sweeps/ name."""
+    files = (path for name in ("conf", "sweeps") for path in data_dir(name).rglob("*.yaml"))
+    named = re.compile(rf"_target_:\s*({_PACKAGE.name}\.[\w.]+)\.\w+")
+    return frozenset(match for path in files for match in named.findall(path.read_text("utf-8")))

@@ -1,37 +1,29 @@
-"""Turns a resolved configuration into the graph of stages whose leaf is one record."""
+"""Turns the parts of a configuration into the graph of stages whose leaf is one record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from unlearn_lab.declared import (
+    BatchDependent,
+    FinishedModel,
+    FullPrecision,
+    GivenModels,
+    NeedsCalibration,
+    NeedsControlScores,
+    NeedsSaliency,
+)
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.libraries import installed
 from unlearn_lab.plan_corpus import Corpora, corpora
-from unlearn_lab.plan_metrics import pinned_metrics
+from unlearn_lab.plan_parts import Parts, Pinned, pin, stage
 from unlearn_lab.plan_quantize import (
-    NO_QUANTIZER,
-    PREQUANTIZED,
     asked_export,
-    batching,
     calibration_stage,
     export_stages,
-    given_model,
-    libraries,
-    pin_texts,
-    quantized_model,
+    quantized_models,
 )
-from unlearn_lab.stages import Config, held, stage
-
-_FIXED_EPOCHS = "unlearn_lab.unlearn.stop.FixedEpochs"
-_HUB_MODEL = "unlearn_lab.models.hub.HubModel"
-_SURE = "unlearn_lab.unlearn.sure.SURE"
-_PLACES = (
-    ("path", "revision"),
-    ("retrain", "retrain_revision"),
-    ("tokenizer", "tokenizer_revision"),
-)
-"""What a hub model's node names, and at which revision."""
+from unlearn_lab.stages import Config, held
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +42,7 @@ class Plan:
         return "base" in self.record.inputs["target"].inputs
 
 
-def plan(config: Config, content: ContentKey) -> Plan:
+def plan(parts: Parts, config: Config, content: ContentKey) -> Plan:
     """The graph of one job.
 
     Its stages: corpus, base, target, retrain (where there is a control), saliency (where the
@@ -60,200 +52,207 @@ def plan(config: Config, content: ContentKey) -> Plan:
     `config` holds plain values. Raises `ValueError` when a model or text outside the cache cannot
     be found, or the optimizer wants a forget term that the method does not have.
     """
-    read = corpora(config["dataset"], content)
-    measured = pinned_metrics(config["eval"]["metrics"], content)
-    corpus = read.whole
-    base, models = _models(config, read, content, measured)
-    unlearn = models["unlearned"]
-    quant, digest = pin_texts(config["quant"], content)
-    export, weights = asked_export(quant.pop("export", False)), config["trainer"]["weights"]
-    calibration = calibration_stage(quant, digest, corpus, base)
-    kept = {
-        who: given_model(who, quant, weights, content)
-        if quant["_target_"] == PREQUANTIZED
-        else quantized_model(model, quant, weights, calibration, export=export is not False)
-        for who, model in models.items()
-    }
-    inputs = {"corpus": corpus, **models}
-    inputs["unlearn"] = inputs.pop("unlearned")
-    inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
-    inputs |= _explanations(config, quant, models, kept)
-    inputs |= export_stages(quant, export, unlearn, kept["unlearned"])
-    for who, model in models.items():
-        inputs[f"{who}.full"] = _evaluate(model, corpus, config, measured, NO_QUANTIZER)
-        if quant != NO_QUANTIZER and (quant["_target_"] != PREQUANTIZED or kept[who]):
-            inputs[f"{who}.quantized"] = _evaluate(
-                model, corpus, config, measured, quant, kept[who]
-            )
-    figures = {name: config["eval"][name] for name in ("recovery", "auc_retrain")}
-    record = stage("record", "unlearn_lab.report.record:build", figures, inputs)
-    return Plan(corpora=read, base=base, calibration=calibration, unlearn=unlearn, record=record)
+    return _Planner(parts, config, content).plan()
 
 
-def _models(
-    config: Config, read: Corpora, content: ContentKey, measured: Config
-) -> tuple[Stage, dict[str, Stage]]:
-    """Where training starts from, and the models whose scores are compared: three, or two.
+class _Planner:
+    """Pins every part once; each method makes stages of one kind."""
 
-    Without a retrain control there is no `retrain`.
-    """
-    corpus = read.whole
-    source, pins = _pinned(config["model"], content)
-    base = stage(
-        "base",
-        "unlearn_lab.models.stage:build_base",
-        {"model": source, "content": pins, "seed": config["seed"]},
-        {"corpus": corpus},
-    )
-    alone = not source.get("finetune", True) and source["retrain"] is None
-    controls = {
-        who: _known(who, config, (source, pins), base, corpus)
-        for who in (("target",) if alone else ("target", "retrain"))
-    }
-    scores = (
-        None if alone else _evaluate(controls["retrain"], corpus, config, measured, NO_QUANTIZER)
-    )
-    unlearned = controls["target"]
-    for step in read.steps:
-        unlearned = _unlearn(config, unlearned, step, scores)
-    return base, {"unlearned": unlearned, **controls}
+    def __init__(self, parts: Parts, config: Config, content: ContentKey) -> None:
+        self._config = config
+        self._weights, self._seed = config["trainer"]["weights"], config["seed"]
+        self._export = asked_export(parts.export)
+        names = ("dataset", "model", "method", "optimizer", "trainer", "finetune", "quant")
+        for name in (*names, "no_quantizer"):
+            setattr(self, name, pin(getattr(parts, name), content))
+        given = isinstance(self.quant.value, GivenModels)
+        self._rule = self.quant.reading() if given else self.quant
+        self.metrics = {name: pin(part, content) for name, part in parts.metrics.items()}
 
+    dataset: Pinned
+    model: Pinned
+    method: Pinned
+    optimizer: Pinned
+    trainer: Pinned
+    finetune: Pinned
+    quant: Pinned
+    no_quantizer: Pinned
 
-def _pinned(model: Config, content: ContentKey) -> tuple[dict[str, Any], dict[str, str | None]]:
-    """The model node with hub revisions replaced by commits, and the digests of local folders."""
-    pinned, digests = dict(model), dict[str, str | None]()
-    if model["_target_"] == _HUB_MODEL:
-        for path, revision in _PLACES:
-            if model[path] is not None:
-                pin = content.of_model(model[path], model[revision], f"model.{path}")
-                pinned |= {path: pin.path, revision: pin.revision}
-                digests[path] = pin.digest
-    return pinned, digests
-
-
-def _known(
-    who: str, config: Config, source: tuple[Config, Config], base: Stage, corpus: Stage
-) -> Stage:
-    """The target or the retrain control: fine-tuned from the base, or imported."""
-    model, pins = source
-    if model.get("finetune", True):
-        learn = ["forget", "retain"] if who == "target" else ["retain"]
-        params = {"finetune": config["trainer"]["finetune"], "learn": learn, "seed": config["seed"]}
-        return stage(
-            who,
-            "unlearn_lab.unlearn.train:build_finetuned",
-            params,
-            {"base": base, "corpus": corpus},
+    def plan(self) -> Plan:
+        """The graph, from the corpus to the record."""
+        read, quant = corpora(self.dataset), self.quant
+        given = isinstance(quant.value, GivenModels)
+        corpus = read.whole
+        base, models = self._models(read)
+        unlearn = models["unlearned"]
+        calibration = calibration_stage(quant, corpus, base)
+        kept = quantized_models(
+            models, quant, self._weights, calibration, export=self._export is not False
         )
-    path, revision = ("path", "revision") if who == "target" else ("retrain", "retrain_revision")
-    params = {
-        "path": model[path],
-        "revision": model[revision],
-        "content": pins[path],
-        "tokenizer": model["tokenizer"],
-        "tokenizer_revision": model["tokenizer_revision"],
-        "tokenizer_content": pins.get("tokenizer"),
-        "trust_remote_code": model["trust_remote_code"],
-    }
-    return stage(who, "unlearn_lab.models.stage:build_imported", params)
+        inputs = {"corpus": corpus, **models}
+        inputs["unlearn"] = inputs.pop("unlearned")
+        inputs |= {name: unlearn.inputs[name] for name in ("saliency",) if name in unlearn.inputs}
+        inputs |= self._explanations(models, kept)
+        inputs |= export_stages(quant, self._export, unlearn, kept["unlearned"])
+        for who, model in models.items():
+            inputs[f"{who}.full"] = self._evaluate(model, corpus, self.no_quantizer)
+            if not isinstance(quant.value, FullPrecision) and (not given or kept[who]):
+                inputs[f"{who}.quantized"] = self._evaluate(model, corpus, self._rule, kept[who])
+        figures = {name: self._config["eval"][name] for name in ("recovery", "auc_retrain")}
+        record = stage("record", "unlearn_lab.report.record:build", figures, inputs)
+        return Plan(
+            corpora=read, base=base, calibration=calibration, unlearn=unlearn, record=record
+        )
 
+    def _models(self, read: Corpora) -> tuple[Stage, dict[str, Stage]]:
+        """Where training starts from, and the models whose scores are compared: three, or two.
 
-def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage | None) -> Stage:
-    trainer = {name: value for name, value in config["trainer"].items() if name != "finetune"}
-    inputs = {"target": target, "corpus": corpus}
-    if trainer["stop"]["_target_"] != _FIXED_EPOCHS:
-        if retrain_scores is None:
-            raise ValueError(
-                "trainer.stop: this rule compares with the retrain control, and there is none; "
-                "give model.retrain, or use trainer/stop=fixed"
+        Without a retrain control there is no `retrain`.
+        """
+        corpus, model = read.whole, self.model.value
+        base = stage(
+            "base",
+            "unlearn_lab.models.stage:build_base",
+            {"model": self.model.node, "seed": self._seed},
+            {"corpus": corpus},
+            parts=[self.model],
+        )
+        alone = not _finetunes(model) and model.retrain is None
+        controls = {
+            who: self._known(who, base, corpus)
+            for who in (("target",) if alone else ("target", "retrain"))
+        }
+        scores = None if alone else self._evaluate(controls["retrain"], corpus, self.no_quantizer)
+        unlearned = controls["target"]
+        for step in read.steps:
+            unlearned = self._unlearn(unlearned, step, scores)
+        return base, {"unlearned": unlearned, **controls}
+
+    def _known(self, who: str, base: Stage, corpus: Stage) -> Stage:
+        """The target or the retrain control: fine-tuned from the base, or imported."""
+        if _finetunes(self.model.value):
+            learn = ["forget", "retain"] if who == "target" else ["retain"]
+            return stage(
+                who,
+                "unlearn_lab.unlearn.train:build_finetuned",
+                {"finetune": self.finetune.node, "learn": learn, "seed": self._seed},
+                {"base": base, "corpus": corpus},
+                parts=[self.finetune],
             )
-        inputs["retrain_scores"] = retrain_scores
-    if config["optimizer"]["_target_"] == _SURE:
-        inputs["saliency"] = _saliency(config, target, corpus)
-    params = {
-        "method": config["method"],
-        "optimizer": config["optimizer"],
-        "trainer": trainer,
-        "seed": config["seed"],
-        **({} if trainer.get("adapter") is None else {"libraries": [installed("peft")]}),
-    }
-    return stage("unlearn", "unlearn_lab.unlearn.train:build_unlearned", params, inputs)
+        node, path = self.model.node, "path" if who == "target" else "retrain"
+        params = {
+            "path": node[path],
+            "revision": node["revision" if who == "target" else "retrain_revision"],
+            **{
+                name: node[name]
+                for name in ("tokenizer", "tokenizer_revision", "trust_remote_code")
+            },
+        }
+        read = self.model.reading(path, "tokenizer")
+        return stage(who, "unlearn_lab.models.stage:build_imported", params, parts=[read])
+
+    def _unlearn(self, target: Stage, corpus: Stage, retrain_scores: Stage | None) -> Stage:
+        inputs = {"target": target, "corpus": corpus}
+        stop = self.trainer.inner["stop"].value
+        if isinstance(stop, NeedsControlScores) and stop.needs_metrics:
+            if retrain_scores is None:
+                raise ValueError(
+                    "trainer.stop: this rule compares with the retrain control, and there is none; "
+                    "give model.retrain, or use trainer/stop=fixed"
+                )
+            inputs["retrain_scores"] = retrain_scores
+        if isinstance(self.optimizer.value, NeedsSaliency):
+            inputs["saliency"] = self._saliency(self.optimizer.value.saliency, target, corpus)
+        params = {name: getattr(self, name).node for name in ("method", "optimizer", "trainer")}
+        return stage(
+            "unlearn",
+            "unlearn_lab.unlearn.train:build_unlearned",
+            {**params, "seed": self._seed},
+            inputs,
+            parts=[self.method, self.optimizer, self.trainer],
+        )
+
+    def _saliency(self, scores: Mapping[str, object], target: Stage, corpus: Stage) -> Stage:
+        """What a mask is chosen from; the percentile that chooses is left to the training."""
+        forget = self.method.inner.get("forget")
+        if forget is None:
+            raise ValueError("optimizer: SURE needs a method with a forget term, method.forget")
+        trainer = self.trainer.node
+        settings = ("batch_size", "max_length", "chunking", "trainable")
+        params = {
+            "forget": forget.node,
+            "weights": held(self._weights),
+            **{name: trainer[name] for name in settings},
+            **scores,
+            "seed": self._seed,
+        }
+        return stage(
+            "saliency",
+            "unlearn_lab.unlearn.saliency_stage:build",
+            params,
+            {"target": target, "corpus": corpus},
+            parts=[forget],
+        )
+
+    def _explanations(
+        self, models: Mapping[str, Stage], kept: Mapping[str, Stage | None]
+    ) -> dict[str, Stage]:
+        """What unlearning did to the weights: under the quantizer, and at several widths."""
+        calibrated = isinstance(self.quant.value, NeedsCalibration)
+        stored = {
+            f"{who}.quantized": model
+            for who in ("target", "unlearned")
+            if calibrated and (model := kept[who])
+        }
+        widths = {"bits": self._config["eval"]["bits"]}
+        return {
+            "codes": self._codes("build", {"quant": self._rule.node}, models, stored, self._rule),
+            "widths": self._codes("build_widths", widths, models, {}, None),
+        }
+
+    def _codes(
+        self,
+        builder: str,
+        further: Config,
+        models: Mapping[str, Stage],
+        stored: Mapping[str, Stage],
+        quant: Pinned | None,
+    ) -> Stage:
+        """What unlearning did to the weights, seen through quantizers that `further` names."""
+        params = {"weights": self._weights, "lr": self.optimizer.node["lr"], **further}
+        if self.trainer.node.get("adapter") is not None:
+            params["merged"] = True
+        return stage(
+            "codes" if quant is not None else "widths",
+            f"unlearn_lab.evaluate.codes_stage:{builder}",
+            params,
+            {who: models[who] for who in ("target", "unlearned")} | dict(stored),
+            parts=[] if quant is None else [quant],
+        )
+
+    def _evaluate(
+        self, model: Stage, corpus: Stage, quant: Pinned, quantized: Stage | None = None
+    ) -> Stage:
+        """A model's scores under a quantizer; the batch's size counts where it changes them."""
+        params: dict[str, Any] = {
+            "metrics": {name: metric.node for name, metric in self.metrics.items()},
+            "quant": quant.node,
+            "weights": held(self._weights),
+        }
+        if isinstance(quant.value, BatchDependent):
+            params["batch_tokens"] = self._config["runtime"]["batch_tokens"]
+        inputs = {"model": model, "corpus": corpus}
+        if quantized is not None:
+            inputs["quantized"] = quantized
+        return stage(
+            "evaluate",
+            "unlearn_lab.evaluate.stage:build",
+            params,
+            inputs,
+            parts=[*self.metrics.values(), quant],
+        )
 
 
-def _saliency(config: Config, target: Stage, corpus: Stage) -> Stage:
-    """What a mask is chosen from; the percentile that chooses is left to the training."""
-    if "forget" not in config["method"]:
-        raise ValueError("optimizer: SURE needs a method with a forget term, method.forget")
-    trainer, optimizer = config["trainer"], config["optimizer"]
-    params = {
-        "forget": config["method"]["forget"],
-        "weights": held(trainer["weights"]),
-        **{name: trainer[name] for name in ("batch_size", "max_length", "chunking", "trainable")},
-        **{name: optimizer[name] for name in ("granularity", "modules", "batches")},
-        "seed": config["seed"],
-    }
-    return stage(
-        "saliency",
-        "unlearn_lab.unlearn.saliency_stage:build",
-        params,
-        {"target": target, "corpus": corpus},
-    )
-
-
-def _explanations(
-    config: Config,
-    quant: Config,
-    models: Mapping[str, Stage],
-    kept: Mapping[str, Stage | None],
-) -> dict[str, Stage]:
-    """What unlearning did to the weights: under the quantizer, and at several widths."""
-    stored = {
-        f"{who}.quantized": model
-        for who in ("target", "unlearned")
-        if "calibration" in quant and (model := kept[who])
-    }
-    seen = {"quant": quant, **libraries(quant)}
-    return {
-        "codes": _codes("codes", "build", config, models, seen, stored),
-        "widths": _codes(
-            "widths", "build_widths", config, models, {"bits": config["eval"]["bits"]}
-        ),
-    }
-
-
-def _evaluate(
-    model: Stage,
-    corpus: Stage,
-    config: Config,
-    measured: Config,
-    quantizer: Config,
-    quantized: Stage | None = None,
-) -> Stage:
-    params = {
-        **measured,
-        "quant": quantizer,
-        "weights": held(config["trainer"]["weights"]),
-        **libraries(quantizer),
-        **batching(quantizer, config["runtime"]),
-    }
-    inputs = {"model": model, "corpus": corpus}
-    if quantized is not None:
-        inputs["quantized"] = quantized
-    return stage("evaluate", "unlearn_lab.evaluate.stage:build", params, inputs)
-
-
-def _codes(
-    name: str,
-    builder: str,
-    config: Config,
-    models: Mapping[str, Stage],
-    further: Config,
-    stored: Mapping[str, Stage] | None = None,
-) -> Stage:
-    """What unlearning did to the weights, seen through quantizers that `further` names."""
-    trainer = config["trainer"]
-    params = {"weights": trainer["weights"], "lr": config["optimizer"]["lr"], **further}
-    if trainer.get("adapter") is not None:
-        params["merged"] = True
-    inputs = {who: models[who] for who in ("target", "unlearned")} | dict(stored or {})
-    return stage(name, f"unlearn_lab.evaluate.codes_stage:{builder}", params, inputs)
+def _finetunes(model: object) -> bool:
+    """Whether target and control are trained from this model."""
+    return not isinstance(model, FinishedModel) or model.finetune

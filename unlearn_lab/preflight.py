@@ -1,93 +1,32 @@
-"""Refuses impossible requests before anything is trained: builds every node, compares sizes."""
+"""Refuses impossible requests before anything is trained: compares parts, corpus and model."""
 
 import dataclasses
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.build import Refused, build, placed
+from unlearn_lab.build import Refused, placed
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.data.stage import read as read_corpus
 from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.harness import HarnessTask
-from unlearn_lab.evaluate.metric import AnyMetric, Metric, missing_metrics
-from unlearn_lab.evaluate.privleak import check_auc_retrain
+from unlearn_lab.evaluate.metric import Metric, missing_metrics
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
 from unlearn_lab.models.quantized import quant_method
-from unlearn_lab.models.stage import BaseModel
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
+from unlearn_lab.parts import Parts
 from unlearn_lab.plan import Plan
 from unlearn_lab.plan_corpus import fold_of
 from unlearn_lab.quantize.export import require_exportable
-from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer
-from unlearn_lab.quantize.rtn import BIT_WIDTHS
+from unlearn_lab.quantize.quantizer import CalibratedQuantizer
 from unlearn_lab.report.verdict import Thresholds
 from unlearn_lab.report.wandb_sink import check_settings
 from unlearn_lab.settings import Report, Runtime
-from unlearn_lab.unlearn.objective import Objective
-from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
-from unlearn_lab.unlearn.update import Plain, UpdateRule, update_rule
 from unlearn_lab.unlearn.update import Request as UpdateRequest
-
-Config = Mapping[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Parts:
-    """The objects that a configuration describes."""
-
-    objective: Objective
-    update: UpdateRule
-    trainer: UnlearningTraining
-    finetune: FineTuning
-    quantizer: AnyQuantizer
-    export: bool | str
-    metrics: Mapping[str, AnyMetric]
-
-
-def build_parts(config: Config) -> Parts:
-    """Builds every node once; raises `Refused` with one line: path, value, what is allowed."""
-    build(config["dataset"], CorpusSource, "dataset")
-    build(config["model"], BaseModel, "model")
-    trainer = dict(config["trainer"])
-    finetune = build(trainer.pop("finetune", None) or {}, FineTuning, "trainer.finetune")
-    smallest = config["eval"]["recovery"]["smallest_denominator"]
-    if not isinstance(smallest, int | float) or not smallest > 0:
-        raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")
-    bits = config["eval"]["bits"]
-    if not isinstance(bits, list) or any(
-        type(width) is not int or width not in BIT_WIDTHS for width in bits
-    ):
-        raise Refused(f"eval.bits={bits}: must be a list of whole numbers from 2 to 8")
-    nodes = config["eval"]["metrics"]
-    metrics = {name: build(node, AnyMetric, f"eval.metrics.{name}") for name, node in nodes.items()}
-    check_auc_retrain(config["eval"]["auc_retrain"], config["dataset"], metrics)
-    quant = dict(config["quant"])
-    export = quant.pop("export", False)
-    update = update_rule(config["optimizer"])
-    training = build(trainer, UnlearningTraining, "trainer")
-    if training.adapter is not None and not isinstance(update, Plain):
-        raise Refused(
-            f"optimizer={type(update).__name__}: works on the model's own weights, which an "
-            "adapter leaves alone; use optimizer=adamw, or trainer/adapter=none"
-        )
-    return Parts(
-        objective=build(config["method"], Objective, "method"),
-        update=update,
-        trainer=training,
-        finetune=finetune,
-        quantizer=build(quant, AnyQuantizer, "quant"),
-        export=export,
-        metrics=metrics,
-    )
 
 
 def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
@@ -103,8 +42,8 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     skeleton, tokenizer = load_skeleton(base), load_tokenizer(base)
     _require_plain(skeleton)
     try:
-        parts.quantizer.require_fit(skeleton)
-        require_exportable(parts.quantizer, parts.export, skeleton, tokenizer)
+        parts.quant.value.require_fit(skeleton)
+        require_exportable(parts.quant.value, parts.export, skeleton, tokenizer)
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer, finetunes=plan.finetunes)
@@ -113,28 +52,28 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         _compare_with_finetuning(plan, parts, cache)
     if plan.calibration is not None:
         _draw_calibration(plan.calibration, cache)
-    if parts.trainer.adapter is not None:
+    if parts.trainer.value.adapter is not None:
         try:
-            parts.trainer.adapter.require_fit(skeleton)
+            parts.trainer.value.adapter.require_fit(skeleton)
         except ValueError as error:
             raise Refused(placed(error, "trainer.adapter")) from error
-    choose_trainable(skeleton, parts.trainer.trainable)
+    choose_trainable(skeleton, parts.trainer.value.trainable)
     counts = [_compare_with_split(step, plan, parts, cache) for step in plan.corpora.steps]
     asked = UpdateRequest(
         model=skeleton,
         parameters=trained_parameters(skeleton),
-        num_batches=-(-min(counts) // parts.trainer.batch_size),
-        weights=parts.trainer.weights,
+        num_batches=-(-min(counts) // parts.trainer.value.batch_size),
+        weights=parts.trainer.value.weights,
     )
     try:
-        parts.update.require_fit(asked)
+        parts.optimizer.value.require_fit(asked)
     except ValueError as error:
         raise Refused(placed(error, "optimizer")) from error
 
 
 def _require_tasks(parts: Parts, base: Path) -> None:
     """What lm-eval does not know or cannot load is found out before anything is trained."""
-    for name, metric in parts.metrics.items():
+    for name, metric in parts.measured.items():
         if isinstance(metric, HarnessTask):
             try:
                 metric.require_fit(base)
@@ -198,11 +137,11 @@ def _compare_with_positions(
 ) -> None:
     positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
     for path, length in (
-        ("trainer.max_length", parts.trainer.max_length),
-        *([("trainer.finetune.max_length", parts.finetune.max_length)] if finetunes else []),
+        ("trainer.max_length", parts.trainer.value.max_length),
+        *([("trainer.finetune.max_length", parts.finetune.value.max_length)] if finetunes else []),
         *(
-            [("quant.calibration.length", parts.quantizer.calibration.length)]
-            if isinstance(parts.quantizer, CalibratedQuantizer)
+            [("quant.calibration.length", parts.quant.value.calibration.length)]
+            if isinstance(parts.quant.value, CalibratedQuantizer)
             else []
         ),
     ):
@@ -210,8 +149,8 @@ def _compare_with_positions(
             raise Refused(
                 f"{path}={length}: the model has {positions} positions; choose at most that"
             )
-    missing = missing_metrics(parts.metrics, corpus)
-    for name, metric in parts.metrics.items():
+    missing = missing_metrics(parts.measured, corpus)
+    for name, metric in parts.measured.items():
         if name in missing or not isinstance(metric, Metric):
             continue
         try:
@@ -221,12 +160,12 @@ def _compare_with_positions(
 
 
 def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
-    missing = missing_metrics(parts.metrics, corpus)
-    if parts.metrics and missing.keys() == parts.metrics.keys():
+    missing = missing_metrics(parts.measured, corpus)
+    if parts.measured and missing.keys() == parts.measured.keys():
         told = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         raise Refused(f"eval.metrics: nothing can be measured ({told})")
-    for name in parts.trainer.stop.needs_metrics:
-        if name not in parts.metrics:
+    for name in parts.trainer.value.stop.needs_metrics:
+        if name not in parts.measured:
             raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not there")
         if name in missing:
             raise Refused(
@@ -237,9 +176,9 @@ def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
 
 def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> int:
     """Compares what is unlearned in one step with the trainer; returns its forget sequences."""
-    trainer = parts.trainer
+    trainer = parts.trainer.value
     corpus = read_corpus(cache.realise(step))
-    for role in parts.objective.roles:
+    for role in parts.method.value.roles:
         if not getattr(corpus, role):
             raise Refused(f"dataset: its {role} split is empty, and method needs it")
     count = _count(cache, step, plan.base, "forget", trainer.max_length, trainer.chunking)
@@ -250,7 +189,7 @@ def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> 
 
 
 def _compare_with_finetuning(plan: Plan, parts: Parts, cache: Cache) -> None:
-    whole, finetune = plan.corpora.whole, parts.finetune
+    whole, finetune = plan.corpora.whole, parts.finetune.value
     count = _count(cache, whole, plan.base, "retain", finetune.max_length, finetune.chunking)
     what = "the retain set, which the retrain control is trained on,"
     _require_batch("trainer.finetune", finetune.batch_size, count, what)

@@ -1,7 +1,8 @@
 """One job as it is asked for: plain values, typed settings and the graph of its stages."""
 
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,10 +10,11 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unlearn_lab.build import Refused
+from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.plan import Plan, plan
+from unlearn_lab.plan import Parts, Plan, plan
 from unlearn_lab.settings import Report, Runtime
 
 _KEY_LENGTH = 8
@@ -45,13 +47,15 @@ class Values:
 class Request:
     """A job as asked for: its values, the choice in each group, its graph, and what to build of it.
 
-    `goals` is the record alone, or the stages that `until` names.
+    `goals` is the record alone, or the stages that `until` names; `prepared` holds what checking
+    the request has built, by key.
     """
 
     values: Values
     choices: Mapping[str, str]
     plan: Plan
     goals: tuple[Stage, ...]
+    prepared: Mapping[str, Artifact] = field(default_factory=dict[str, Artifact])
 
     @property
     def label(self) -> str:
@@ -82,14 +86,16 @@ def read_values(config: DictConfig) -> Values:
     )
 
 
-def plan_request(values: Values, choices: Mapping[str, str], content: ContentKey) -> Request:
-    """The graph of a job; loads no torch.
+def plan_request(
+    values: Values, parts: Parts, choices: Mapping[str, str], content: ContentKey
+) -> Request:
+    """The graph of a job, planned from its built parts.
 
     Raises `Refused` when what it reads from outside the cache cannot be found, when `until` names
     no stage, or when a node lacks what the graph depends on.
     """
     try:
-        graph = plan(values.config, content)
+        graph = plan(parts, values.config, content)
     except KeyError as error:
         raise Refused(f"the configuration lacks {error}, which the plan needs") from error
     except ValueError as error:
@@ -123,6 +129,11 @@ def _goals(record: Stage, until: object) -> tuple[Stage, ...]:
     if not found and len(name) >= _KEY_LENGTH:
         found = tuple(stage for stage in stages if stage.key.startswith(name))
     if not found:
+        if re.fullmatch("[0-9a-f]{16,64}", name):
+            raise Refused(
+                f"until={name}: no stage of this job has this key; code or a file that it reads "
+                "has changed since the key was made, or this is another checkout"
+            )
         known = ", ".join(dict.fromkeys([*(stage.name for stage in stages), *record.inputs]))
         raise Refused(f"until={name}: no stage of this job; it has {known}")
     return found

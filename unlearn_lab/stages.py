@@ -1,9 +1,7 @@
-"""The versions of the stages, and how one is put together from plain configuration."""
+"""The builders of the stages, and the versions of what they do without any part."""
 
 from collections.abc import Mapping
 from typing import Any
-
-from unlearn_lab.graph.stage import Stage
 
 Config = Mapping[str, Any]
 
@@ -25,13 +23,22 @@ VERSIONS = {
 """Raised whenever a stage's builder changes its meaning: no old artifact is taken for a new one."""
 
 
-def stage(
-    name: str, builder: str, params: Config, inputs: Mapping[str, Stage] | None = None
-) -> Stage:
-    """A stage of its present version; `builder` is "package.module:function"."""
-    return Stage(
-        name=name, builder=builder, version=VERSIONS[name], params=params, inputs=inputs or {}
-    )
+BUILDERS = {
+    "corpus": "unlearn_lab.data.stage",
+    "base": "unlearn_lab.models.stage",
+    "target": "unlearn_lab.unlearn.train",
+    "retrain": "unlearn_lab.unlearn.train",
+    "saliency": "unlearn_lab.unlearn.saliency_stage",
+    "unlearn": "unlearn_lab.unlearn.train",
+    "calibration": "unlearn_lab.quantize.calibration_stage",
+    "quantize": "unlearn_lab.quantize.stage",
+    "export": "unlearn_lab.quantize.export",
+    "evaluate": "unlearn_lab.evaluate.stage",
+    "codes": "unlearn_lab.evaluate.codes_stage",
+    "widths": "unlearn_lab.evaluate.codes_stage",
+    "record": "unlearn_lab.report.record",
+}
+"""The module of each stage's builder. A target or control that is imported has models.stage's."""
 
 
 def held(weights: str) -> str:

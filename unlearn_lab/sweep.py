@@ -6,21 +6,21 @@ import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
 from unlearn_lab.costs import Costs
 from unlearn_lab.exits import RequestRefused
-from unlearn_lab.graph.cache import is_whole
+from unlearn_lab.graph.cache import Artifact, is_whole
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.report.closing import FailedLeaf
-from unlearn_lab.report.outcome import Outcome, failed
+from unlearn_lab.report.outcome import Outcome, checked, failed
 from unlearn_lab.report.planned import foresee, print_outlook
 from unlearn_lab.report.table import open_console
-from unlearn_lab.request import Values
+from unlearn_lab.request import Request, Values
 from unlearn_lab.waves import KINDS, kind, missing, most_demanding, next_wave
 
 _log = logging.getLogger(__name__)
@@ -31,11 +31,22 @@ _IN_LABEL = ("model", "dataset", "method", "optimizer", "quant", "seed")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job of a sweep: its overrides, what it is called, and the stages it ends with."""
+    """A job of a sweep: its overrides, what it is called, and the stages it ends with.
+
+    `prepared` holds what checking it has built, by key.
+    """
 
     overrides: Sequence[str]
     label: str
     goals: tuple[Stage, ...]
+    prepared: Mapping[str, Artifact] = field(default_factory=dict[str, Artifact])
+
+    @classmethod
+    def of(cls, overrides: Sequence[str], asked: Request) -> "Job":
+        """The job of these overrides, as it was asked for."""
+        return cls(
+            overrides=overrides, label=asked.label, goals=asked.goals, prepared=asked.prepared
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +78,7 @@ class Sweep:
         self._before = list[Outcome]()
         self._leaves = dict[int, Outcome]()
         self._last = False
+        self._again: Sequence[str] = ()
         first = dict[tuple[str, ...], int]()
         for number, job in enumerate(jobs):
             keys = tuple(goal.key for goal in job.goals)
@@ -80,6 +92,7 @@ class Sweep:
         """Prints the plan: what is built, what is there already, estimates, waves."""
         costs = Costs(self._values.cache)
         outlook = foresee(self._goals, len(self._skipped), self._looker(), costs)
+        self._again = outlook.again
         print_outlook(open_console(stream), outlook)
 
     def kept(self) -> AbstractContextManager[None]:
@@ -127,8 +140,15 @@ class Sweep:
             for job, other in self._skipped.items()
         ]
         outcomes = [self._leaves[job] for job in sorted(self._leaves)]
-        values = self._values
-        close(outcomes, values.runtime, values.report, before=self._before, skipped=skipped)
+        values, prepared = self._values, [checked(job.prepared) for job in self._jobs]
+        close(
+            outcomes,
+            values.runtime,
+            values.report,
+            before=[*self._before, *prepared],
+            skipped=skipped,
+            again=self._again,
+        )
 
     def _label(self, job: int) -> str:
         """The job's options, and what else tells it from others of the sweep."""
@@ -145,8 +165,9 @@ class Sweep:
 
     def _launch(self, job: int, of_kind: str, stage: Stage | None) -> Launch:
         overrides = list(self._jobs[job].overrides)
-        if stage is not None:
-            overrides = [*overrides, f"until='{stage.key[:16]}'"]
+        ends = self._goals[job] if stage is None else (stage,)
+        if len(ends) == 1:  # a worker that would build another key than the planned one refuses
+            overrides = [*overrides, f"until='{ends[0].key[:16]}'"]
         return Launch(job=job, overrides=overrides, kind=of_kind, stage=stage)
 
     def _looker(self) -> Any:

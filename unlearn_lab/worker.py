@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from unlearn_lab.build import locate
+from unlearn_lab.changes import require_planned_code
 from unlearn_lab.exits import FAILED, REFUSED
 from unlearn_lab.handover import FACTS, FAILURE, Order, read_order
 
@@ -35,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
         order = read_order(asked.order)
         builder = locate(order.stage.builder, order.stage.name)
         _require_ranks(order)
+        require_planned_code(order.stage)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return REFUSED

@@ -1,5 +1,7 @@
 """PrivLeak by hand, paired, and null where the retrained model's AUC is 0."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from unlearn_lab.evaluate.metric import Score
@@ -73,44 +75,54 @@ def test_against_a_published_area_by_hand() -> None:
     assert (sure.value, sure.low, sure.high) == (-100.0, -100.0, -100.0)
 
 
-MUSE = "unlearn_lab.data.muse.MuseCorpus"
-GAZETTE = "unlearn_lab.data.gazette.Gazette"
+@dataclass(frozen=True)
+class MuseCorpus:
+    """A data set of the benchmark's, by its name on the hub; None for a folder."""
+
+    published_as: str | None
+
+
+class Gazette:
+    """One that is not."""
+
+
+NEWS, BOOKS = MuseCorpus("muse-bench/MUSE-News"), MuseCorpus("muse-bench/MUSE-Books")
 
 
 @pytest.mark.parametrize(
     ("name", "dataset"),
     [
-        ("scored", {"_target_": GAZETTE}),
-        ("muse_news", {"_target_": MUSE, "path": "muse-bench/MUSE-News"}),
-        ("muse_books", {"_target_": MUSE, "path": "muse-bench/MUSE-Books"}),
-        ("muse_books", {"_target_": MUSE, "path": "data/books"}),
+        ("scored", Gazette()),
+        ("muse_news", NEWS),
+        ("muse_books", BOOKS),
+        ("muse_books", MuseCorpus(None)),
     ],
 )
-def test_a_published_area_goes_with_its_data_set(name: str, dataset: dict[str, str]) -> None:
+def test_a_published_area_goes_with_its_data_set(name: str, dataset: object) -> None:
     check_auc_retrain(name, dataset, {"min_k": MinK(fraction=0.4, num_tokens=None)})
 
 
 @pytest.mark.parametrize(
     ("name", "dataset", "fraction", "message"),
     [
-        ("news", {"_target_": MUSE}, 0.4, "=news: must be one of scored, muse_news, muse_books"),
-        ("muse_news", {"_target_": GAZETTE}, 0.4, "muse-bench/MUSE-News, and dataset is Gazette"),
+        ("news", NEWS, 0.4, "=news: must be one of scored, muse_news, muse_books"),
+        ("muse_news", Gazette(), 0.4, "muse-bench/MUSE-News, and dataset is Gazette"),
         (
             "muse_news",
-            {"_target_": MUSE, "path": "muse-bench/MUSE-Books"},
+            BOOKS,
             0.4,
             "and dataset is muse-bench/MUSE-Books; use eval.auc_retrain=scored",
         ),
         (
             "muse_news",
-            {"_target_": MUSE, "path": "muse-bench/MUSE-News"},
+            NEWS,
             0.2,
             "with fraction 0.4, and eval.metrics.min_k.fraction is 0.2",
         ),
     ],
 )
 def test_and_is_refused_elsewhere(
-    name: str, dataset: dict[str, str], fraction: float, message: str
+    name: str, dataset: object, fraction: float, message: str
 ) -> None:
     metrics = {"min_k": MinK(fraction=fraction, num_tokens=None)}
     with pytest.raises(ValueError, match=f"^eval.auc_retrain={name}") as refusal:
@@ -119,13 +131,13 @@ def test_and_is_refused_elsewhere(
 
 
 def test_a_published_area_needs_min_k() -> None:
-    dataset = {"_target_": MUSE, "path": "muse-bench/MUSE-News"}
+    dataset = NEWS
     with pytest.raises(ValueError, match=r"eval\.metrics\.min_k\.fraction is not there"):
         check_auc_retrain("muse_news", dataset, {})
 
 
 def test_a_published_area_is_of_whole_texts() -> None:
-    dataset = {"_target_": MUSE, "path": "muse-bench/MUSE-News"}
+    dataset = NEWS
     metrics = {"min_k": MinK(fraction=0.4, num_tokens=2048)}
     with pytest.raises(ValueError, match=r"num_tokens=2048 cuts them; use eval=muse_published"):
         check_auc_retrain("muse_news", dataset, metrics)

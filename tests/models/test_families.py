@@ -21,13 +21,13 @@ from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.quantize.rtn import RTN
 from unlearn_lab.unlearn.forward import ModelForward, remember_reference
 from unlearn_lab.unlearn.ga import GradientAscent
+from unlearn_lab.unlearn.layouts import layouts_of
 from unlearn_lab.unlearn.lora import LoRA
 from unlearn_lab.unlearn.npo import NPO
 from unlearn_lab.unlearn.objective import Unlearning
 from unlearn_lab.unlearn.retain import RetainKL, RetainNLL
 from unlearn_lab.unlearn.saliency import mean_gradient, unit_scores
 from unlearn_lab.unlearn.saliency_stage import forget_losses
-from unlearn_lab.unlearn.sure import layouts_of
 
 from .families import FAMILIES, LINEARS, SIZES, TEXTS, TIED, save
 

@@ -23,6 +23,7 @@ def shown():
             "stages": [StageTally(stage="unlearn", built=2, reused=1, seconds=204.0)],
             "failed": [FailedLeaf(leaf="quant=gptq4 [b]", reason="group_size=100 " * 9)],
             "skipped": [],
+            "again": [],
             "records": Path("/very" * 30 + "/records.jsonl"),
             "report": Path("/home/report.html"),
             "wandb": "kept offline",
@@ -69,3 +70,7 @@ def test_skipped_leaves_have_reasons(shown):
 )  # fmt: skip
 def test_seconds_are_readable(seconds, words):
     assert format_seconds(seconds) == words
+
+
+def test_why_stages_were_built_again_is_said(shown):
+    assert "built again: code of npo.py changed" in shown(again=["code of npo.py changed"])

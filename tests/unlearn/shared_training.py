@@ -23,6 +23,7 @@ from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import CHECKPOINT, Batches, Budget, fit
 from unlearn_lab.unlearn.forward import remember_reference
 from unlearn_lab.unlearn.ga import GradientAscent
+from unlearn_lab.unlearn.layouts import layouts_of
 from unlearn_lab.unlearn.lora import LoRA
 from unlearn_lab.unlearn.module import UnlearnModule
 from unlearn_lab.unlearn.npo import NPO, NPOLogits
@@ -32,7 +33,7 @@ from unlearn_lab.unlearn.released import SUREReleased
 from unlearn_lab.unlearn.retain import RetainKL, RetainNLL
 from unlearn_lab.unlearn.saliency import mean_gradient, unit_scores
 from unlearn_lab.unlearn.saliency_stage import first_epoch, forget_losses
-from unlearn_lab.unlearn.sure import SURE, layouts_of
+from unlearn_lab.unlearn.sure import SURE
 from unlearn_lab.unlearn.update import Plain, Training
 
 ADAMW = functools.partial(torch.optim.AdamW, weight_decay=0.1)

@@ -10,13 +10,14 @@ from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import CHECKPOINT, Batches, Budget, fit
 from unlearn_lab.unlearn.ga import GradientAscent
+from unlearn_lab.unlearn.layouts import layouts_of
 from unlearn_lab.unlearn.mask import read_mask
 from unlearn_lab.unlearn.module import UnlearnModule
 from unlearn_lab.unlearn.objective import Unlearning
 from unlearn_lab.unlearn.retain import RetainNLL
 from unlearn_lab.unlearn.saliency import mean_gradient, unit_scores
 from unlearn_lab.unlearn.saliency_stage import first_epoch, forget_losses
-from unlearn_lab.unlearn.sure import SURE, layouts_of
+from unlearn_lab.unlearn.sure import SURE
 from unlearn_lab.unlearn.update import Training
 
 RUNTIME = Runtime("lab", "cpu", 1, "ddp", None, 512, False, 1e9, 1.0, 1.0, 1.0, False)

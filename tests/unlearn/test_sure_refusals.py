@@ -7,7 +7,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from unlearn_lab.models.trained import trained_parameters
-from unlearn_lab.unlearn.sure import layouts_of
+from unlearn_lab.unlearn.layouts import layouts_of
 from unlearn_lab.unlearn.update import Request
 
 from .test_sure import ADAMW, sure

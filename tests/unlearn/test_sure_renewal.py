@@ -8,12 +8,12 @@ from torch.utils.data import DataLoader
 from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, pad
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.unlearn.forward import ModelForward
+from unlearn_lab.unlearn.layouts import layouts_of
 from unlearn_lab.unlearn.mask import read_mask
 from unlearn_lab.unlearn.module import UnlearnModule
 from unlearn_lab.unlearn.saliency import choose, mean_gradient, unit_scores
 from unlearn_lab.unlearn.saliency_stage import first_epoch, forget_losses
 from unlearn_lab.unlearn.selected import SelectedOptimizer
-from unlearn_lab.unlearn.sure import layouts_of
 
 from .test_sure import (
     OBJECTIVE,

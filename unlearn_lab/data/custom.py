@@ -11,6 +11,7 @@ from unlearn_lab.data.muse_layout import is_muse_layout
 from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
 from unlearn_lab.data.problems import Problem, refusal
 from unlearn_lab.data.rows import SUFFIXES, read_rows
+from unlearn_lab.declared import Outside
 
 PARTS = {
     "forget": TEXT,
@@ -62,6 +63,15 @@ class CustomCorpus:
                 "dataset.path=FOLDER, or a file each as dataset.forget, dataset.retain and "
                 "dataset.holdout"
             )
+
+    @property
+    def outside(self) -> tuple[Outside, ...]:
+        """The folder, without what lies in folders inside it, and every file that is named."""
+        return tuple(
+            Outside(kind="files", place=place, setting=name, patterns=("*",))
+            for name in ("path", *PARTS)
+            if (place := getattr(self, name)) is not None
+        )
 
     def load(self) -> Corpus:
         """The whole corpus; raises `ValueError` with the first problems, by file, line and field.

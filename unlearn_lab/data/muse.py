@@ -21,6 +21,10 @@ from unlearn_lab.data.muse_layout import (
 from unlearn_lab.data.parts import Part, parse
 from unlearn_lab.data.problems import refusal
 from unlearn_lab.data.rows import Row, Rows
+from unlearn_lab.declared import Outside
+
+_READ = ("raw", "scal", "sust", "knowmem", "verbmem", "privleak")
+"""The folders that are a corpus; not what else lies beside them, say the results of runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,33 @@ class MuseCorpus:
             raise ValueError(f"fold={self.fold}: must be 1, 2, 3 or 4")
         if self.fold is not None and self.folds is None:
             raise ValueError(f"fold={self.fold}: needs folds=scalability or folds=sustainability")
+
+    @property
+    def outside(self) -> tuple[Outside, ...]:
+        """The data set on the hub, or the folder's parts."""
+        patterns = tuple(f"{name}/**/*" for name in _READ)
+        return (
+            Outside(
+                kind="dataset",
+                place=self.path,
+                setting="path",
+                revision="revision",
+                patterns=patterns,
+            ),
+        )
+
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """The folds to unlearn one after the other: one in scalability, which holds the earlier."""
+        if self.folds is None:
+            return ()
+        last = self.fold or NUM_FOLDS
+        return (last,) if self.folds == "scalability" else tuple(range(1, last + 1))
+
+    @property
+    def published_as(self) -> str | None:
+        """The name on the hub, None for a folder."""
+        return None if Path(self.path).exists() else self.path
 
     def load(self) -> Corpus:
         """The whole corpus, as published: few blank and repeated articles are kept.

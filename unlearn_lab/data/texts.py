@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from unlearn_lab.data.hub import load_split, not_loaded, read_split
 from unlearn_lab.data.stage import CorpusSource
+from unlearn_lab.declared import Outside
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -55,6 +56,11 @@ class HubTexts:
     def __post_init__(self) -> None:
         if self.num_rows is not None and self.num_rows < 1:
             raise ValueError(f"num_rows={self.num_rows}: must be at least 1, or null for all")
+
+    @property
+    def outside(self) -> tuple[Outside, ...]:
+        """The data set."""
+        return (Outside(kind="dataset", place=self.path, setting="path", revision="revision"),)
 
     def load(self) -> tuple[str, ...]:
         """The texts that are not blank.

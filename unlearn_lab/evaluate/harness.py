@@ -8,12 +8,13 @@ from functools import cache
 from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.declared import Outside
 from unlearn_lab.evaluate.answer import evaluating
 from unlearn_lab.evaluate.bootstrap import NUM_RESAMPLES, SEED, mean_interval
 from unlearn_lab.evaluate.harness_model import as_harness_model, quietly, reproducibly
@@ -47,6 +48,7 @@ class HarnessTask:
     seed: int
     data: str
     revision: str | None
+    libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
 
     def __post_init__(self) -> None:
         """Refuses impossible numbers of examples and items."""
@@ -54,6 +56,11 @@ class HarnessTask:
             raise ValueError(f"num_fewshot={self.num_fewshot}: must be at least 0, or null")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit}: must be at least 1, or null for all")
+
+    @property
+    def outside(self) -> tuple[Outside, ...]:
+        """The task's data set."""
+        return (Outside(kind="dataset", place=self.data, setting="data", revision="revision"),)
 
     def missing(self, corpus: Corpus) -> str | None:
         """Nothing: the corpus is not looked at."""

@@ -1,10 +1,10 @@
 """PrivLeak: how far membership inference on a model is from what it is on the retrained one."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
+from unlearn_lab.declared import Published
 from unlearn_lab.evaluate.auc import area, pairwise_wins, resampled_areas
 from unlearn_lab.evaluate.bootstrap import interval
 from unlearn_lab.evaluate.metric import AnyMetric, Score
@@ -56,9 +56,7 @@ def privleak(unlearned: Score, retrain: Score | float) -> Score | None:
     )
 
 
-def check_auc_retrain(
-    name: object, dataset: Mapping[str, Any], metrics: Mapping[str, AnyMetric]
-) -> None:
+def check_auc_retrain(name: object, dataset: object, metrics: Mapping[str, AnyMetric]) -> None:
     """Refuses a published AUC that is not of this data set and of this Min-K%.
 
     Raises `ValueError`. A local folder in MUSE's layout is taken at the user's word.
@@ -70,9 +68,9 @@ def check_auc_retrain(
         return
     told = f"eval.auc_retrain={name}: is MUSE's figure for {_CORPORA[name]}"
     others = {path for corpus, path in _CORPORA.items() if corpus != name}
-    is_muse = str(dataset["_target_"]).endswith("muse.MuseCorpus")
-    if not is_muse or dataset.get("path") in others:
-        found = dataset.get("path") if is_muse else str(dataset["_target_"]).rsplit(".", 1)[-1]
+    published = dataset.published_as if isinstance(dataset, Published) else None
+    if not isinstance(dataset, Published) or published in others:
+        found = published or type(dataset).__name__
         raise ValueError(f"{told}, and dataset is {found}; use eval.auc_retrain={SCORED}")
     min_k = metrics.get("min_k")
     if not isinstance(min_k, MinK) or min_k.fraction != _PUBLISHED_FRACTION:

@@ -13,13 +13,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.build import build as make
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.declared import FullPrecision
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.logits import holdout_logits, logit_error
 from unlearn_lab.evaluate.metric import AnyMetric, Metric, ModelMetric, Score, missing_metrics
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, to_compute
 from unlearn_lab.models.memory import peak_gb, reset_peak
-from unlearn_lab.quantize.none import NoQuantizer
 from unlearn_lab.quantize.quantizer import AnyQuantizer, Quantizer
 from unlearn_lab.settings import Runtime
 
@@ -67,7 +67,7 @@ def _model(
     source, quantizer = inputs["model"], make(params["quant"], AnyQuantizer, "quant")
     tokenizer, texts = load_tokenizer(source.path), corpus.holdout_documents
     full, ran = None, dict[str, object]()
-    if not isinstance(quantizer, NoQuantizer):
+    if not isinstance(quantizer, FullPrecision):
         original = to_compute(_load(source, params["weights"], device))
         full = holdout_logits(original, tokenizer, texts)
         del original  # there may be room for one model only

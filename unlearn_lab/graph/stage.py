@@ -15,22 +15,25 @@ class Stage:
 
     `builder` is the dotted path of the function that builds the artifact
     ("package.module:function"); `version` changes whenever the builder's meaning does; `params`
-    holds every value that the result depends on; `inputs` are stages by role. Raises `ValueError`
-    when a parameter is not plain JSON data.
+    holds every setting that the result depends on, `depends` what else does, by kind: digests of
+    code and of files outside, versions of libraries. `inputs` are stages by role. Raises
+    `ValueError` when a parameter is not plain JSON data.
     """
 
     name: str
     builder: str
     version: int
     params: Mapping[str, Any]
+    depends: Mapping[str, Mapping[str, Any]] = field(default_factory=dict[str, Mapping[str, Any]])
     inputs: Mapping[str, "Stage"] = field(default_factory=dict[str, "Stage"])
 
     def __post_init__(self) -> None:
         _require_plain(self.params, self.name)
+        _require_plain(self.depends, self.name)
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 (64 hex digits) of name, builder, version, parameters and the inputs' keys."""
+        """SHA-256 (64 hex digits) of all that, with the inputs' keys in their places."""
         return key_of(self.description)
 
     @property
@@ -41,6 +44,7 @@ class Stage:
             "builder": self.builder,
             "version": self.version,
             "params": self.params,
+            "depends": self.depends,
             "inputs": {role: stage.key for role, stage in self.inputs.items()},
         }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.declared import Outside
 from unlearn_lab.models.load import POINTER, Source, load_tokenizer
 
 
@@ -35,6 +36,21 @@ class HubModel:
                 f"retrain={self.retrain}: with model.finetune=true the control is trained "
                 "here from model.path; set model.finetune=false to take model.path as the target"
             )
+
+    @property
+    def outside(self) -> tuple[Outside, ...]:
+        """The checkpoint, the control's and the tokenizer's, as far as they are named."""
+        named = (("path", self.path), ("retrain", self.retrain), ("tokenizer", self.tokenizer))
+        return tuple(
+            Outside(
+                kind="model",
+                place=place,
+                setting=setting,
+                revision="revision" if setting == "path" else f"{setting}_revision",
+            )
+            for setting, place in named
+            if place is not None
+        )
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
         """Writes a pointer to the checkpoint; nothing is copied.

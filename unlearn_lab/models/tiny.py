@@ -3,7 +3,6 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -35,7 +34,6 @@ class TinyLlama:
     tail_freedom: float
     tail_scale: float
     tail_clip: float
-    finetune: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.hidden_size % self.num_heads:

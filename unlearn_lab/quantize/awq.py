@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import torch
 from jaxtyping import Int
@@ -13,6 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.calibration import Calibration
 from unlearn_lab.quantize.compressor import (
+    LIBRARIES,
     calibrate,
     check_grid,
     config_groups,
@@ -44,6 +45,7 @@ class AWQ:
     num_grid: int
     mappings: Sequence[Mapping[str, Any]] | None
     calibration: Calibration
+    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
 
     def __post_init__(self) -> None:
         check_grid(self)

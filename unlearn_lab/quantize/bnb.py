@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float, Float32, Int8
@@ -33,6 +33,7 @@ class BNB4:
 
     table: str
     block_size: int
+    libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
 
     def __post_init__(self) -> None:
         if self.table not in TABLES:
@@ -103,6 +104,8 @@ class BNB8:
     Activations are left alone, so there are no outlier columns: this is not LLM.int8() itself.
     Weights pass through float16, as in bitsandbytes.
     """
+
+    libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
 
     @property
     def bits(self) -> int:

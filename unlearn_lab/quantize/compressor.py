@@ -19,10 +19,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.libraries import require
 from unlearn_lab.models.linears import block_linears
+from unlearn_lab.quantize.grid import BIT_WIDTHS
 from unlearn_lab.quantize.quantizer import QuantReport
-from unlearn_lab.quantize.rtn import BIT_WIDTHS
 
 LIBRARY = "llmcompressor"
+LIBRARIES = (LIBRARY, "compressed-tensors")
+"""Whose versions decide what comes out."""
 _log = logging.getLogger(__name__)
 
 

@@ -1,7 +1,7 @@
 """GGUF's q4_0 and q8_0, the formats of llama.cpp: blocks of 32 weights with a float16 scale."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -31,6 +31,7 @@ class GGUF:
     """
 
     format: str
+    libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
 
     def __post_init__(self) -> None:
         if self.format not in FORMATS:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Int
@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.calibration import Calibration
 from unlearn_lab.quantize.compressor import (
+    LIBRARIES,
     calibrate,
     check_grid,
     config_groups,
@@ -44,6 +45,7 @@ class GPTQ:
     dampening: float
     block_size: int
     calibration: Calibration
+    libraries: ClassVar[tuple[str, ...]] = LIBRARIES
 
     def __post_init__(self) -> None:
         check_grid(self)

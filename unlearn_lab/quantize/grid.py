@@ -8,6 +8,7 @@ from torch import Tensor
 
 from unlearn_lab.quantize.quantizer import Codes
 
+BIT_WIDTHS = range(2, 9)
 SYMMETRIC_CONVENTIONS = ("absmax", "paper", "full_range")
 ASYMMETRIC_CONVENTIONS = ("minmax",)
 GRANULARITIES = ("tensor", "row", "group")

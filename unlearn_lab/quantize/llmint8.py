@@ -4,6 +4,7 @@ import logging
 import math
 from dataclasses import dataclass
 from types import ModuleType
+from typing import ClassVar, Literal
 
 from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
@@ -37,6 +38,8 @@ class LLMInt8:
     """
 
     threshold: float
+    libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
+    batch_dependent: ClassVar[Literal[True]] = True
 
     def __post_init__(self) -> None:
         if not 0 <= self.threshold < math.inf:

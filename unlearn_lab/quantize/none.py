@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar, Literal
 
 import torch
 from jaxtyping import Float
@@ -16,6 +17,8 @@ from unlearn_lab.quantize.quantizer import QuantReport
 @dataclass(frozen=True, kw_only=True)
 class NoQuantizer:
     """Full precision: touches nothing."""
+
+    full_precision: ClassVar[Literal[True]] = True
 
     @property
     def bits(self) -> None:

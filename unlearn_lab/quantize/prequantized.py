@@ -4,16 +4,18 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
+from unlearn_lab.declared import Outside
 from unlearn_lab.models.quantized import quant_method, require_method, split_gguf
 from unlearn_lab.quantize.packed import tensor_names
 from unlearn_lab.quantize.quantizer import QuantReport
 
+_WHO = ("unlearned", "target", "retrain")
 _QUANTIZED = re.compile(r"(.+)\.(weight_scale|qweight|SCB|weight\.quant_state\.bitsandbytes__\w+)$")
 """Names of tensors that a quantized layer has in the formats that are read, and its own name."""
 
@@ -31,6 +33,27 @@ class Prequantized:
     unlearned: str
     target: str | None
     retrain: str | None
+    libraries: ClassVar[tuple[str, ...]] = (
+        "compressed-tensors",
+        "llmcompressor",
+        "bitsandbytes",
+        "gguf",
+        "gptqmodel",
+    )
+
+    @property
+    def given(self) -> dict[str, str | None]:
+        """The field of each model that is given, None for the others."""
+        return {who: who if getattr(self, who) is not None else None for who in _WHO}
+
+    @property
+    def outside(self) -> tuple[Outside, ...]:
+        """The checkpoints that are given."""
+        return tuple(
+            Outside(kind="model", place=getattr(self, who), setting=who)
+            for who in _WHO
+            if getattr(self, who) is not None
+        )
 
     @property
     def bits(self) -> None:
@@ -42,7 +65,7 @@ class Prequantized:
 
         Another model's has another vocabulary than `model`.
         """
-        for name in ("unlearned", "target", "retrain"):
+        for name in _WHO:
             path = getattr(self, name)
             if path is None:
                 continue

@@ -10,8 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.quantize.calibration import Calibration
-
 
 @dataclass(frozen=True, kw_only=True)
 class QuantReport:
@@ -41,6 +39,21 @@ class Codes:
 
     integers: Int[Tensor, "out in"]
     steps: Float[Tensor, "out in"] | None
+
+
+@runtime_checkable
+class CalibrationText(Protocol):
+    """The text that a quantizer sees; see `calibration.Calibration`."""
+
+    @property
+    def source(self) -> str:
+        """Whose text it is."""
+        ...
+
+    @property
+    def length(self) -> int:
+        """Tokens of a sequence."""
+        ...
 
 
 @runtime_checkable
@@ -77,7 +90,10 @@ class Quantizer(AnyQuantizer, Protocol):
 class CalibratedQuantizer(AnyQuantizer, Protocol):
     """A rule that needs to see text run through the model, and whose result is worth keeping."""
 
-    calibration: Calibration
+    @property
+    def calibration(self) -> CalibrationText:
+        """The text to be run through the model."""
+        ...
 
     @property
     def rescales(self) -> bool:

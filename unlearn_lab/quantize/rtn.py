@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -11,6 +12,7 @@ from transformers import PreTrainedModel
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.grid import (
     ASYMMETRIC_CONVENTIONS,
+    BIT_WIDTHS,
     GRANULARITIES,
     SYMMETRIC_CONVENTIONS,
     decode,
@@ -18,8 +20,6 @@ from unlearn_lab.quantize.grid import (
 )
 from unlearn_lab.quantize.in_place import round_layers
 from unlearn_lab.quantize.quantizer import Codes, QuantReport
-
-BIT_WIDTHS = range(2, 9)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +37,7 @@ class RTN:
     granularity: str
     group_size: int | None
     convention: str
+    packing_libraries: ClassVar[tuple[str, ...]] = ("compressed-tensors",)
 
     def __post_init__(self) -> None:
         """Refuses values and combinations that name no grid."""

@@ -33,12 +33,16 @@ class FailedLeaf:
 
 @dataclass(frozen=True, kw_only=True)
 class Closing:
-    """Everything the last lines of a sweep say; `wandb` is the sink's line, or empty."""
+    """Everything the last lines of a sweep say; `wandb` is the sink's line, or empty.
+
+    `again` says why stages were built again that were there with other code, files or libraries.
+    """
 
     done: int
     stages: Sequence[StageTally]
     failed: Sequence[FailedLeaf]
     skipped: Sequence[FailedLeaf]
+    again: Sequence[str]
     records: Path
     report: Path | None
     wandb: str
@@ -48,6 +52,7 @@ def print_closing(console: Console, closing: Closing) -> None:
     """Prints the footer below the table; long reasons and paths are wrapped, never cut."""
     if closing.stages:
         console.print(_stages(closing.stages))
+    print_again(console, closing.again)
     console.print(Text(_count(closing), style="bold red" if closing.failed else "bold"))
     _print_leaves(console, "failed", closing.failed, "red")
     _print_leaves(console, "skipped", closing.skipped, "yellow")
@@ -56,6 +61,12 @@ def print_closing(console: Console, closing: Closing) -> None:
         _print_place(console, "report", str(closing.report))
     if closing.wandb:
         _print_place(console, "W&B", closing.wandb)
+
+
+def print_again(console: Console, reasons: Sequence[str]) -> None:
+    """Why stages are built again, a line each."""
+    for reason in reasons:
+        console.print(Text.assemble(("built again: ", "yellow"), told(reason)))
 
 
 def format_seconds(seconds: float) -> str:

@@ -26,12 +26,14 @@ def close(
     *,
     before: Sequence[Outcome],
     skipped: Sequence[FailedLeaf],
+    again: Sequence[str],
 ) -> None:
     """Prints the table and the footer, writes the report, and ends the process.
 
     The report shows the records of this sweep; leaves with the same id count once. `before` are
-    the outcomes of jobs that built what several leaves share. Raises `Finished` with code 0, or 1
-    when a leaf failed or the report could not be written.
+    the outcomes of jobs that built what several leaves share; `again` says why stages that had been
+    built before were built again. Raises `Finished` with code 0, or 1 when a leaf failed or the
+    report could not be written.
     """
     home, thresholds = Path(runtime.home), Thresholds(**asdict(report.thresholds))
     records = list(
@@ -51,6 +53,7 @@ def close(
         stages=_tally([*before, *outcomes]),
         failed=failed,
         skipped=skipped,
+        again=again,
         records=records_path(home),
         report=written,
         wandb=next((outcome.hint for outcome in reversed(outcomes) if outcome.hint), ""),

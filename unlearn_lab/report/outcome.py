@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from unlearn_lab.graph.cache import Artifact
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -20,6 +22,19 @@ class Outcome:
     reused: Mapping[str, str]
     seconds: Mapping[str, float]
     hint: str
+
+
+def checked(prepared: Mapping[str, Artifact]) -> Outcome:
+    """The outcome of checking a job, which builds what is checked against."""
+    return Outcome(
+        label="",
+        record=None,
+        failure=None,
+        built={key: artifact.stage.name for key, artifact in prepared.items()},
+        reused={},
+        seconds={key: artifact.seconds for key, artifact in prepared.items()},
+        hint="",
+    )
 
 
 def failed(label: str, reason: str) -> Outcome:

@@ -8,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlearn_lab.changes import reasons
 from unlearn_lab.costs import Costs
 from unlearn_lab.graph.stage import Stage, distinct
-from unlearn_lab.report.closing import format_seconds, stage_table
+from unlearn_lab.report.closing import format_seconds, print_again, stage_table
 from unlearn_lab.waves import Goals, Has, kind, missing, next_wave
 
 
@@ -33,7 +34,8 @@ class Forecast:
 class Outlook:
     """A sweep before it starts: jobs, their leaves that lack a result, forecasts, waves in words.
 
-    `equal` counts jobs with the same leaf as an earlier one.
+    `equal` counts jobs with the same leaf as an earlier one; `again` says why stages that were
+    built before are built again.
     """
 
     jobs: int
@@ -41,6 +43,7 @@ class Outlook:
     lacking: int
     forecasts: Sequence[Forecast]
     waves: Sequence[str]
+    again: Sequence[str] = ()
 
 
 def foresee(goals: Goals, equal: int, has: Has, costs: Costs) -> Outlook:
@@ -57,6 +60,7 @@ def foresee(goals: Goals, equal: int, has: Has, costs: Costs) -> Outlook:
         lacking=sum(1 for ends in goals.values() if any(end.key in lacking for end in ends)),
         forecasts=[forecast for forecast in found if forecast.build or forecast.reuse],
         waves=list(_waves(goals, lacking)),
+        again=reasons(lacking.values(), costs.cache),
     )
 
 
@@ -83,6 +87,7 @@ def print_outlook(console: Console, outlook: Outlook) -> None:
     told += [f"{there} with a result already"] if there else []
     console.print(Text("plan: " + ", ".join(told), style="bold"))
     console.print(_table(outlook.forecasts))
+    print_again(console, outlook.again)
     if outlook.waves:
         console.print(Text("waves: " + " → ".join(outlook.waves)))
     if any(forecast.unknown for forecast in outlook.forecasts):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from unlearn_lab.libraries import require
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.quantized import without_notices
-from unlearn_lab.unlearn.sure import compiled
+from unlearn_lab.unlearn.layouts import compiled
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -35,6 +35,7 @@ class LoRA:
     alpha: float
     dropout: float
     modules: str | None
+    libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
 
     def __post_init__(self) -> None:
         if self.rank < 1:

@@ -21,9 +21,9 @@ from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.forward import ModelForward, Reference, remember_reference
+from unlearn_lab.unlearn.layouts import layouts_of
 from unlearn_lab.unlearn.objective import ForgetTerm, Unlearning
 from unlearn_lab.unlearn.saliency import mean_gradient, unit_scores
-from unlearn_lab.unlearn.sure import layouts_of
 
 FILE = "saliency.safetensors"
 

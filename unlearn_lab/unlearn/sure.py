@@ -1,7 +1,6 @@
 """SURE: a large learning rate for the few units of the weights that the forget loss pulls at."""
 
 import functools
-import re
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from transformers import PreTrainedModel
 
+from unlearn_lab.unlearn.layouts import compiled, layouts_of
 from unlearn_lab.unlearn.mask import kept_units, read_mask, summary, write_mask
 from unlearn_lab.unlearn.ranks import as_on_first, wait
 from unlearn_lab.unlearn.saliency import choose, mean_gradient, unit_scores
 from unlearn_lab.unlearn.selected import Part, SelectedOptimizer
-from unlearn_lab.unlearn.units import Granularity, Layout, is_attention, layout
+from unlearn_lab.unlearn.units import Granularity, Layout
 from unlearn_lab.unlearn.update import Prepared, Request, Training
 
 
@@ -61,6 +60,11 @@ class SURE:
         compiled(self.modules)
         inner_optimizer(self.inner, self.lr)
 
+    @property
+    def saliency(self) -> dict[str, object]:
+        """What the units' scores depend on; the percentile chooses among them later."""
+        return {name: getattr(self, name) for name in ("granularity", "modules", "batches")}
+
     def require_fit(self, request: Request) -> None:
         """Raises `ValueError` for modules, heads or batches that are not there."""
         layouts_of(request.model, request.parameters, self.granularity, self.modules)
@@ -92,39 +96,6 @@ class SURE:
             callbacks=callbacks,
             facts=facts,
         )
-
-
-def layouts_of(
-    model: PreTrainedModel,
-    parameters: Mapping[str, Parameter],
-    granularity: Granularity,
-    modules: str | None,
-) -> dict[str, Layout]:
-    """The units of every parameter that takes part, by its name.
-
-    Raises `ValueError` when there is none, or a parameter does not fall into such units.
-    """
-    pattern = compiled(modules)
-    config = model.config.get_text_config()
-    heads = getattr(config, "num_attention_heads", None)
-    size = getattr(config, "head_dim", None) or (config.hidden_size // heads if heads else None)
-    found = {
-        name: layout(name, tuple(parameter.shape), granularity, size)
-        for name, parameter in parameters.items()
-        if pattern.search(name)
-    }
-    if not found:
-        known = ", ".join(list(parameters)[:3])
-        raise ValueError(
-            f"modules={modules}: found in no name of a trained parameter ({known} ...); give a "
-            "regular expression such as mlp or layers.[0-3]., or null"
-        )
-    if granularity == "head" and not any(is_attention(name) for name in found):
-        raise ValueError(
-            "granularity=head: no attention projection q_proj, k_proj or v_proj takes part; choose "
-            "row, matrix or weight"
-        )
-    return found
 
 
 def inner_optimizer(inner: Callable[..., Optimizer], lr: float) -> Callable[..., Optimizer]:
@@ -239,14 +210,3 @@ def _freeze_all_but(trained: Container[str], parameters: Mapping[str, Parameter]
     for name, parameter in parameters.items():
         if name not in trained:
             parameter.requires_grad_(False)
-
-
-def compiled(modules: str | None) -> re.Pattern[str]:
-    """The regular expression, null being one that is found everywhere.
-
-    Raises `ValueError` for what is none.
-    """
-    try:
-        return re.compile(modules or "")
-    except re.error as error:
-        raise ValueError(f"modules={modules}: is no regular expression ({error})") from error

@@ -23,9 +23,9 @@ from unlearn_lab.models.trained import Trainable, choose_trainable, trained_para
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn import saliency_stage
+from unlearn_lab.unlearn.adapter import Adapter, Injected
 from unlearn_lab.unlearn.fit import Batches, Budget, fit
 from unlearn_lab.unlearn.forward import Reference, remember_reference
-from unlearn_lab.unlearn.lora import Adapters, LoRA
 from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
 from unlearn_lab.unlearn.objective import ForgetTerm, Learning, Objective
 from unlearn_lab.unlearn.ranks import is_first, require_equal
@@ -88,7 +88,7 @@ class UnlearningTraining:
     pairing: Pairing
     clip_norm: float | None
     trainable: Trainable
-    adapter: LoRA | None
+    adapter: Adapter | None
     stop: StopRule
 
     def __post_init__(self) -> None:
@@ -178,7 +178,7 @@ def build_unlearned(
 
 def _choose_trained(
     model: PreTrainedModel, settings: UnlearningTraining, seed: int
-) -> Adapters | None:
+) -> Injected | None:
     """Freezes what does not take part; the adapters where there are any."""
     if settings.adapter is not None:
         return settings.adapter.inject(model, seed)

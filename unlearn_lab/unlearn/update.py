@@ -12,7 +12,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from unlearn_lab.build import Refused, build, build_partial
+from unlearn_lab.build import Part as BuiltPart
+from unlearn_lab.build import Refused, assemble, assemble_partial
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.unlearn.selected import OptimizerFactory, Part, SelectedOptimizer
 from unlearn_lab.unlearn.units import layout
@@ -109,18 +110,24 @@ class Plain:
 
 
 def update_rule(node: Mapping[str, Any]) -> UpdateRule:
-    """The rule that the configuration node `optimizer` describes.
+    """The rule that the configuration node `optimizer` describes; raises as `update_part` does."""
+    return update_part(node).value
+
+
+def update_part(node: Mapping[str, Any]) -> BuiltPart[UpdateRule]:
+    """The rule that the configuration node `optimizer` describes, with its node.
 
     Raises `Refused` for unknown or mistyped options and a learning rate that is not positive.
     """
     if not str(node.get("_target_", "")).startswith("torch.optim."):
-        return build(node, UpdateRule, "optimizer")
-    made = build_partial(node, "optimizer", given=("params",))
+        return assemble(node, UpdateRule, "optimizer")
+    made = assemble_partial(node, "optimizer", given=("params",))
     rate = node.get("lr")
     if not isinstance(rate, int | float) or not rate > 0:
         raise Refused(f"optimizer.lr={rate}: must be above 0")
     try:
-        made([Parameter(torch.zeros(1))])
+        made.value([Parameter(torch.zeros(1))])
     except ValueError as error:
         raise Refused(f"optimizer: {error}") from error
-    return Plain(lr=float(rate), make=made)
+    rule = Plain(lr=float(rate), make=made.value)
+    return BuiltPart(value=rule, node=node, path="optimizer", module=made.module, inner=made.inner)

@@ -71,10 +71,7 @@ class LabSweeper(BasicSweeper):
         for kind in () if dry else KINDS:  # else what a launcher refuses ends a sweep half-way
             self._launcher(kind)
         jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
-        sweep = Sweep(
-            [Job(overrides=given, label=a.label, goals=a.goals) for given, a in jobs],
-            jobs[0][1].values,
-        )
+        sweep = Sweep([Job.of(given, asked) for given, asked in jobs], jobs[0][1].values)
         if dry:
             return sweep.announce(sys.stdout)
         sweep.announce(sys.stderr)
@@ -100,7 +97,7 @@ class LabSweeper(BasicSweeper):
         """The job's request: checked against its models and texts, or only planned when dry."""
         from unlearn_lab.build import Refused
         from unlearn_lab.exits import RequestRefused
-        from unlearn_lab.request import content_key, plan_request, read_values
+        from unlearn_lab.request import content_key, read_values
 
         master, loader = self._setup["config"], self._setup["hydra_context"].config_loader
         config = loader.load_sweep_config(master, list(overrides))
@@ -113,7 +110,9 @@ class LabSweeper(BasicSweeper):
             values = read_values(config)
             self._content = self._content or content_key(values)
             if master.dry:
-                return plan_request(values, choices, self._content)
+                from unlearn_lab.parts import plan_values
+
+                return plan_values(values, choices, self._content)
             from unlearn_lab.job import request
 
             return request(config, choices, self._content)

@@ -1,0 +1,92 @@
+"""Why a stage is built again, and whether the code it was planned with is still on disk."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from unlearn_lab.graph import code
+from unlearn_lab.graph import manifest as manifests
+from unlearn_lab.graph.stage import Stage
+from unlearn_lab.stages import VERSIONS
+
+Description = Mapping[str, Any]
+
+
+def require_planned_code(stage: Stage) -> None:
+    """Raises `ValueError` where this machine would build the stage with other code than its key's.
+
+    A file was edited since the plan was made, or this is another checkout.
+    """
+    if stage.name in VERSIONS and stage.version != VERSIONS[stage.name]:
+        raise ValueError(
+            f"{stage.name} was planned at version {stage.version}, and this checkout has "
+            f"{VERSIONS[stage.name]}; use one checkout everywhere"
+        )
+    found = code.changed(stage.depends.get("code", {}))
+    if found:
+        raise ValueError(
+            f"the code of {_spell_modules(found)} is not what this was planned with: it was edited "
+            "meanwhile, or this is another checkout; the same command plans anew"
+        )
+
+
+def reasons(stages: Iterable[Stage], cache: Path) -> list[str]:
+    """Why stages that would otherwise be reused are built again: code, files, libraries, version.
+
+    Compared is the stage of the same name and settings in `cache` that differs in the fewest of
+    these; a stage that nothing like it was built of has no reason.
+    """
+    wanted = list(stages)
+    built = dict[str, list[Description]]()
+    for name in {stage.name for stage in wanted}:
+        built[name] = list(_described(cache / name))
+    found = dict[str, None]()
+    for stage in wanted:
+        like = [
+            changes
+            for other in built[stage.name]
+            if other["params"] == stage.params
+            and (changes := list(_changes(stage, other)))
+            and other.get("inputs", {}).keys() == stage.inputs.keys()
+        ]
+        if like and not any(_same(stage, other) for other in built[stage.name]):
+            found |= dict.fromkeys(min(like, key=len))
+    return list(found)
+
+
+def _described(folder: Path) -> Iterator[Description]:
+    for path in folder.glob(f"*/{manifests.FILE}"):
+        try:
+            yield manifests.read(path.parent).stage
+        except manifests.DamagedArtifact:
+            continue
+
+
+def _same(stage: Stage, other: Description) -> bool:
+    """Whether only inputs differ, if anything does: then they are the reason."""
+    return other["params"] == stage.params and not list(_changes(stage, other))
+
+
+def _changes(stage: Stage, other: Description) -> Iterator[str]:
+    if other["version"] != stage.version:
+        yield f"version of {stage.name} is {stage.version}, was {other['version']}"
+    held: Mapping[str, Any] = stage.depends
+    had: Mapping[str, Any] = other.get("depends", {})
+    for name in _differing(held.get("code", {}), had.get("code", {})):
+        yield f"code of {_spell_modules([name])} changed"
+    for place in _differing(held.get("files", {}), had.get("files", {})):
+        yield f"{place} changed"
+    now, before = held.get("libraries", {}), had.get("libraries", {})
+    for name in _differing(now, before):
+        yield f"{name} is {now.get(name) or 'missing'}, was {before.get(name) or 'missing'}"
+
+
+def _differing(now: Mapping[str, object], before: Mapping[str, object]) -> list[str]:
+    return [name for name in {**now, **before} if now.get(name) != before.get(name)]
+
+
+def _spell_modules(names: Iterable[str]) -> str:
+    """The files, as they are called: npo.py."""
+    spelt = [f"{name.rpartition('.')[2]}.py" for name in names]
+    more = f" and {len(spelt) - 3} more" if len(spelt) > 3 else ""
+    return ", ".join(spelt[:3]) + more

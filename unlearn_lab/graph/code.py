@@ -1,0 +1,209 @@
+"""The code that a class or a builder depends on: its modules, found and read without importing."""
+
+import importlib.util
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from pathlib import Path
+
+from unlearn_lab.graph.syntax import Import, Source, read_source
+
+PROJECT = "unlearn_lab"
+
+
+@dataclass(frozen=True)
+class Module:
+    """A module of a followed package; a bare folder has neither path nor source."""
+
+    name: str
+    is_package: bool
+    path: Path | None
+    source: Source | None
+
+
+def closure(
+    module: str, roots: Collection[str] = (PROJECT,), *, stop: Collection[str] = ()
+) -> dict[str, Module]:
+    """The module and every module of the packages `roots` that it imports, at any depth, by name.
+
+    The packages around each count too: importing `a.b` runs `a`. Modules in `stop` are not entered,
+    the first excepted. Raises `ValueError` for a module that cannot be found or read.
+    """
+    found, waiting = dict[str, Module](), [module]
+    while waiting:
+        name = waiting.pop()
+        if name in found or (name in stop and name != module):
+            continue
+        found[name] = read_module(name)
+        waiting += [one for one in _imported(found[name]) if one.partition(".")[0] in roots]
+        waiting += _parents(name)
+    return found
+
+
+def digests(modules: Mapping[str, Module]) -> dict[str, str]:
+    """The digest of every module that has a file, in the order of names."""
+    return {
+        name: modules[name].source.digest  # pyright: ignore[reportOptionalMemberAccess]
+        for name in sorted(modules)
+        if modules[name].source is not None
+    }
+
+
+def changed(recorded: Mapping[str, str]) -> list[str]:
+    """The modules whose files now differ from the recorded digests, or are gone."""
+    return [name for name, digest in recorded.items() if _digest_now(name) != digest]
+
+
+def require_followed(modules: Iterable[Module]) -> None:
+    """Raises `ValueError` for a module that imports what only the run can name."""
+    for module in modules:
+        if module.source is not None and module.source.computed:
+            raise ValueError(
+                f"{module.path}:{module.source.computed[0]}: imports a module by a computed name, "
+                "so its code cannot be made part of the key; write the name out"
+            )
+
+
+def distributions(modules: Iterable[Module], roots: Collection[str]) -> dict[str, Module]:
+    """The third-party distributions that these modules import, each with one that does.
+
+    Those that unlearn_lab itself requires, without an extra, are left out: they are always there.
+    """
+    found = dict[str, Module]()
+    for module in modules:
+        for name in _imported(module):
+            root = name.partition(".")[0]
+            if root not in sys.stdlib_module_names and root not in roots and root != PROJECT:
+                for distribution in _distributions_of(root):
+                    found.setdefault(distribution, module)
+    return {name: module for name, module in found.items() if name not in _always_there()}
+
+
+def required_by(names: Iterable[str]) -> frozenset[str]:
+    """These distributions and what each requires in turn, extras aside, by normal name."""
+    found, waiting = set[str](), list(names)
+    while waiting:
+        name = waiting.pop()
+        if normal(name) in found:
+            continue
+        found.add(normal(name))
+        try:
+            wanted = requires(name) or []
+        except PackageNotFoundError:
+            continue
+        plain = (line for line in wanted if "extra ==" not in line)
+        waiting += [match[0] for line in plain if (match := re.match(r"[\w.-]+", line))]
+    return frozenset(found)
+
+
+def normal(distribution: str) -> str:
+    """A distribution's name as package indexes compare it."""
+    return re.sub(r"[-_.]+", "-", distribution).lower()
+
+
+@cache
+def read_module(name: str) -> Module:
+    """A module as it was when this process first asked; raises `ValueError`."""
+    spec = _spec(name)
+    if spec is None:
+        raise ValueError(f"module {name} cannot be found")
+    is_package = spec.submodule_search_locations is not None
+    path = _path(spec)
+    return Module(name, is_package, path, None if path is None else _read(path))
+
+
+def _digest_now(name: str) -> str | None:
+    """The digest of a module's file as it is now; None where there is none."""
+    try:
+        spec = _spec(name)
+        path = None if spec is None else _path(spec)
+        if path is None:
+            return None
+        stat = path.stat()
+        return _read_once(path, stat.st_mtime_ns, stat.st_size).digest
+    except (ValueError, OSError):
+        return None
+
+
+@cache
+def _read_once(path: Path, changed_at: int, size: int) -> Source:
+    return _read(path)
+
+
+def _read(path: Path) -> Source:
+    try:
+        return read_source(path.read_text(encoding="utf-8"))
+    except (SyntaxError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path}: cannot be read as Python ({error})") from error
+
+
+def _path(spec: ModuleSpec) -> Path | None:
+    """The source file of a module; None for a folder without one."""
+    if spec.origin is None and spec.submodule_search_locations is not None:
+        return None
+    if spec.origin is None or not isinstance(spec.loader, SourceFileLoader):
+        raise ValueError(
+            f"module {spec.name} ({spec.origin}) is compiled, so its code cannot be made part of "
+            "the key; install it as a distribution and declare that in `libraries`"
+        )
+    return Path(spec.origin)
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """Where a module lies, through its parent's search path: nothing is imported."""
+    parent, _, _ = name.rpartition(".")
+    if not parent:
+        return importlib.util.find_spec(name)
+    above = _spec(parent)
+    if above is None or above.submodule_search_locations is None:
+        return None
+    return PathFinder.find_spec(name, list(above.submodule_search_locations))
+
+
+def _parents(name: str) -> Iterator[str]:
+    while name := name.rpartition(".")[0]:
+        yield name
+
+
+def _imported(module: Module) -> Iterator[str]:
+    """The absolute names that a module imports; `from a import b` may mean the module `a.b`."""
+    for one in () if module.source is None else module.source.imports:
+        base = _absolute(one, module)
+        yield base
+        inner, own = f"{base}.{one.name}", (PROJECT, module.name.partition(".")[0])
+        if one.name not in (None, "*") and base.partition(".")[0] in own and _is_module(inner):
+            yield inner
+
+
+def _absolute(one: Import, module: Module) -> str:
+    if one.level == 0:
+        return one.module
+    package = module.name if module.is_package else module.name.rpartition(".")[0]
+    for _ in range(one.level - 1):
+        package = package.rpartition(".")[0]
+    return f"{package}.{one.module}".rstrip(".")
+
+
+@cache
+def _is_module(name: str) -> bool:
+    return _spec(name) is not None
+
+
+@cache
+def _distributions_of(root: str) -> tuple[str, ...]:
+    """The distributions that bring a top-level module; its own name where none is known."""
+    return tuple(normal(name) for name in _known_distributions().get(root, (root,)))
+
+
+@cache
+def _known_distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()
+
+
+@cache
+def _always_there() -> frozenset[str]:
+    return required_by([PROJECT])

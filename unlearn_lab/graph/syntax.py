@@ -1,0 +1,143 @@
+"""Reads a module's source without importing it: a digest of what it does, and what it imports."""
+
+import ast
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+_IGNORED = frozenset(("ctx", "kind", "type_comment", "type_ignores"))
+"""Fields that no Python version needs to run the code, or that not all versions fill alike."""
+_IMPORTERS = ("import_module", "__import__")
+
+
+@dataclass(frozen=True)
+class Import:
+    """One imported name: `from .a import b` is the module "a" of level 1 and the name "b"."""
+
+    module: str
+    level: int
+    name: str | None
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a module's source says: its digest, its imports, lines that import a computed name."""
+
+    digest: str
+    imports: tuple[Import, ...]
+    computed: tuple[int, ...]
+
+
+def read_source(text: str) -> Source:
+    """Parses a module; raises `SyntaxError`.
+
+    The digest (SHA-256, 32 hex digits) is that of the syntax tree without docstrings, comments,
+    layout and empty fields, and the same under every supported Python. Imports are those that can
+    run, also inside functions; blocks under `if TYPE_CHECKING` are left out.
+    """
+    tree = ast.parse(text)
+    total = hashlib.sha256()
+    for piece in _canonical(tree):
+        total.update(piece.encode("ascii"))
+    found = _Imports()
+    found.visit(tree)
+    return Source(total.hexdigest()[:32], tuple(dict.fromkeys(found.imports)), tuple(found.lines))
+
+
+def _canonical(node: ast.AST) -> Iterator[str]:
+    """The tree as ASCII text; `ast.dump` prints other fields under other versions."""
+    yield f"({type(node).__name__}"
+    if isinstance(node, ast.Constant):
+        yield f" {_spell(node.value)}"
+    else:
+        for name, value in ast.iter_fields(node):
+            held = _held(node, name, value)
+            if name not in _IGNORED and held is not None and held != []:
+                yield f" {name}="
+                yield from _value(held)
+    yield ")"
+
+
+def _held(node: ast.AST, name: str, value: object) -> object:
+    """A field without what does not count: docstrings, empty pieces of an f-string."""
+    if isinstance(node, ast.JoinedStr) and name == "values":
+        return _merged(node.values)
+    if name == "format_spec" and isinstance(value, ast.JoinedStr) and not _merged(value.values):
+        return None
+    if isinstance(value, list) and name in ("body", "orelse", "finalbody"):
+        return [statement for statement in value if not _is_text(statement)]
+    return value
+
+
+def _value(value: object) -> Iterator[str]:
+    if isinstance(value, ast.AST):
+        yield from _canonical(value)
+    elif isinstance(value, list):
+        yield "["
+        for item in value:
+            yield from _value(item)
+            yield ","
+        yield "]"
+    else:
+        yield _spell(value)
+
+
+def _spell(value: object) -> str:
+    """A constant in ASCII, with its type; what `repr` escapes depends on Python's Unicode."""
+    text = format(value, "x") if type(value) is int else ascii(value)
+    return f"{type(value).__name__}:{text}"
+
+
+def _merged(pieces: Sequence[ast.expr]) -> list[ast.expr]:
+    """The pieces of an f-string, neighbouring constants joined and empty ones left out."""
+    merged = list[ast.expr]()
+    for piece in pieces:
+        last = merged[-1] if merged else None
+        if isinstance(piece, ast.Constant):
+            if piece.value == "":
+                continue
+            if isinstance(last, ast.Constant):
+                merged[-1] = ast.Constant(f"{last.value}{piece.value}")
+                continue
+        merged.append(piece)
+    return merged
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Whether it is a string by itself: a docstring, of a module, class, function or attribute."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
+@dataclass
+class _Imports(ast.NodeVisitor):
+    imports: list[Import] = field(default_factory=list[Import])
+    lines: list[int] = field(default_factory=list[int])
+
+    def visit_Import(self, node: ast.Import) -> None:
+        self.imports += [Import(alias.name, 0, None) for alias in node.names]
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> None:
+        self.imports += [Import(node.module or "", node.level, alias.name) for alias in node.names]
+
+    def visit_If(self, node: ast.If) -> None:
+        named = getattr(node.test, "id", getattr(node.test, "attr", None))
+        for statement in node.orelse if named == "TYPE_CHECKING" else [node.test, *node.body]:
+            self.visit(statement)
+        if named != "TYPE_CHECKING":
+            for statement in node.orelse:
+                self.visit(statement)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        called = getattr(node.func, "id", getattr(node.func, "attr", None))
+        if called in _IMPORTERS:
+            given = node.args[0] if node.args else None
+            if isinstance(given, ast.Constant) and isinstance(given.value, str):
+                name = given.value.lstrip(".")
+                self.imports.append(Import(name, len(given.value) - len(name), None))
+            else:
+                self.lines.append(node.lineno)
+        self.generic_visit(node)

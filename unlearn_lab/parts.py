@@ -1,0 +1,95 @@
+"""Builds every node of a configuration, each once, into typed parts."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from unlearn_lab.build import Part, Refused, assemble
+from unlearn_lab.data.stage import CorpusSource
+from unlearn_lab.evaluate.metric import AnyMetric
+from unlearn_lab.evaluate.privleak import check_auc_retrain
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.models.stage import BaseModel
+from unlearn_lab.quantize.grid import BIT_WIDTHS
+from unlearn_lab.quantize.none import NoQuantizer
+from unlearn_lab.quantize.quantizer import AnyQuantizer
+from unlearn_lab.request import Request, Values, plan_request
+from unlearn_lab.unlearn.objective import Objective
+from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
+from unlearn_lab.unlearn.update import Plain, UpdateRule, update_part
+
+Config = Mapping[str, Any]
+_NO_QUANTIZER = {"_target_": f"{NoQuantizer.__module__}.{NoQuantizer.__name__}"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parts:
+    """The parts that a configuration describes, each with its node.
+
+    `no_quantizer` is what full-precision scores are taken with.
+    """
+
+    dataset: Part[CorpusSource]
+    model: Part[BaseModel]
+    method: Part[Objective]
+    optimizer: Part[UpdateRule]
+    trainer: Part[UnlearningTraining]
+    finetune: Part[FineTuning]
+    quant: Part[AnyQuantizer]
+    no_quantizer: Part[AnyQuantizer]
+    metrics: Mapping[str, Part[AnyMetric]]
+    export: bool | str
+
+    @property
+    def measured(self) -> dict[str, AnyMetric]:
+        """The metrics by name."""
+        return {name: part.value for name, part in self.metrics.items()}
+
+
+def build_parts(config: Config) -> Parts:
+    """Builds every node once; raises `Refused` with one line: path, value, what is allowed."""
+    trainer, quant = dict(config["trainer"]), dict(config["quant"])
+    finetune, export = trainer.pop("finetune", None) or {}, quant.pop("export", False)
+    _require_figures(config["eval"])
+    nodes = config["eval"]["metrics"]
+    parts = Parts(
+        dataset=assemble(config["dataset"], CorpusSource, "dataset"),
+        model=assemble(config["model"], BaseModel, "model"),
+        finetune=assemble(finetune, FineTuning, "trainer.finetune"),
+        metrics={
+            name: assemble(node, AnyMetric, f"eval.metrics.{name}") for name, node in nodes.items()
+        },
+        optimizer=update_part(config["optimizer"]),
+        trainer=assemble(trainer, UnlearningTraining, "trainer"),
+        method=assemble(config["method"], Objective, "method"),
+        quant=assemble(quant, AnyQuantizer, "quant"),
+        no_quantizer=assemble(_NO_QUANTIZER, AnyQuantizer, "quant"),
+        export=export,
+    )
+    check_auc_retrain(config["eval"]["auc_retrain"], parts.dataset.value, parts.measured)
+    if parts.trainer.value.adapter is not None and not isinstance(parts.optimizer.value, Plain):
+        raise Refused(
+            f"optimizer={type(parts.optimizer.value).__name__}: works on the model's own weights, "
+            "which an adapter leaves alone; use optimizer=adamw, or trainer/adapter=none"
+        )
+    return parts
+
+
+def plan_values(values: Values, choices: Mapping[str, str], content: ContentKey) -> Request:
+    """The graph of a job from its settings alone: what they name is built, and nothing compared.
+
+    Raises `Refused` as `build_parts` and `plan_request` do.
+    """
+    return plan_request(values, build_parts(values.config), choices, content)
+
+
+def _require_figures(settings: Config) -> None:
+    """Refuses impossible numbers among the evaluation's own settings."""
+    smallest = settings["recovery"]["smallest_denominator"]
+    if not isinstance(smallest, int | float) or not smallest > 0:
+        raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")
+    bits = settings["bits"]
+    if not isinstance(bits, list) or any(
+        type(width) is not int or width not in BIT_WIDTHS for width in bits
+    ):
+        raise Refused(f"eval.bits={bits}: must be a list of whole numbers from 2 to 8")
