@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from unlearn_lab.cores import num_jobs
 from unlearn_lab.paths import data_dir, plain_name, plugin_dir
 from unlearn_lab.settings import Settings
+from unlearn_lab.trusted import from_environment
 
 
 def prepare() -> None:
@@ -57,6 +58,7 @@ def _register_resolvers() -> None:
     OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.jobs", num_jobs, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.trusted", from_environment, replace=True)
 
 
 def _option(group: str, name: str, otherwise: str) -> str:

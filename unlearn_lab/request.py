@@ -14,6 +14,7 @@ from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Plan, plan
 from unlearn_lab.settings import Report, Runtime
+from unlearn_lab.trusted import trust
 
 _KEY_LENGTH = 8
 """Digits of a stage's key that are enough to name it."""
@@ -63,7 +64,10 @@ class Request:
 
 
 def read_values(config: DictConfig) -> Values:
-    """Resolves a composed configuration; raises `Refused` where a value is missing or mistyped."""
+    """Resolves a composed configuration, and trusts the packages that it names from now on.
+
+    Raises `Refused` where a value is missing or mistyped, or a package cannot be trusted.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         runtime, report = OmegaConf.to_object(config.runtime), OmegaConf.to_object(config.report)
@@ -77,6 +81,10 @@ def read_values(config: DictConfig) -> Values:
         or not isinstance(report, Report)
     ):
         raise TypeError("the configuration's top level does not follow settings.Settings")
+    try:
+        trust(plain["trust"])
+    except ValueError as error:
+        raise Refused(str(error)) from error
     return Values(
         config={str(name): value for name, value in plain.items()}, runtime=runtime, report=report
     )

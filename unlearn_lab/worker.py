@@ -19,6 +19,7 @@ from typing import Any
 from unlearn_lab.build import locate
 from unlearn_lab.exits import FAILED, REFUSED
 from unlearn_lab.handover import FACTS, FAILURE, Order, read_order
+from unlearn_lab.trusted import trust
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -33,6 +34,7 @@ def main(arguments: Sequence[str]) -> int:
         threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
         order = read_order(asked.order)
+        trust(order.trust)
         builder = locate(order.stage.builder, order.stage.name)
         _require_ranks(order)
     except ValueError as error:

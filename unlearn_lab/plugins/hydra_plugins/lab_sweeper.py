@@ -109,6 +109,8 @@ class LabSweeper(BasicSweeper):
             del config["hydra"]
         if config.dry != master.dry:
             raise RequestRefused("dry: all jobs of a sweep are planned only, or none")
+        if config.trust != master.trust:
+            raise RequestRefused("trust: all jobs of a sweep trust the same packages")
         try:
             values = read_values(config)
             self._content = self._content or content_key(values)
