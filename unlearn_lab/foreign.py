@@ -73,7 +73,7 @@ class ForeignSweep(Callback):
 def _trust(config: DictConfig) -> None:
     """Trusts in this process what all jobs trust; raises `Refused` where jobs may differ in it."""
     if "trust" in (OmegaConf.select(config.hydra.sweeper, "params") or ()):
-        raise Refused("trust: all jobs of a sweep trust the same packages")
+        raise Refused("trust: must be the same in all jobs of a sweep")
     try:
         trust(list(config.trust))
     except ValueError as error:

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unlearn_lab.build import Refused
+from unlearn_lab.conf_folder import require_settled
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
@@ -66,7 +67,8 @@ class Request:
 def read_values(config: DictConfig) -> Values:
     """Resolves a composed configuration, and trusts the packages that it names from now on.
 
-    Raises `Refused` where a value is missing or mistyped, or a package cannot be trusted.
+    Raises `Refused` where a value is missing or mistyped, a package cannot be trusted, or a
+    `conf_dir` comes too late.
     """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -83,6 +85,7 @@ def read_values(config: DictConfig) -> Values:
         raise TypeError("the configuration's top level does not follow settings.Settings")
     try:
         trust(plain["trust"])
+        require_settled(plain["conf_dir"])
     except ValueError as error:
         raise Refused(str(error)) from error
     return Values(
