@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,12 @@ def corpus_stage(folder, builder="unlearn_lab.data.stage:build"):
 def order(tmp_path):
     """The file of a stage with an input that has an input of its own."""
 
-    def write(stage=None, runtime=RUNTIME):
+    def write(stage=None, devices=1, trust=()):
         stage = stage or corpus_stage(tmp_path)
         path = tmp_path / "stage.json"
-        write_order(path, Order(stage=stage, inputs={}, work=tmp_path / "w", runtime=runtime))
+        runtime = replace(RUNTIME, devices=devices)
+        work = tmp_path / "w"
+        write_order(path, Order(stage=stage, inputs={}, work=work, runtime=runtime, trust=trust))
         return path
 
     return write
@@ -52,7 +55,7 @@ def test_an_order_is_read_as_it_was_written(tmp_path):
     inputs = {
         "m": Artifact(stage=middle, path=tmp_path, facts={"n": 3}, seconds=1.25, built_now=False)
     }
-    written = Order(stage=top, inputs=inputs, work=tmp_path / "w", runtime=RUNTIME)
+    written = Order(stage=top, inputs=inputs, work=tmp_path / "w", runtime=RUNTIME, trust=("mine",))
     write_order(tmp_path / "stage.json", written)
     found = read_order(tmp_path / "stage.json")
     assert found == written
@@ -63,7 +66,7 @@ def test_an_order_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(schema=0), "must be an object with schema=1"),
+        (lambda content: content.update(schema=0), "must be an object with schema=2"),
         (lambda content: content.pop("work"), "'work' is missing"),
         (lambda content: content["runtime"].update(colour=1), "colour"),
         (lambda content: content.update(inputs=3), "is no stage to build"),
@@ -112,8 +115,7 @@ def test_builders_from_elsewhere_are_refused(order, tmp_path, capsys, builder, m
 
 
 def test_as_many_processes_as_asked_for(order, capsys):
-    runtime = type(RUNTIME)(**{**vars(RUNTIME), "devices": 2})
-    assert main([str(order(runtime=runtime))]) == 2
+    assert main([str(order(devices=2))]) == 2
     assert "runtime.devices=2: 1 processes were started" in capsys.readouterr().err
 
 

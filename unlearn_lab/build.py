@@ -5,12 +5,14 @@ import difflib
 import importlib
 import inspect
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from beartype.door import is_bearable
 from hydra.utils import instantiate
+
+from unlearn_lab.trusted import trusted, why_not
 
 Node = Mapping[str, Any]
 Built = TypeVar("Built")
@@ -85,7 +87,7 @@ def _target(node: Node) -> Callable[..., Any]:
 
 def _inner(node: Node, path: str) -> dict[str, Part[Any]]:
     """The parts inside a node, built first so that a message names the innermost place."""
-    hints = _fields(_class(str(node["_target_"]), path))
+    hints = _fields(_class(str(node["_target_"]), path), path)
     found = dict[str, Part[Any]]()
     for name, value in node.items():
         if isinstance(value, Mapping) and "_target_" in value:
@@ -101,7 +103,7 @@ def _inner(node: Node, path: str) -> dict[str, Part[Any]]:
 
 def _arguments(node: Node, path: str, inner: Mapping[str, Part[Any]]) -> dict[str, object]:
     """The node's values as its target wants them."""
-    hints = _fields(_class(str(node["_target_"]), path))
+    hints = _fields(_class(str(node["_target_"]), path), path)
     return {
         name: inner[name].value if name in inner else _as_wanted(value, hints[name])
         for name, value in node.items()
@@ -117,7 +119,7 @@ def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> Non
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise Refused(f"{path}={node!r}: must be a mapping with a _target_")
     target = _class(str(node["_target_"]), path)
-    allowed = _fields(target)
+    allowed = _fields(target, path)
     for name, value in node.items():
         if name == "_target_":
             continue
@@ -138,27 +140,39 @@ def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> Non
 def locate(name: str, path: str) -> Callable[..., Any]:
     """The class called `name` ("package.module.Class"), or a stage's builder ("module:build...").
 
-    It must be defined in an allowed package itself, not merely be reachable there. Raises `Refused`
-    otherwise, also for any other function: it would act at once.
+    It must be defined in an allowed package itself, not merely be reachable there: a class also in
+    one that the user trusts (`trusted`). Raises `Refused` otherwise, also for any other function:
+    it would act at once.
     """
     module, _, attribute = name.replace(":", ".").rpartition(".")
-    if not name.startswith(tuple(f"{package}." for package in _ALLOWED)):
-        raise Refused(f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated")
+    allowed = _ALLOWED if ":" in name else (*_ALLOWED, *trusted())
+    if not _within(module, allowed):
+        raise _foreign(name, path, name, allowed)
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, SyntaxError) as error:
         raise Refused(f"{path}._target_={name}: {error}") from error
     home = str(getattr(found, "__module__", ""))
-    if not callable(found) or (
-        home.split(".")[0] != "unlearn_lab" and not f"{home}.".startswith("torch.optim.")
-    ):
-        raise Refused(
-            f"{path}._target_={name}: only {' and '.join(_ALLOWED)} may be instantiated, "
-            f"this is {home}"
-        )
+    if not callable(found) or not _within(home, allowed):
+        raise _foreign(name, path, home, allowed)
     if not (attribute.startswith("build") if ":" in name else isinstance(found, type)):
         raise Refused(f"{path}._target_={name}: only classes may be instantiated")
     return found
+
+
+def _within(module: str, packages: Iterable[str]) -> bool:
+    return f"{module}.".startswith(tuple(f"{package}." for package in packages))
+
+
+def _foreign(name: str, path: str, home: str, allowed: Sequence[str]) -> Refused:
+    """The refusal of what is defined in `home`, with the way out where that may be trusted."""
+    told = f"only {', '.join(allowed[:-1])} and {allowed[-1]} may be instantiated"
+    if home != name:
+        told += f", this is {home}"
+    package = home.split(".")[0]
+    if ":" not in name and package not in allowed and why_not(package) is None:
+        told += f"; trust=[{package}] allows classes of a package of yours"
+    return Refused(f"{path}._target_={name}: {told}")
 
 
 def _class(name: str, path: str) -> type:
@@ -179,9 +193,14 @@ class _Field:
         return get_origin(self.hint) is Callable
 
 
-def _fields(target: Callable[..., Any]) -> dict[str, _Field]:
+def _fields(target: type, path: str) -> dict[str, _Field]:
     parameters = inspect.signature(target).parameters.values()
-    hints = get_type_hints(target if dataclasses.is_dataclass(target) else target.__init__)
+    try:
+        hints = get_type_hints(target if dataclasses.is_dataclass(target) else target.__init__)
+    except NameError as error:
+        raise Refused(
+            f"{path}: a type that {target.__name__} takes is not known at run time ({error})"
+        ) from error
     return {
         p.name: _Field(hints.get(p.name, Any), p.default is inspect.Parameter.empty)
         for p in parameters

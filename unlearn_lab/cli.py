@@ -15,6 +15,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from unlearn_lab.conf_folder import settle
 from unlearn_lab.confidential import require_open_command
 from unlearn_lab.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
 from unlearn_lab.hydra_setup import prepare
@@ -42,6 +43,7 @@ def main() -> None:
     in_full = bool(os.environ.get(_FULL))
     os.environ[_FULL] = "1"  # Hydra then hands its errors to us instead of printing its own frames
     try:
+        settle(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
             task
         )()

@@ -18,6 +18,7 @@ from unlearn_lab.report.outcome import Outcome, failed
 from unlearn_lab.report.table import open_console
 from unlearn_lab.report.tuning import tune_target
 from unlearn_lab.settings import Report, Runtime
+from unlearn_lab.trusted import trust
 
 _OURS = "hydra_plugins.lab_sweeper.LabSweeper"
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -56,6 +57,7 @@ class ForeignSweep(Callback):
         if config.hydra.sweeper._target_ == _OURS:
             return
         try:
+            _trust(config)
             _require_number(config)
         except Refused as error:
             sys.stderr.write(f"{error}\n")
@@ -66,6 +68,16 @@ class ForeignSweep(Callback):
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         _begun.append(_Sweep(config, mark.parent, mark.stat().st_mtime_ns))
+
+
+def _trust(config: DictConfig) -> None:
+    """Trusts in this process what all jobs trust; raises `Refused` where jobs may differ in it."""
+    if "trust" in (OmegaConf.select(config.hydra.sweeper, "params") or ()):
+        raise Refused("trust: must be the same in all jobs of a sweep")
+    try:
+        trust(list(config.trust))
+    except ValueError as error:
+        raise Refused(str(error)) from error
 
 
 def _require_number(config: DictConfig) -> None:

@@ -11,19 +11,23 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.settings import Runtime
 
-SCHEMA = 1
+SCHEMA = 2
 FACTS = "facts.json"
 FAILURE = "failure.{rank}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Order:
-    """What a builder is called with; facts and failures are told in the order file's folder."""
+    """What a builder is called with; facts and failures are told in the order file's folder.
+
+    `trust`: the packages that classes may be built from besides this one.
+    """
 
     stage: Stage
     inputs: Mapping[str, Artifact]
     work: Path
     runtime: Runtime
+    trust: tuple[str, ...]
 
 
 def write_order(path: Path, order: Order) -> None:
@@ -31,7 +35,8 @@ def write_order(path: Path, order: Order) -> None:
 
     Its keys: `schema`; `stages`, the description of every stage concerned by its key; `stage`, the
     key of the one to build; `inputs`, by role, each with the key of its `stage`, `path`, `facts`
-    and `seconds`; `work`, the folder to build in; `runtime`, the settings of that name.
+    and `seconds`; `work`, the folder to build in; `runtime` and `trust`, the settings of
+    these names.
     """
     content = {
         "schema": SCHEMA,
@@ -48,6 +53,7 @@ def write_order(path: Path, order: Order) -> None:
         },
         "work": str(order.work.absolute()),
         "runtime": dataclasses.asdict(order.runtime),
+        "trust": list(order.trust),
     }
     path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -72,6 +78,7 @@ def read_order(path: Path) -> Order:
             },
             work=Path(content["work"]),
             runtime=Runtime(**content["runtime"]),
+            trust=tuple(content["trust"]),
         )
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error

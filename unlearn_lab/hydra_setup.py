@@ -6,9 +6,11 @@ import sys
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
+from unlearn_lab.conf_folder import option_exists, presets
 from unlearn_lab.cores import num_jobs
-from unlearn_lab.paths import data_dir, plain_name, plugin_dir
+from unlearn_lab.paths import plain_name, plugin_dir
 from unlearn_lab.settings import Settings
+from unlearn_lab.trusted import from_environment
 
 
 def prepare() -> None:
@@ -50,18 +52,17 @@ def _shared(memo: dict[int, object]) -> ConfigStore:
 
 def _register_resolvers() -> None:
     """Makes what the configuration files call."""
-    sweeps = data_dir("sweeps")
-    OmegaConf.register_new_resolver("unlearn_lab.sweeps", lambda: f"file://{sweeps}", replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.jobs", num_jobs, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.trusted", from_environment, replace=True)
 
 
 def _option(group: str, name: str, otherwise: str) -> str:
     """The option `name` of a group where it has one, else the option `otherwise`."""
-    return name if (data_dir("conf") / group / f"{name}.yaml").exists() else otherwise
+    return name if option_exists(group, name) else otherwise
 
 
 def _where(given: object, wanted: object, value: object) -> object:
@@ -70,8 +71,4 @@ def _where(given: object, wanted: object, value: object) -> object:
 
 
 def _presets() -> str:
-    root = data_dir("sweeps")
-    return "\n".join(
-        f"{group.name}: {', '.join(sorted(path.stem for path in group.glob('*.yaml')))}"
-        for group in sorted(folder for folder in root.iterdir() if folder.is_dir())
-    )
+    return "\n".join(f"{group}: {', '.join(names)}" for group, names in presets().items())

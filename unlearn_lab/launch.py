@@ -20,6 +20,7 @@ from unlearn_lab.graph.stage import Stage
 from unlearn_lab.handover import FACTS, FAILURE, Order, write_order
 from unlearn_lab.settings import Runtime
 from unlearn_lab.signals import SIGNALS, deliver
+from unlearn_lab.trusted import trusted
 
 _log = logging.getLogger(__name__)
 _GRACE = 60.0
@@ -45,7 +46,7 @@ def build_in_processes(
     input and end too. Raises `WorkersFailed` with the message of the first of them that failed, and
     `Interrupted` where one was killed.
     """
-    order = Order(stage=stage, inputs=inputs, work=work, runtime=runtime)
+    order = Order(stage=stage, inputs=inputs, work=work, runtime=runtime, trust=trusted())
     while True:
         passing = _Passing()
         try:

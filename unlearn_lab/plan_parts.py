@@ -21,6 +21,7 @@ from unlearn_lab.graph.stage import Stage
 from unlearn_lab.libraries import version_of
 from unlearn_lab.paths import named_parts
 from unlearn_lab.stages import VERSIONS, Config
+from unlearn_lab.trusted import trusted
 
 _SPOKEN = {"quant.calibration.text": "generic_text"}
 """Where a node is composed from another place: the place that a user sets."""
@@ -186,16 +187,17 @@ def _code(builder: str, modules: frozenset[str]) -> Mapping[str, str]:
 
 
 def _roots(modules: Collection[str]) -> tuple[str, ...]:
-    """The packages whose modules are followed: unlearn_lab, and those that parts lie in."""
-    return tuple(sorted({code.PROJECT, *(name.partition(".")[0] for name in modules)}))
+    """The packages whose modules are followed: unlearn_lab, and those that the user trusts."""
+    named = (name.partition(".")[0] for name in modules)
+    return tuple(sorted({code.PROJECT, *trusted(), *named}))
 
 
 @cache
 def _require_declared(module: str, libraries: tuple[str, ...]) -> None:
     """Refuses code of a user's own that imports a library whose version would not be in the key."""
-    roots = _roots([module])
-    if len(roots) == 1:  # this project's own parts are held to it by a test
+    if module.partition(".")[0] == code.PROJECT:  # these are held to it by a test
         return
+    roots = _roots([module])
     reached = code.closure(module, roots)
     own = [one for name, one in reached.items() if name.partition(".")[0] != code.PROJECT]
     code.require_followed(own)

@@ -10,12 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
 from unlearn_lab.build import Refused
+from unlearn_lab.conf_folder import require_settled
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Parts, Plan, plan
 from unlearn_lab.settings import Report, Runtime
+from unlearn_lab.trusted import trust
 
 _KEY_LENGTH = 8
 """Digits of a stage's key that are enough to name it."""
@@ -67,7 +69,11 @@ class Request:
 
 
 def read_values(config: DictConfig) -> Values:
-    """Resolves a composed configuration; raises `Refused` where a value is missing or mistyped."""
+    """Resolves a composed configuration, and trusts the packages that it names from now on.
+
+    Raises `Refused` where a value is missing or mistyped, a package cannot be trusted, or a
+    `conf_dir` comes too late.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         runtime, report = OmegaConf.to_object(config.runtime), OmegaConf.to_object(config.report)
@@ -81,6 +87,11 @@ def read_values(config: DictConfig) -> Values:
         or not isinstance(report, Report)
     ):
         raise TypeError("the configuration's top level does not follow settings.Settings")
+    try:
+        trust(plain["trust"])
+        require_settled(plain["conf_dir"])
+    except ValueError as error:
+        raise Refused(str(error)) from error
     return Values(
         config={str(name): value for name, value in plain.items()}, runtime=runtime, report=report
     )

@@ -63,7 +63,8 @@ class Settings:
 
     The groups hold nodes with a `_target_`; `build` checks each against its target's signature.
     `until` names a stage to end at (its name, role or key), `dry` shows the plan and builds
-    nothing; neither has anything to do with a result.
+    nothing; `trust` names packages whose classes nodes may name (see `trusted`), `conf_dir` a
+    folder with further options. None of them has anything to do with a result.
     """
 
     model: Any = MISSING
@@ -81,3 +82,5 @@ class Settings:
     seed: int = MISSING
     until: str | None = None
     dry: bool = False
+    trust: list[str] = field(default_factory=list[str])
+    conf_dir: str | None = None

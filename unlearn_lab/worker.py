@@ -20,6 +20,7 @@ from unlearn_lab.build import locate
 from unlearn_lab.changes import require_planned_code
 from unlearn_lab.exits import FAILED, REFUSED
 from unlearn_lab.handover import FACTS, FAILURE, Order, read_order
+from unlearn_lab.trusted import trust
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -34,6 +35,7 @@ def main(arguments: Sequence[str]) -> int:
         threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
         order = read_order(asked.order)
+        trust(order.trust)
         builder = locate(order.stage.builder, order.stage.name)
         _require_ranks(order)
         require_planned_code(order.stage)

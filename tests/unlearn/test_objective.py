@@ -1,7 +1,9 @@
 import pytest
 import torch
+from transformers import PreTrainedTokenizerFast
 
 from unlearn_lab.data.batch import pad
+from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.models import causal_lm
 from unlearn_lab.unlearn.forward import ModelForward, remember_reference
 from unlearn_lab.unlearn.ga import GradientAscent
@@ -168,6 +170,46 @@ def test_references_follow_the_index_of_a_text(model, policy, sequences):
     some = objective(ModelForward(policy, reference), {"forget": tokens, "retain": tokens})
     alone = evaluate(objective, model, policy, [sequences[i] for i in pick])
     assert some.total.item() == pytest.approx(alone.total.item(), rel=1e-9)
+
+
+def length_normalised(prediction, beta, gamma):
+    """SimNPO (arXiv 2410.07163) of each sequence, from what a prediction tells."""
+    mean = prediction.sequence_log_likelihood() / prediction.num_tokens
+    return -(2 / beta) * torch.nn.functional.logsigmoid(-beta * mean - gamma)
+
+
+def test_predicted_tokens_are_counted_without_padding(model, sequences, tokens):
+    """SimNPO by hand, one sequence at a time: -log pi / |y| is the mean of its tokens' NLL."""
+    padded = pad([*sequences, torch.arange(3, 15)], range(5), 0)
+    longer = type(tokens)(*(part[:4] for part in padded))
+    means = torch.stack([nll.mean() for nll in nll_by_hand(model, sequences)])
+    wanted = (2 / 0.5) * torch.log1p(torch.exp(-(0.5 * means - 0.1)))
+    for batch in (tokens, longer):
+        prediction = ModelForward(model, None).policy(batch)
+        assert prediction.num_tokens.tolist() == [6, 3, 8, 4]
+        assert prediction.num_tokens.sum() == len(prediction.token_log_likelihood())
+        found = length_normalised(prediction, beta=0.5, gamma=0.1)
+        torch.testing.assert_close(found, wanted, rtol=1e-9, atol=0)
+
+
+def test_predicted_tokens_of_shares_are_those_of_the_batch(model, sequences):
+    """Several processes deal a batch out; the last may get none of it."""
+    shares = [range(4)[rank::3] for rank in range(3)] + [range(0)]
+    found = [
+        ModelForward(model, None).policy(pad([sequences[i] for i in share], share, 0)).num_tokens
+        for share in shares
+    ]
+    assert [share.tolist() for share in found] == [[6, 4], [3], [8], []]
+
+
+@pytest.mark.parametrize("chunking", ["texts", "stream"])
+def test_predicted_tokens_of_chunks_are_all_but_the_first(model, checkpoint, chunking):
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(checkpoint)
+    texts = ["w1 w2 w3 w4 w5 w6 w7", "w1 w2"]
+    sequences = chunk(texts, tokenizer, 4, chunking)
+    prediction = ModelForward(model, None).policy(pad(sequences, range(len(sequences)), 0))
+    assert prediction.num_tokens.tolist() == [len(sequence) - 1 for sequence in sequences]
+    assert prediction.num_tokens.min() > 0
 
 
 def test_weight_zero_leaves_the_forget_term(model, policy, sequences):

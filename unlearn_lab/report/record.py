@@ -84,8 +84,8 @@ def read_record(artifact: Artifact, home: Path) -> Row:
     }
 
 
-_NO_SETTINGS = ("until", "dry")
-"""What says how far a command goes, and nothing about its results."""
+_NO_SETTINGS = ("until", "dry", "trust", "conf_dir")
+"""What says how far a command goes and what it may use, and nothing about its results."""
 
 
 def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) -> Row:

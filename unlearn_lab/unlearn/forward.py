@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
@@ -116,6 +116,15 @@ class PolicyPrediction:
     def hidden(self) -> Float[Tensor, "tokens hidden"]:
         """Last hidden states at the predicting positions."""
         return hidden_states(self._model, self._tokens)
+
+    @property
+    def num_tokens(self) -> Int[Tensor, " batch"]:
+        """How many tokens of each sequence are predicted, padding not among them.
+
+        That is its length less one; a sequence is a chunk (`trainer.chunking`) of this process's
+        share of the batch, as in `sequence_log_likelihood`.
+        """
+        return predicted(self._tokens).sum(1)
 
     def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
         """Log p of every predicted token, in nats."""

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from unlearn_lab.data.batch import Batch, Tokens
@@ -28,6 +28,11 @@ class LossTerms:
 @runtime_checkable
 class Policy(Protocol):
     """The trained model's view of a batch of sequences, with gradients."""
+
+    @property
+    def num_tokens(self) -> Int[Tensor, " batch"]:
+        """How many tokens of each sequence are predicted: all but its first."""
+        ...
 
     def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
         """The log p of every predicted token, in row-major order."""

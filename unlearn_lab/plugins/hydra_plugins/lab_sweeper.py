@@ -106,6 +106,8 @@ class LabSweeper(BasicSweeper):
             del config["hydra"]
         if config.dry != master.dry:
             raise RequestRefused("dry: all jobs of a sweep are planned only, or none")
+        if config.trust != master.trust:
+            raise RequestRefused("trust: must be the same in all jobs of a sweep")
         try:
             values = read_values(config)
             self._content = self._content or content_key(values)

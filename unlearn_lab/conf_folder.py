@@ -1,0 +1,76 @@
+"""The user's own folder of YAML: where it is, and what the command line says before Hydra runs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from unlearn_lab.exits import RequestRefused
+from unlearn_lab.paths import data_dir
+
+VARIABLE = "UNLEARN_LAB_CONF"
+"""The environment variable with the folder; processes that launchers start inherit it."""
+_OF_ALL_JOBS = ("conf_dir", "trust")
+
+
+def settle(arguments: Sequence[str]) -> None:
+    """Puts the folder of `conf_dir=DIR`, else that of $UNLEARN_LAB_CONF, there as an absolute path.
+
+    Hydra reads its search path before it composes settings, and launchers' processes may work
+    elsewhere. Raises `RequestRefused` where `conf_dir` or `trust` is swept over.
+    """
+    given: object = os.environ.get(VARIABLE) or None
+    for argument in arguments:
+        name = argument.lstrip("+").partition("=")[0]
+        if name not in _OF_ALL_JOBS or "=" not in argument:
+            continue
+        try:
+            (override,) = OverridesParser.create().parse_overrides([argument])
+        except HydraException:
+            return  # Hydra refuses it with a message of its own
+        if override.is_sweep_override():
+            raise RequestRefused(f"{argument}: must be the same in all jobs of a sweep")
+        if name == "conf_dir":
+            given = override.value()
+    os.environ.pop(VARIABLE, None)
+    if isinstance(given, str) and given:
+        os.environ[VARIABLE] = str(Path(given).absolute())
+
+
+def conf_dir() -> Path | None:
+    """The user's folder; None where there is none."""
+    given = os.environ.get(VARIABLE)
+    return Path(given) if given else None
+
+
+def require_settled(given: str | None) -> None:
+    """Raises `ValueError` for a `conf_dir` that a YAML file has: Hydra's search path is older."""
+    settled = conf_dir()
+    if given and (settled is None or not _ends_with(settled, Path(given))):
+        raise ValueError(
+            f"conf_dir={given}: must be given on the command line, or as {VARIABLE}={given}"
+        )
+
+
+def _ends_with(whole: Path, given: Path) -> bool:
+    """Whether `whole` is `given` made absolute, wherever this process works by now."""
+    return Path(*whole.parts[len(whole.parts) - len(given.parts) :]) == given
+
+
+def option_exists(group: str, name: str) -> bool:
+    """Whether a group of conf/, or of the user's folder, has this option."""
+    folders = [data_dir("conf"), *filter(None, [conf_dir()])]
+    return any((folder / group / f"{name}.yaml").exists() for folder in folders)
+
+
+def presets() -> dict[str, list[str]]:
+    """The names of the presets by group: those of sweeps/, then the user's own in these groups."""
+    found = {}
+    for group in sorted(path.name for path in data_dir("sweeps").iterdir() if path.is_dir()):
+        folders = [data_dir("sweeps"), *filter(None, [conf_dir()])]
+        found[group] = [
+            path.stem for folder in folders for path in sorted((folder / group).glob("*.yaml"))
+        ]
+    return found
