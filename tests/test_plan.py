@@ -22,8 +22,8 @@ def plain_config(quant):
             "weights": "bf16",
             "epochs": 2,
             "stop": {"_target_": "unlearn_lab.unlearn.stop.FixedEpochs"},
-            "finetune": {"steps": 3},
         },
+        "finetune": {"steps": 3},
         "quant": quant,
         "eval": {
             "metrics": {"m": {}},
@@ -99,7 +99,7 @@ def changed(config, path, value):
         ),
         ("eval.metrics", {"n": {}}, [*["evaluate"] * 6, "record"]),
         (
-            "trainer.finetune.steps",
+            "finetune.steps",
             4,
             ["codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn", "widths"],
         ),

@@ -138,7 +138,7 @@ def _known(
     model, pins = source
     if model.get("finetune", True):
         learn = ["forget", "retain"] if who == "target" else ["retain"]
-        params = {"finetune": config["trainer"]["finetune"], "learn": learn, "seed": config["seed"]}
+        params = {"finetune": config["finetune"], "learn": learn, "seed": config["seed"]}
         return stage(
             who,
             "unlearn_lab.unlearn.train:build_finetuned",
@@ -159,7 +159,7 @@ def _known(
 
 
 def _unlearn(config: Config, target: Stage, corpus: Stage, retrain_scores: Stage | None) -> Stage:
-    trainer = {name: value for name, value in config["trainer"].items() if name != "finetune"}
+    trainer = config["trainer"]
     inputs = {"target": target, "corpus": corpus}
     if trainer["stop"]["_target_"] != _FIXED_EPOCHS:
         if retrain_scores is None:

@@ -57,8 +57,6 @@ def build_parts(config: Config) -> Parts:
     """Builds every node once; raises `Refused` with one line: path, value, what is allowed."""
     build(config["dataset"], CorpusSource, "dataset")
     build(config["model"], BaseModel, "model")
-    trainer = dict(config["trainer"])
-    finetune = build(trainer.pop("finetune", None) or {}, FineTuning, "trainer.finetune")
     smallest = config["eval"]["recovery"]["smallest_denominator"]
     if not isinstance(smallest, int | float) or not smallest > 0:
         raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")
@@ -73,7 +71,7 @@ def build_parts(config: Config) -> Parts:
     quant = dict(config["quant"])
     export = quant.pop("export", False)
     update = update_rule(config["optimizer"])
-    training = build(trainer, UnlearningTraining, "trainer")
+    training = build(config["trainer"], UnlearningTraining, "trainer")
     if training.adapter is not None and not isinstance(update, Plain):
         raise Refused(
             f"optimizer={type(update).__name__}: works on the model's own weights, which an "
@@ -83,7 +81,7 @@ def build_parts(config: Config) -> Parts:
         objective=build(config["method"], Objective, "method"),
         update=update,
         trainer=training,
-        finetune=finetune,
+        finetune=build(config["finetune"], FineTuning, "finetune"),
         quantizer=build(quant, AnyQuantizer, "quant"),
         export=export,
         metrics=metrics,
@@ -199,7 +197,7 @@ def _compare_with_positions(
     positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
     for path, length in (
         ("trainer.max_length", parts.trainer.max_length),
-        *([("trainer.finetune.max_length", parts.finetune.max_length)] if finetunes else []),
+        *([("finetune.max_length", parts.finetune.max_length)] if finetunes else []),
         *(
             [("quant.calibration.length", parts.quantizer.calibration.length)]
             if isinstance(parts.quantizer, CalibratedQuantizer)
@@ -253,7 +251,7 @@ def _compare_with_finetuning(plan: Plan, parts: Parts, cache: Cache) -> None:
     whole, finetune = plan.corpora.whole, parts.finetune
     count = _count(cache, whole, plan.base, "retain", finetune.max_length, finetune.chunking)
     what = "the retain set, which the retrain control is trained on,"
-    _require_batch("trainer.finetune", finetune.batch_size, count, what)
+    _require_batch("finetune", finetune.batch_size, count, what)
 
 
 def _require_batch(path: str, batch_size: int, count: int, what: str) -> None:

@@ -14,6 +14,7 @@ from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Plan, plan
 from unlearn_lab.settings import Report, Runtime
+from unlearn_lab.spelling import require_present_names
 
 _KEY_LENGTH = 8
 """Digits of a stage's key that are enough to name it."""
@@ -63,7 +64,10 @@ class Request:
 
 
 def read_values(config: DictConfig) -> Values:
-    """Resolves a composed configuration; raises `Refused` where a value is missing or mistyped."""
+    """Resolves a composed configuration.
+
+    Raises `Refused` where a value is missing or mistyped, or a setting's name is an old one.
+    """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
         runtime, report = OmegaConf.to_object(config.runtime), OmegaConf.to_object(config.report)
@@ -77,9 +81,12 @@ def read_values(config: DictConfig) -> Values:
         or not isinstance(report, Report)
     ):
         raise TypeError("the configuration's top level does not follow settings.Settings")
-    return Values(
-        config={str(name): value for name, value in plain.items()}, runtime=runtime, report=report
-    )
+    values = {str(name): value for name, value in plain.items()}
+    try:
+        require_present_names(values)
+    except ValueError as error:
+        raise Refused(str(error)) from error
+    return Values(config=values, runtime=runtime, report=report)
 
 
 def plan_request(values: Values, choices: Mapping[str, str], content: ContentKey) -> Request:

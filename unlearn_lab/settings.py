@@ -68,6 +68,7 @@ class Settings:
 
     model: Any = MISSING
     dataset: Any = MISSING
+    finetune: Any = MISSING
     generic_text: Any = None
     method: Any = MISSING
     optimizer: Any = MISSING

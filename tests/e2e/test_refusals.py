@@ -16,8 +16,8 @@ from tests.e2e.artifacts import built
         (["quant.granularity=group"], "quant.group_size=None with granularity=group"),
         (["trainer.batch_size=99999"], "trainer.batch_size=99999: the forget set has"),
         (
-            ["trainer.finetune.batch_size=99999"],
-            "trainer.finetune.batch_size=99999: the retain set",
+            ["finetune.batch_size=99999"],
+            "finetune.batch_size=99999: the retain set",
         ),
         (["trainer.epochs=0"], "trainer.epochs=0: must be above 0"),
         (
@@ -154,6 +154,7 @@ def test_help_names_every_group_option_and_three_examples(lab):
         "method",
         "optimizer",
         "trainer",
+        "finetune",
         "quant",
         "eval",
         "runtime",

@@ -14,7 +14,7 @@ _NEVER = ("config.runtime.", "config.report.", "config.recipe.", "config.eval.bi
 _OF_CONTROLS = (
     "config.model.",
     "config.dataset.",
-    "config.trainer.finetune.",
+    "config.finetune.",
     "config.trainer.weights",
     "config.eval.",
 )

@@ -104,7 +104,7 @@ def build_finetuned(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
     """Builds the target (`learn: [forget, retain]`) or the retrain control (`learn: [retain]`)."""
-    settings = make(params["finetune"], FineTuning, "trainer.finetune")
+    settings = make(params["finetune"], FineTuning, "finetune")
     model, tokenizer = _start(inputs["base"].path, settings.weights, work)
     corpus = read_corpus(inputs["corpus"])
     texts = [text for split in params["learn"] for text in getattr(corpus, split)]
