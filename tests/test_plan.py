@@ -25,6 +25,7 @@ def plain_config(quant):
         },
         "finetune": {"steps": 3},
         "quant": quant,
+        "export": False,
         "eval": {
             "metrics": {"m": {}},
             "bits": [4],

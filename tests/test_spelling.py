@@ -16,6 +16,8 @@ OVERRIDES = [
     ("++trainer.finetune.steps=1,2", "finetune.steps=1,2"),
     ("trainer.finetune={steps:3}", "finetune={steps:3}"),
     ("~trainer.finetune", "finetune"),
+    ("quant.export=true", "export=true"),
+    ("+quant.export=gptq,awq", "export=gptq,awq"),
 ]
 
 
@@ -38,6 +40,7 @@ def test_present_names_pass(composed, tmp_path):
     [
         ("trainer", {"finetune": {"steps": 3}}, "trainer.finetune.steps=3: has moved; use fine"),
         ("trainer", {"finetune": None}, "trainer.finetune=None: has moved; use finetune=None"),
+        ("quant", {"export": True}, "quant.export=True: has moved; use export=True"),
     ],
 )
 def test_an_old_name_in_a_file_is_refused(composed, tmp_path, group, old, told):
@@ -48,7 +51,7 @@ def test_an_old_name_in_a_file_is_refused(composed, tmp_path, group, old, told):
         read_values(config)
 
 
-@pytest.mark.parametrize("old", ["trainer.finetune.steps"])
+@pytest.mark.parametrize("old", ["trainer.finetune.steps", "quant.export"])
 def test_what_hydra_cannot_override_is_told_by_its_new_name(composed, old):
     """So a preset ends that sweeps over an old name."""
     with pytest.raises(HydraException) as refusal:

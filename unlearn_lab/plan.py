@@ -66,7 +66,7 @@ def plan(config: Config, content: ContentKey) -> Plan:
     base, models = _models(config, read, content, measured)
     unlearn = models["unlearned"]
     quant, digest = pin_texts(config["quant"], content)
-    export, weights = asked_export(quant.pop("export", False)), config["trainer"]["weights"]
+    export, weights = asked_export(config["export"]), config["trainer"]["weights"]
     calibration = calibration_stage(quant, digest, corpus, base)
     kept = {
         who: given_model(who, quant, weights, content)

@@ -68,8 +68,6 @@ def build_parts(config: Config) -> Parts:
     nodes = config["eval"]["metrics"]
     metrics = {name: build(node, AnyMetric, f"eval.metrics.{name}") for name, node in nodes.items()}
     check_auc_retrain(config["eval"]["auc_retrain"], config["dataset"], metrics)
-    quant = dict(config["quant"])
-    export = quant.pop("export", False)
     update = update_rule(config["optimizer"])
     training = build(config["trainer"], UnlearningTraining, "trainer")
     if training.adapter is not None and not isinstance(update, Plain):
@@ -82,8 +80,8 @@ def build_parts(config: Config) -> Parts:
         update=update,
         trainer=training,
         finetune=build(config["finetune"], FineTuning, "finetune"),
-        quantizer=build(quant, AnyQuantizer, "quant"),
-        export=export,
+        quantizer=build(config["quant"], AnyQuantizer, "quant"),
+        export=config["export"],
         metrics=metrics,
     )
 
@@ -102,9 +100,12 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     _require_plain(skeleton)
     try:
         parts.quantizer.require_fit(skeleton)
-        require_exportable(parts.quantizer, parts.export, skeleton, tokenizer)
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
+    try:
+        require_exportable(parts.quantizer, parts.export, skeleton, tokenizer)
+    except ValueError as error:  # what names a setting names it in full
+        raise Refused(placed(error, "export").removeprefix("export.")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer, finetunes=plan.finetunes)
     _require_tasks(parts, base)
     if plan.finetunes:

@@ -63,7 +63,8 @@ class Settings:
 
     The groups hold nodes with a `_target_`; `build` checks each against its target's signature.
     `until` names a stage to end at (its name, role or key), `dry` shows the plan and builds
-    nothing; neither has anything to do with a result.
+    nothing; neither has anything to do with a result. `export` is false, true, or the format in
+    which the unlearned model is kept as it was quantized.
     """
 
     model: Any = MISSING
@@ -80,5 +81,6 @@ class Settings:
     runtime: Runtime = field(default_factory=Runtime)
     report: Report = field(default_factory=Report)
     seed: int = MISSING
+    export: Any = False
     until: str | None = None
     dry: bool = False

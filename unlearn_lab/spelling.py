@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-_MOVED = {"trainer.finetune": "finetune"}
+_MOVED = {"trainer.finetune": "finetune", "quant.export": "export"}
 
 
 def require_present_names(config: Mapping[str, object]) -> None:

@@ -48,7 +48,6 @@ def test_methods(plain, name):
 def test_quantizers(plain, name):
     given = ["quant.unlearned=somewhere"] if name == "prequantized" else []
     node = plain(f"quant={name}", *given)["quant"]
-    assert node.pop("export") is False
     quantizer = build(node, AnyQuantizer, "quant")
     digits = name.removeprefix("gguf_q").rstrip("_0").lstrip("abcdefghijklmnopqrstuvwxyz")
     if digits and name != "bf16":
