@@ -22,7 +22,7 @@ GPTQ = {
 
 @pytest.fixture
 def config():
-    return changed(plain_config(GPTQ), "trainer.weights", "bf16_sr")
+    return changed(plain_config(GPTQ), "trainer.rounding", "stochastic")
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Old names of settings are refused with the new one, whichever way they are given."""
+"""Old names of settings are refused with the new one; the short value is written out."""
 
 import re
 
@@ -8,7 +8,7 @@ from omegaconf import open_dict
 
 from unlearn_lab.build import Refused
 from unlearn_lab.request import read_values
-from unlearn_lab.spelling import moved, require_present_command
+from unlearn_lab.spelling import in_one_word, moved, present_record, require_present_command
 
 OVERRIDES = [
     ("trainer.finetune.steps=10", "finetune.steps=10"),
@@ -59,3 +59,40 @@ def test_what_hydra_cannot_override_is_told_by_its_new_name(composed, old):
     assert moved(str(refusal.value)) == f"{old}: has moved; use {old.split('.', 1)[1]}"
     assert moved("Could not override 'trainer.epoch'") is None
     assert moved("another message") is None
+
+
+@pytest.mark.parametrize(
+    ("word", "weights", "rounding"),
+    [("fp32", "fp32", "nearest"), ("bf16", "bf16", "nearest"), ("bf16_sr", "bf16", "stochastic")],
+)
+def test_one_word_stands_for_weights_and_rounding(composed, tmp_path, word, weights, rounding):
+    config = composed(f"runtime.home={tmp_path}", f"trainer.weights={word}")
+    trainer = read_values(config).config["trainer"]
+    assert (trainer["weights"], trainer["rounding"]) == (weights, rounding)
+    assert in_one_word(weights, rounding) == word
+    full = (f"trainer.weights={weights}", f"trainer.rounding={rounding}")
+    assert read_values(composed(f"runtime.home={tmp_path}", *full)).config["trainer"] == trainer
+
+
+def test_records_of_old_versions_have_the_present_names():
+    old = {
+        "run_id": "a",
+        "config.trainer.finetune.steps": 3,
+        "config.quant.export": False,
+        "config.trainer.weights": "bf16_sr",
+        "effective.weights": "bf16_sr",
+        "export": "cache/export/b",
+    }
+    present = {
+        "run_id": "a",
+        "config.finetune.steps": 3,
+        "config.export": False,
+        "config.trainer.weights": "bf16",
+        "config.trainer.rounding": "stochastic",
+        "effective.weights": "bf16_sr",
+        "export": "cache/export/b",
+    }
+    assert present_record(old) == present
+    assert present_record(present) == present
+    found = present_record({"config.trainer.weights": "fp32"})
+    assert found == {"config.trainer.weights": "fp32", "config.trainer.rounding": "nearest"}

@@ -21,7 +21,7 @@ from unlearn_lab.plan_quantize import (
     pin_texts,
     quantized_model,
 )
-from unlearn_lab.stages import Config, held, stage
+from unlearn_lab.stages import Config, stage
 
 _FIXED_EPOCHS = "unlearn_lab.unlearn.stop.FixedEpochs"
 _HUB_MODEL = "unlearn_lab.models.hub.HubModel"
@@ -187,7 +187,7 @@ def _saliency(config: Config, target: Stage, corpus: Stage) -> Stage:
     trainer, optimizer = config["trainer"], config["optimizer"]
     params = {
         "forget": config["method"]["forget"],
-        "weights": held(trainer["weights"]),
+        "weights": trainer["weights"],
         **{name: trainer[name] for name in ("batch_size", "max_length", "chunking", "trainable")},
         **{name: optimizer[name] for name in ("granularity", "modules", "batches")},
         "seed": config["seed"],
@@ -232,7 +232,7 @@ def _evaluate(
     params = {
         **measured,
         "quant": quantizer,
-        "weights": held(config["trainer"]["weights"]),
+        "weights": config["trainer"]["weights"],
         **libraries(quantizer),
         **batching(quantizer, config["runtime"]),
     }
@@ -252,7 +252,8 @@ def _codes(
 ) -> Stage:
     """What unlearning did to the weights, seen through quantizers that `further` names."""
     trainer = config["trainer"]
-    params = {"weights": trainer["weights"], "lr": config["optimizer"]["lr"], **further}
+    params = {name: trainer[name] for name in ("weights", "rounding")}
+    params |= {"lr": config["optimizer"]["lr"], **further}
     if trainer.get("adapter") is not None:
         params["merged"] = True
     inputs = {who: models[who] for who in ("target", "unlearned")} | dict(stored or {})

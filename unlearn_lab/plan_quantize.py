@@ -6,7 +6,7 @@ from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.libraries import installed
 from unlearn_lab.plan_corpus import pinned_corpus
-from unlearn_lab.stages import Config, held, stage
+from unlearn_lab.stages import Config, stage
 
 NO_QUANTIZER = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
 PREQUANTIZED = "unlearn_lab.quantize.prequantized.Prequantized"
@@ -70,7 +70,7 @@ def quantized_model(
     if calibration is None and not (export and quant["_target_"] == _RTN):
         return None
     packing = {"packing": installed("compressed-tensors")} if calibration is None else {}
-    params = {"quant": quant, "weights": held(weights), **libraries(quant), **packing}
+    params = {"quant": quant, "weights": weights, **libraries(quant), **packing}
     inputs = {"model": model} | ({} if calibration is None else {"calibration": calibration})
     return stage("quantize", "unlearn_lab.quantize.stage:build", params, inputs)
 
@@ -84,7 +84,7 @@ def given_model(who: str, quant: Config, weights: str, content: ContentKey) -> S
     return stage(
         "quantize",
         "unlearn_lab.quantize.stage:build_prequantized",
-        {**params, "weights": held(weights), **libraries({"_target_": PREQUANTIZED})},
+        {**params, "weights": weights, **libraries({"_target_": PREQUANTIZED})},
     )
 
 

@@ -123,7 +123,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         model=skeleton,
         parameters=trained_parameters(skeleton),
         num_batches=-(-min(counts) // parts.trainer.batch_size),
-        weights=parts.trainer.weights,
+        rounding=parts.trainer.rounding,
     )
     try:
         parts.update.require_fit(asked)

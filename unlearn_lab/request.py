@@ -14,7 +14,7 @@ from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Plan, plan
 from unlearn_lab.settings import Report, Runtime
-from unlearn_lab.spelling import require_present_names
+from unlearn_lab.spelling import require_present_names, written_out
 
 _KEY_LENGTH = 8
 """Digits of a stage's key that are enough to name it."""
@@ -66,7 +66,8 @@ class Request:
 def read_values(config: DictConfig) -> Values:
     """Resolves a composed configuration.
 
-    Raises `Refused` where a value is missing or mistyped, or a setting's name is an old one.
+    Here alone `trainer.weights=bf16_sr` is known, and written out. Raises `Refused` where a value
+    is missing or mistyped, or a setting's name is an old one.
     """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -86,7 +87,7 @@ def read_values(config: DictConfig) -> Values:
         require_present_names(values)
     except ValueError as error:
         raise Refused(str(error)) from error
-    return Values(config=values, runtime=runtime, report=report)
+    return Values(config=written_out(values), runtime=runtime, report=report)
 
 
 def plan_request(values: Values, choices: Mapping[str, str], content: ContentKey) -> Request:

@@ -32,8 +32,3 @@ def stage(
     return Stage(
         name=name, builder=builder, version=VERSIONS[name], params=params, inputs=inputs or {}
     )
-
-
-def held(weights: str) -> str:
-    """The dtype in which weights are held, whatever rule updates them."""
-    return weights.split("_")[0]

@@ -22,7 +22,7 @@ from tests.e2e.artifacts import built
         (["trainer.epochs=0"], "trainer.epochs=0: must be above 0"),
         (
             ["trainer.weights=fp16"],
-            "trainer.weights='fp16': must be one of fp32, bf16, bf16_sr",
+            "trainer.weights='fp16': must be one of fp32, bf16",
         ),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be above 0"),
         (["optimizer.lr=0"], "optimizer.lr=0: must be above 0"),
@@ -41,10 +41,15 @@ from tests.e2e.artifacts import built
         (["optimizer=sure", "+optimizer.inner.lr=1"], "optimizer.inner.lr=1.0: set optimizer.lr"),
         (["optimizer=sure", "optimizer.inner._target_=os.system"], "only unlearn_lab and torch"),
         (["optimizer=sure", "optimizer.inner.eps=-1"], "Invalid epsilon"),
-        (["optimizer=sure_released", "trainer.weights=bf16_sr"], "not bf16_sr"),
+        (["optimizer=sure_released", "trainer.weights=bf16_sr"], "not stochastic"),
         (["trainer/adapter=lora", "optimizer=sure"], "optimizer=SURE: works on the model's own"),
         (["trainer/adapter=lora", "optimizer=sure_released"], "optimizer=SUREReleased: works on"),
-        (["trainer/adapter=lora", "trainer.weights=bf16_sr"], "trainer.weights=bf16_sr: with an"),
+        (["trainer/adapter=lora", "trainer.weights=bf16_sr"], "trainer.rounding=stochastic: with"),
+        (
+            ["trainer.weights=fp32", "trainer.rounding=stochastic"],
+            "trainer.rounding=stochastic: with weights=fp32 there is nothing to round",
+        ),
+        (["trainer.rounding=up"], "trainer.rounding='up': must be one of nearest, stochastic"),
         (["trainer/adapter=lora", "trainer.adapter.rank=0"], "trainer.adapter.rank=0: must be"),
         (
             ["trainer/adapter=lora", "trainer.adapter.modules=lm_head"],
