@@ -17,13 +17,12 @@ GPTQ = {
     "_target_": "unlearn_lab.quantize.gptq.GPTQ",
     "bits": 4,
     "calibration": CALIBRATION,
-    "export": False,
 }
 
 
 @pytest.fixture
 def config():
-    return changed(plain_config(GPTQ), "trainer.weights", "bf16_sr")
+    return changed(plain_config(GPTQ), "trainer.rounding", "stochastic")
 
 
 @pytest.fixture
@@ -35,8 +34,8 @@ def count(leaf, name):
     return names(leaf).count(name)
 
 
-def rtn(**further):
-    return {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4, **further}
+def rtn():
+    return {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}
 
 
 def rebuilt(make, before, after):
@@ -76,59 +75,56 @@ LLMINT8 = {"_target_": "unlearn_lab.quantize.llmint8.LLMInt8", "threshold": 6.0}
 
 
 @pytest.mark.parametrize(
-    ("quant", "library", "rebuilt"),
+    ("quant", "export", "library", "rebuilt"),
     [
-        (GPTQ, "llmcompressor", [*KEPT, "codes"]),
-        (GPTQ, "compressed-tensors", [*KEPT, "codes"]),
-        (GPTQ, "gptqmodel", []),
-        ({**GPTQ, "export": "gptq"}, "gptqmodel", ["export", "record"]),
-        (BNB, "bitsandbytes", [*["evaluate"] * 3, "codes", "record"]),
-        (LLMINT8, "bitsandbytes", [*["evaluate"] * 3, "codes", "record"]),
-        (GGUF, "gguf", [*["evaluate"] * 3, "codes", "record"]),
-        (GGUF, "bitsandbytes", []),
-        ({"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}, "compressed-tensors", []),
-        (
-            {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4, "export": True},
-            *("compressed-tensors", KEPT),
-        ),
+        (GPTQ, False, "llmcompressor", [*KEPT, "codes"]),
+        (GPTQ, False, "compressed-tensors", [*KEPT, "codes"]),
+        (GPTQ, False, "gptqmodel", []),
+        (GPTQ, "gptq", "gptqmodel", ["export", "record"]),
+        (BNB, False, "bitsandbytes", [*["evaluate"] * 3, "codes", "record"]),
+        (LLMINT8, False, "bitsandbytes", [*["evaluate"] * 3, "codes", "record"]),
+        (GGUF, False, "gguf", [*["evaluate"] * 3, "codes", "record"]),
+        (GGUF, False, "bitsandbytes", []),
+        (rtn(), False, "compressed-tensors", []),
+        (rtn(), True, "compressed-tensors", KEPT),
     ],
 )
 def test_the_versions_of_the_libraries_that_run_are_part_of_the_keys(
-    config, make, monkeypatch, quant, library, rebuilt
+    config, make, monkeypatch, quant, export, library, rebuilt
 ):
-    before = stages(make(config | {"quant": quant}))
+    asked = config | {"quant": quant, "export": export}
+    before = stages(make(asked))
     real = plan_quantize.installed
     monkeypatch.setattr(
         plan_quantize, "installed", lambda name: "newer" if name == library else real(name)
     )
-    after = stages(make(config | {"quant": quant}))
+    after = stages(make(asked))
     built = [stage.name for key, stage in after.items() if key not in before]
     assert sorted(built) == sorted(rebuilt)
 
 
 def test_export_of_what_is_kept_anyway_changes_no_stage(config, make):
-    assert rebuilt(make, config, changed(config, "quant.export", True)) == []
-    assert rebuilt(make, config, changed(config, "quant.export", "compressed-tensors")) == []
+    assert rebuilt(make, config, changed(config, "export", True)) == []
+    assert rebuilt(make, config, changed(config, "export", "compressed-tensors")) == []
 
 
 def test_export_of_what_is_rounded_on_load_keeps_it_and_evaluates_that(config, make):
-    before = config | {"quant": rtn(export=False)}
-    after = config | {"quant": rtn(export=True)}
+    before = config | {"quant": rtn()}
+    after = before | {"export": True}
     assert count(make(before), "quantize") == 0
     assert rebuilt(make, before, after) == sorted([*["quantize"] * 3, *["evaluate"] * 3, "record"])
 
 
 @pytest.mark.parametrize("quant", [GPTQ, rtn()])
 def test_another_format_is_written_from_the_kept_model(config, make, quant):
-    leaf = make(config | {"quant": {**quant, "export": "gptq"}})
+    leaf = make(config | {"quant": quant, "export": "gptq"})
     export = leaf.record.inputs["export"]
     assert export.params["format"] == "gptq"
     assert export.inputs["quantized"] == leaf.record.inputs["quantize"]
 
 
 def test_a_gguf_file_is_written_from_the_unlearned_model(config, make):
-    quant = {"_target_": "unlearn_lab.quantize.gguf.GGUF", "format": "q4_0", "export": True}
-    leaf = make(config | {"quant": quant})
+    leaf = make(config | {"quant": GGUF, "export": True})
     assert leaf.record.inputs["export"].inputs == {"model": leaf.unlearn}
     assert count(leaf, "quantize") == 0
 

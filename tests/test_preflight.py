@@ -47,7 +47,7 @@ def ask_folds(composed, tmp_path):
         }
         folder = muse_folder(tmp_path / "news", **fold)
         settings = [setting for setting in SMALL if not setting.startswith("dataset.")]
-        settings += [*SMALL_MODEL, "trainer.finetune.batch_size=1", "method=ga"]
+        settings += [*SMALL_MODEL, "finetune.batch_size=1", "method=ga"]
         settings += [f"runtime.home={tmp_path / 'lab'}", "dataset=muse_news"]
         settings += [f"dataset.path={folder}", "dataset.folds=sustainability"]
         return request(composed(*settings, *overrides), CHOICES)

@@ -26,7 +26,7 @@ def ask(composed, tmp_path):
         (("runtime.devices=0",), "runtime.devices=0: must be above 0"),
         (("optimizer=sure",), "optimizer=SURE: needs whole weights on each device; use"),
         (("optimizer=sure_released",), "optimizer=SUREReleased: needs whole weights"),
-        (("trainer.weights=bf16_sr",), "trainer.weights=bf16_sr: needs whole weights"),
+        (("trainer.weights=bf16_sr",), "trainer.rounding=stochastic: needs whole weights"),
         (("trainer/adapter=lora",), "trainer.adapter=LoRA: needs whole weights"),
         (("trainer/stop=utility",), "trainer.stop=UtilityFloor: needs whole weights"),
     ],

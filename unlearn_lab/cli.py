@@ -23,6 +23,7 @@ from unlearn_lab.libraries import missing_plugin
 from unlearn_lab.nearest import suggestion
 from unlearn_lab.paths import data_dir
 from unlearn_lab.printed import told
+from unlearn_lab.spelling import moved, require_present_command
 
 if TYPE_CHECKING:
     from unlearn_lab.request import Request
@@ -36,7 +37,7 @@ def main() -> None:
 
     Ctrl-C ends it with 130 and SIGTERM with 143, as shells say it, after claims are released.
     """
-    _refuse_secrets()
+    _refuse_at_once()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
     prepare()
@@ -51,7 +52,8 @@ def main() -> None:
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
-        line = missing_plugin(str(error)) or f"{_message(error)}{suggestion(str(error))}"
+        line = missing_plugin(str(error)) or moved(str(error))
+        line = line or f"{_message(error)}{suggestion(str(error))}"
         sys.stderr.write(told(f"{line}\n"))
         sys.exit(REFUSED)
     except ValueError:
@@ -78,10 +80,11 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _refuse_secrets() -> None:
-    """Before Hydra, which keeps the command line in files, sees it."""
+def _refuse_at_once() -> None:
+    """Secrets, before Hydra, which keeps the command line in files, sees it; and old names."""
     try:
         require_open_command(sys.argv[1:])
+        require_present_command(sys.argv[1:])
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(REFUSED)

@@ -48,23 +48,21 @@ class Parts:
 
 def build_parts(config: Config) -> Parts:
     """Builds every node once; raises `Refused` with one line: path, value, what is allowed."""
-    trainer, quant = dict(config["trainer"]), dict(config["quant"])
-    finetune, export = trainer.pop("finetune", None) or {}, quant.pop("export", False)
     _require_figures(config["eval"])
     nodes = config["eval"]["metrics"]
     parts = Parts(
         dataset=assemble(config["dataset"], CorpusSource, "dataset"),
         model=assemble(config["model"], BaseModel, "model"),
-        finetune=assemble(finetune, FineTuning, "trainer.finetune"),
+        finetune=assemble(config["finetune"], FineTuning, "finetune"),
         metrics={
             name: assemble(node, AnyMetric, f"eval.metrics.{name}") for name, node in nodes.items()
         },
         optimizer=update_part(config["optimizer"]),
-        trainer=assemble(trainer, UnlearningTraining, "trainer"),
+        trainer=assemble(config["trainer"], UnlearningTraining, "trainer"),
         method=assemble(config["method"], Objective, "method"),
-        quant=assemble(quant, AnyQuantizer, "quant"),
+        quant=assemble(config["quant"], AnyQuantizer, "quant"),
         no_quantizer=assemble(_NO_QUANTIZER, AnyQuantizer, "quant"),
-        export=export,
+        export=config["export"],
     )
     check_auc_retrain(config["eval"]["auc_retrain"], parts.dataset.value, parts.measured)
     if parts.trainer.value.adapter is not None and not isinstance(parts.optimizer.value, Plain):

@@ -23,7 +23,7 @@ from unlearn_lab.plan_quantize import (
     export_stages,
     quantized_models,
 )
-from unlearn_lab.stages import Config, held
+from unlearn_lab.stages import Config
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ class _Planner:
         settings = ("batch_size", "max_length", "chunking", "trainable")
         params = {
             "forget": forget.node,
-            "weights": held(self._weights),
+            "weights": self._weights,
             **{name: trainer[name] for name in settings},
             **scores,
             "seed": self._seed,
@@ -219,7 +219,8 @@ class _Planner:
         quant: Pinned | None,
     ) -> Stage:
         """What unlearning did to the weights, seen through quantizers that `further` names."""
-        params = {"weights": self._weights, "lr": self.optimizer.node["lr"], **further}
+        params = {name: self.trainer.node[name] for name in ("weights", "rounding")}
+        params |= {"lr": self.optimizer.node["lr"], **further}
         if self.trainer.node.get("adapter") is not None:
             params["merged"] = True
         return stage(
@@ -237,7 +238,7 @@ class _Planner:
         params: dict[str, Any] = {
             "metrics": {name: metric.node for name, metric in self.metrics.items()},
             "quant": quant.node,
-            "weights": held(self._weights),
+            "weights": self._weights,
         }
         if isinstance(quant.value, BatchDependent):
             params["batch_tokens"] = self._config["runtime"]["batch_tokens"]

@@ -6,7 +6,6 @@ from pathlib import Path
 from unlearn_lab.declared import GivenModels, NeedsCalibration, Packable
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan_parts import Pinned, stage
-from unlearn_lab.stages import held
 
 _WRITER = "gptqmodel"
 """Writes the formats of auto-gptq and autoawq."""
@@ -50,7 +49,7 @@ def quantized_models(
         who: stage(
             "quantize",
             "unlearn_lab.quantize.stage:build",
-            {"quant": quant.node, "weights": held(weights)},
+            {"quant": quant.node, "weights": weights},
             {"model": model, **text},
             parts=[quant],
             libraries=packing,
@@ -87,7 +86,7 @@ def _given(quant: Pinned, setting: str | None, weights: str) -> Stage | None:
         return None
     path = quant.node[setting]
     revision = None if Path(path).exists() else quant.files[f"{quant.path}.{setting}"]
-    params = {"path": path, "revision": revision, "weights": held(weights)}
+    params = {"path": path, "revision": revision, "weights": weights}
     return stage(
         "quantize",
         "unlearn_lab.quantize.stage:build_prequantized",

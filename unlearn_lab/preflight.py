@@ -43,9 +43,12 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     _require_plain(skeleton)
     try:
         parts.quant.value.require_fit(skeleton)
-        require_exportable(parts.quant.value, parts.export, skeleton, tokenizer)
     except ValueError as error:
         raise Refused(placed(error, "quant")) from error
+    try:
+        require_exportable(parts.quant.value, parts.export, skeleton, tokenizer)
+    except ValueError as error:  # what names a setting names it in full
+        raise Refused(placed(error, "export").removeprefix("export.")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer, finetunes=plan.finetunes)
     _require_tasks(parts, base)
     if plan.finetunes:
@@ -63,7 +66,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         model=skeleton,
         parameters=trained_parameters(skeleton),
         num_batches=-(-min(counts) // parts.trainer.value.batch_size),
-        weights=parts.trainer.value.weights,
+        rounding=parts.trainer.value.rounding,
     )
     try:
         parts.optimizer.value.require_fit(asked)
@@ -138,7 +141,7 @@ def _compare_with_positions(
     positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
     for path, length in (
         ("trainer.max_length", parts.trainer.value.max_length),
-        *([("trainer.finetune.max_length", parts.finetune.value.max_length)] if finetunes else []),
+        *([("finetune.max_length", parts.finetune.value.max_length)] if finetunes else []),
         *(
             [("quant.calibration.length", parts.quant.value.calibration.length)]
             if isinstance(parts.quant.value, CalibratedQuantizer)
@@ -192,7 +195,7 @@ def _compare_with_finetuning(plan: Plan, parts: Parts, cache: Cache) -> None:
     whole, finetune = plan.corpora.whole, parts.finetune.value
     count = _count(cache, whole, plan.base, "retain", finetune.max_length, finetune.chunking)
     what = "the retain set, which the retrain control is trained on,"
-    _require_batch("trainer.finetune", finetune.batch_size, count, what)
+    _require_batch("finetune", finetune.batch_size, count, what)
 
 
 def _require_batch(path: str, batch_size: int, count: int, what: str) -> None:

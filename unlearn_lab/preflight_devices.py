@@ -39,7 +39,7 @@ def require_shardable(runtime: Runtime, update: UpdateRule, training: Unlearning
         return
     needs_whole = {
         f"optimizer={type(update).__name__}": not isinstance(update, Plain),
-        "trainer.weights=bf16_sr": training.weights == "bf16_sr",
+        f"trainer.rounding={training.rounding}": training.rounding != "nearest",
         f"trainer.adapter={type(training.adapter).__name__}": training.adapter is not None,
         f"trainer.stop={type(training.stop).__name__}": not isinstance(training.stop, FixedEpochs),
     }

@@ -17,6 +17,7 @@ from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Parts, Plan, plan
 from unlearn_lab.settings import Report, Runtime
+from unlearn_lab.spelling import require_present_names, written_out
 from unlearn_lab.trusted import trust
 
 _KEY_LENGTH = 8
@@ -71,7 +72,8 @@ class Request:
 def read_values(config: DictConfig) -> Values:
     """Resolves a composed configuration, and trusts the packages that it names from now on.
 
-    Raises `Refused` where a value is missing or mistyped, a package cannot be trusted, or a
+    Here alone `trainer.weights=bf16_sr` is known, and written out. Raises `Refused` where a value
+    is missing or mistyped, a setting's name is an old one, a package cannot be trusted, or a
     `conf_dir` comes too late.
     """
     try:
@@ -87,14 +89,14 @@ def read_values(config: DictConfig) -> Values:
         or not isinstance(report, Report)
     ):
         raise TypeError("the configuration's top level does not follow settings.Settings")
+    values = {str(name): value for name, value in plain.items()}
     try:
-        trust(plain["trust"])
-        require_settled(plain["conf_dir"])
+        require_present_names(values)
+        trust(values["trust"])
+        require_settled(values["conf_dir"])
     except ValueError as error:
         raise Refused(str(error)) from error
-    return Values(
-        config={str(name): value for name, value in plain.items()}, runtime=runtime, report=report
-    )
+    return Values(config=written_out(values), runtime=runtime, report=report)
 
 
 def plan_request(

@@ -64,11 +64,13 @@ class Settings:
     The groups hold nodes with a `_target_`; `build` checks each against its target's signature.
     `until` names a stage to end at (its name, role or key), `dry` shows the plan and builds
     nothing; `trust` names packages whose classes nodes may name (see `trusted`), `conf_dir` a
-    folder with further options. None of them has anything to do with a result.
+    folder with further options. None of them has anything to do with a result. `export` is false,
+    true, or the format in which the unlearned model is kept as it was quantized.
     """
 
     model: Any = MISSING
     dataset: Any = MISSING
+    finetune: Any = MISSING
     generic_text: Any = None
     method: Any = MISSING
     optimizer: Any = MISSING
@@ -80,6 +82,7 @@ class Settings:
     runtime: Runtime = field(default_factory=Runtime)
     report: Report = field(default_factory=Report)
     seed: int = MISSING
+    export: Any = False
     until: str | None = None
     dry: bool = False
     trust: list[str] = field(default_factory=list[str])

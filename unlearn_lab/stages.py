@@ -39,8 +39,3 @@ BUILDERS = {
     "record": "unlearn_lab.report.record",
 }
 """The module of each stage's builder. A target or control that is imported has models.stage's."""
-
-
-def held(weights: str) -> str:
-    """The dtype in which weights are held, whatever rule updates them."""
-    return weights.split("_")[0]

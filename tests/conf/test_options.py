@@ -48,7 +48,6 @@ def test_methods(plain, name):
 def test_quantizers(plain, name):
     given = ["quant.unlearned=somewhere"] if name == "prequantized" else []
     node = plain(f"quant={name}", *given)["quant"]
-    assert node.pop("export") is False
     quantizer = build(node, AnyQuantizer, "quant")
     digits = name.removeprefix("gguf_q").rstrip("_0").lstrip("abcdefghijklmnopqrstuvwxyz")
     if digits and name != "bf16":
@@ -72,7 +71,6 @@ def test_generic_texts(plain, name):
 @pytest.mark.parametrize("stop", options("trainer/stop"))
 def test_trainers(plain, name, stop):
     trainer = plain(f"trainer={name}", f"trainer/stop={stop}")["trainer"]
-    build(trainer.pop("finetune"), FineTuning, "trainer.finetune")
     assert isinstance(build(trainer, UnlearningTraining, "trainer").stop, StopRule)
 
 
@@ -80,9 +78,33 @@ def test_trainers(plain, name, stop):
 @pytest.mark.parametrize("adapter", options("trainer/adapter"))
 def test_adapters(plain, name, adapter):
     trainer = plain(f"trainer={name}", f"trainer/adapter={adapter}")["trainer"]
-    trainer.pop("finetune")
     made = build(trainer, UnlearningTraining, "trainer").adapter
     assert type(made).__name__.lower() == {"none": "nonetype"}.get(adapter, adapter)
+
+
+@pytest.mark.parametrize("name", options("finetune"))
+def test_fine_tunings(plain, name):
+    build(plain(f"finetune={name}")["finetune"], FineTuning, "finetune")
+
+
+@pytest.mark.parametrize("name", [None, *options("trainer")])
+@pytest.mark.parametrize("model", ["tiny", "hf", "muse_books"])
+def test_fine_tuning_follows_the_trainer_which_follows_the_model(plain, model, name):
+    given = [f"model={model}", *(["model.path=x"] if model == "hf" else [])]
+    given += [f"trainer={name}"] if name else []
+    followed = name or model
+    option = followed if followed in options("finetune") else "hf"
+    config = plain(*given)
+    assert config == {**plain(*given, f"finetune={option}"), "report": config["report"]}
+    for shared in ("max_length", "chunking"):
+        assert config["finetune"][shared] == config["trainer"][shared]
+
+
+def test_fine_tuning_is_chosen_and_overridden_apart_from_the_trainer(plain):
+    config = plain("finetune=smoke", "finetune.lr=0.5")
+    assert (config["finetune"]["steps"], config["finetune"]["lr"]) == (6, 0.5)
+    assert config["trainer"] == plain()["trainer"]
+    assert plain("trainer=smoke", "finetune=tiny")["finetune"] == plain()["finetune"]
 
 
 @pytest.mark.parametrize("name", options("model"))
@@ -96,7 +118,7 @@ def test_models(plain, name):
 @pytest.mark.parametrize("name", sorted({*options("model")} - {*options("trainer")} - {"hf"}))
 def test_models_without_a_trainer_of_their_own_take_that_of_the_hub(plain, name):
     found, hub = plain(f"model={name}"), plain("model=hf", f"model.path={name}")
-    for group in ("trainer", "generic_text", "quant", "optimizer"):
+    for group in ("trainer", "finetune", "generic_text", "quant", "optimizer"):
         assert found[group] == hub[group]
     assert found["model"] == hub["model"] | {"path": found["model"]["path"]}
     assert found["model"]["path"].count("/") == 1
@@ -166,9 +188,9 @@ def test_a_recipe_never_outranks_the_command_line(plain):
 
 def test_smoke_is_short_for_every_method(plain):
     for method in options("method"):
-        trainer = plain("trainer=smoke", f"method={method}")["trainer"]
-        assert trainer["epochs"] <= 2
-        assert trainer["finetune"]["steps"] <= 10
+        config = plain("trainer=smoke", f"method={method}")
+        assert config["trainer"]["epochs"] <= 2
+        assert config["finetune"]["steps"] <= 10
 
 
 @pytest.mark.parametrize(

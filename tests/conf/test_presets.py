@@ -14,6 +14,7 @@ from benchmarks.presets import load_presets
 from unlearn_lab.paths import data_dir
 from unlearn_lab.preflight import build_parts
 from unlearn_lab.report.tuning import TuneTarget, tune_target
+from unlearn_lab.spelling import written_out
 from unlearn_lab.unlearn.npo import NPO, NPOLogits
 from unlearn_lab.unlearn.retain import RetainKL
 
@@ -65,7 +66,7 @@ def composed_jobs(stem, asked):
 
 
 def composed_job(overrides):
-    return OmegaConf.to_container(compose("config", overrides), resolve=True)
+    return written_out(OmegaConf.to_container(compose("config", overrides), resolve=True))
 
 
 def first_line(stem):

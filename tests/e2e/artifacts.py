@@ -6,7 +6,7 @@ from pathlib import Path
 SMALL = (
     "trainer=smoke",
     "trainer.batch_size=4",
-    "trainer.finetune.batch_size=4",
+    "finetune.batch_size=4",
     "dataset.num_forget=5",
     "dataset.num_retain=5",
     "dataset.num_holdout=3",

@@ -10,9 +10,9 @@ METRICS = ("verbmem", "knowmem", "utility", "auc")
 
 
 def test_what_the_format_cannot_hold_is_refused_before_training(lab):
-    run = lab("quant=rtn4", "quant.export=gptq")
+    run = lab("quant=rtn4", "export=gptq")
     assert run.status == 2
-    assert "quant.export=gptq: layer model.layers.0.self_attn.q_proj has 16 input" in run.err
+    assert "export=gptq: layer model.layers.0.self_attn.q_proj has 16 input" in run.err
     assert not (run.home / "cache" / "target").exists()
 
 
@@ -20,7 +20,7 @@ def test_what_the_format_cannot_hold_is_refused_before_training(lab):
 @pytest.mark.parametrize("format", ["gptq", "awq"])
 def test_an_export_scores_as_the_model_that_it_was_made_from(lab, format):
     """Only scales were rounded, to float16; without quantized controls no share is reported."""
-    first = lab("method=ga", *GROUPS, f"quant.export={format}", *SIZES)
+    first = lab("method=ga", *GROUPS, f"export={format}", *SIZES)
     assert first.status == 0, first.err
     (made,) = read(first.home)
     folder = first.home / made["export"]

@@ -69,7 +69,7 @@ def test_calibration_is_a_choice_of_its_own(lab):
 
 @pytest.mark.parametrize("quant", ["rtn4", "gptq4", "awq4"])
 def test_an_export_is_the_model_that_was_evaluated(lab, quant):
-    run = lab("method=ga", f"quant={quant}", "quant.export=true")
+    run = lab("method=ga", f"quant={quant}", "export=true")
     assert run.status == 0, run.err
     record = run.records[-1]
     folder = run.home / record["export"]
@@ -86,7 +86,7 @@ def test_an_export_is_the_model_that_was_evaluated(lab, quant):
 
 
 def test_a_gguf_export_holds_the_evaluated_weights(lab):
-    run = lab("method=ga", "quant=gguf_q4_0", "quant.export=true", *BLOCKS_OF_32)
+    run = lab("method=ga", "quant=gguf_q4_0", "export=true", *BLOCKS_OF_32)
     assert run.status == 0, run.err
     record = run.records[-1]
     folder = run.home / record["export"]
@@ -113,7 +113,7 @@ def test_a_gguf_export_holds_the_evaluated_weights(lab):
 
 
 def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
-    first = lab("method=ga", "quant=rtn4", "quant.export=true")
+    first = lab("method=ga", "quant=rtn4", "export=true")
     exported = first.home / first.records[-1]["export"]
     run = lab("method=ga", "quant=prequantized", f"quant.unlearned={exported}")
     assert run.status == 0, run.err
@@ -158,10 +158,10 @@ def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
         (["quant=gguf_q4_0"], "quant.format=q4_0: layer model.layers.0.self_attn.q_proj has 16"),
         (["quant=gguf_q4_0", "quant.format=q5"], "quant.format='q5': must be one of q4_0, q8_0"),
         (["quant=nf4", "quant.block_size=48"], "quant.block_size=48: must be one of 64, 128"),
-        (["quant=nf4", "quant.export=true"], "quant.export=True: BNB4 has no file format"),
-        (["quant=llmint8", "quant.export=true"], "quant.export=True: LLMInt8 has no file format"),
+        (["quant=nf4", "export=true"], "export=True: BNB4 has no file format"),
+        (["quant=llmint8", "export=true"], "export=True: LLMInt8 has no file format"),
         (["quant=llmint8", "quant.threshold=-1"], "quant.threshold=-1.0: must be 0 (no outlier"),
-        (["quant=rtn4", "quant.export=gguf"], "quant.export=gguf: must be false, true or one of"),
+        (["quant=rtn4", "export=gguf"], "export=gguf: must be false, true or one of"),
         (["quant=awq4", "quant.num_grid=1"], "quant.num_grid=1: must be at least 3"),
         (["quant=prequantized"], "quant.unlearned: must be given, as quant.unlearned=VALUE"),
         (

@@ -26,7 +26,6 @@ def full(wide):
 def quantized(plain, wide, tokenizer, sequences, tmp_path):
     def make(name):
         node = plain(f"quant={name}")["quant"]
-        node.pop("export", None)
         quantizer = build(node, AnyQuantizer, "quant")
         model = load_model(wide, "fp32")
         quantizer.require_fit(model)

@@ -51,7 +51,7 @@ def test_whole_groups_can_be_held(format, group_size):
 def test_a_row_shorter_than_a_group_is_refused_with_the_largest_that_fits(format):
     """vLLM's readers of both formats and autoawq's want whole groups: 96 and 256 share 32."""
     message = (
-        r"group_size=128: layer model.layers.0.self_attn.q_proj has 96 input features; "
+        r"^quant.group_size=128: layer model.layers.0.self_attn.q_proj has 96 input features; "
         rf"the format of export={format} holds whole groups only, choose quant.group_size=32"
     )
     with pytest.raises(ValueError, match=message):

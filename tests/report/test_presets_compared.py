@@ -46,8 +46,8 @@ def would_record(composed, make_record):
 
 
 KEPT = {
-    "model", "dataset", "generic_text", "method", "optimizer", "trainer", "quant", "eval",
-    "runtime", "report", "seed",
+    "model", "dataset", "generic_text", "method", "optimizer", "trainer", "finetune", "quant",
+    "eval", "runtime", "report", "seed", "export",
 }  # fmt: skip
 
 

@@ -62,3 +62,19 @@ def test_folds_have_a_column_of_their_own(make_record):
     records = [make_record(config__dataset__fold=fold) for fold in (1, 2, 3, 4)]
     (key,) = swept_keys(records)
     assert heading(key, (key, "config.dataset.folds")) == "fold"
+
+
+def test_a_sweep_over_dtypes_tells_stochastic_rounding_apart(make_record):
+    """As records hold `trainer.weights=fp32,bf16,bf16_sr`."""
+    records = [
+        make_record(config__trainer__weights=weights, config__trainer__rounding=rounding)
+        for weights, rounding in (
+            ("fp32", "nearest"),
+            ("bf16", "nearest"),
+            ("bf16", "stochastic"),
+        )
+    ]
+    assert swept_keys(records) == ("config.trainer.rounding", "config.trainer.weights")
+    names = Names.of(records)
+    assert names.setting(records[2]) == "npo_gdr rounding=stochastic weights=bf16"
+    assert len({names.setting(record) for record in records}) == 3

@@ -58,7 +58,7 @@ def params(plain):
         "method=npo_klr",
     )
     trainer = config["trainer"]
-    finetune = trainer.pop("finetune") | {"batch_size": 2, "steps": 2, "weights": "bf16"}
+    finetune = config["finetune"] | {"batch_size": 2, "steps": 2, "weights": "bf16"}
     unlearning = {name: config[name] for name in ("method", "optimizer", "seed")}
     return {
         build_finetuned: {"finetune": finetune, "learn": ["forget", "retain"], "seed": 0},

@@ -216,9 +216,10 @@ def test_modules_that_are_not_there_are_refused(model):
 
 
 def test_stochastic_rounding_is_refused():
-    with pytest.raises(ValueError, match=r"^weights=bf16_sr: with an adapter must be fp32 or bf16"):
+    with pytest.raises(ValueError, match=r"^rounding=stochastic: with an adapter must be nearest"):
         UnlearningTraining(
-            weights="bf16_sr",
+            weights="bf16",
+            rounding="stochastic",
             epochs=1,
             batch_size=1,
             max_length=8,

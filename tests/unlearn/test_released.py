@@ -128,9 +128,9 @@ def test_its_mask_does_not_hold_masked_rows_still(make_llama, sequences, tmp_pat
 
 def test_what_it_cannot_do_is_refused(model):
     request = Request(
-        model=model, parameters=trained_parameters(model), num_batches=2, weights="bf16_sr"
+        model=model, parameters=trained_parameters(model), num_batches=2, rounding="stochastic"
     )
-    with pytest.raises(ValueError, match="not bf16_sr"):
+    with pytest.raises(ValueError, match="not stochastic"):
         released().require_fit(request)
     with pytest.raises(ValueError, match=r"^percentile=100\.0"):
         released(percentile=100.0)

@@ -42,7 +42,7 @@ def test_impossible_settings_are_refused(changed, message):
 )
 def test_what_the_model_or_the_corpus_lack_is_refused(model, changed, message):
     request = Request(
-        model=model, parameters=trained_parameters(model), num_batches=2, weights="bf16"
+        model=model, parameters=trained_parameters(model), num_batches=2, rounding="nearest"
     )
     with pytest.raises(ValueError, match=message):
         sure(**changed).require_fit(request)

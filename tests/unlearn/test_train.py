@@ -46,7 +46,7 @@ def params(plain):
     def make(*overrides):
         config = plain("trainer=smoke", "trainer.batch_size=2", "trainer.max_length=16", *overrides)
         trainer = config["trainer"]
-        finetune = trainer.pop("finetune") | {"batch_size": 2, "steps": 2}
+        finetune = config["finetune"] | {"batch_size": 2, "steps": 2}
         unlearning = {name: config[name] for name in ("method", "optimizer", "seed")}
         ranking = {
             name: trainer[name] for name in ("batch_size", "max_length", "chunking", "trainable")

@@ -112,7 +112,7 @@ def _without_grid(name: str, weight: Tensor) -> None:
 
 def _rate(params: Mapping[str, Any]) -> dict[str, Any]:
     """Weights that adapters are merged into take no steps, so that none is too small for them."""
-    free = params["weights"] == "bf16_sr" or params.get("merged", False)
+    free = params["rounding"] == "stochastic" or params.get("merged", False)
     return {"learning_rate": params["lr"], "stochastic": free}
 
 

@@ -35,7 +35,7 @@ class Source:
     trust_remote_code: bool
 
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "bf16_sr": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 """The dtype in which weights are held under each name of `trainer.weights`."""
 
 

@@ -22,7 +22,7 @@ def require_shapes(format: str, model: PreTrainedModel, bits: int, group_size: i
         raise ValueError(f"export={format}: the format is read with {allowed} bits, not {bits}")
     if group_size is not None and group_size not in _GROUPS:
         raise ValueError(
-            f"group_size={group_size}: the format of export={format} is read with groups of "
+            f"quant.group_size={group_size}: the format of export={format} is read with groups of "
             f"{', '.join(map(str, _GROUPS))} inputs, or one scale a row"
         )
     layers = block_linears(model)
@@ -39,6 +39,6 @@ def require_shapes(format: str, model: PreTrainedModel, bits: int, group_size: i
             fitting = [size for size in _GROUPS if not any(width % size for width in widths)]
             advice = f"quant.group_size={max(fitting)}" if fitting else "one scale a row"
             raise ValueError(
-                f"group_size={group_size}: layer {name} has {layer.in_features} input features; "
-                f"the format of export={format} holds whole groups only, choose {advice}"
+                f"quant.group_size={group_size}: layer {name} has {layer.in_features} input "
+                f"features; the format of export={format} holds whole groups only, choose {advice}"
             )

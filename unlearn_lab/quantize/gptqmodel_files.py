@@ -129,7 +129,7 @@ def _pack(
     if int(lifted.min()) < 1:
         raise ValueError(
             "a zero point is 0, which the GPTQ format, that keeps it minus one, cannot hold; use "
-            "quant.symmetric=true or quant.export=awq"
+            "quant.symmetric=true or export=awq"
         )
     weights, stored = pack_exllama(unsigned, lifted - 1, bits)
     places = torch.arange(len(codes)) // (len(codes) // len(scales))

@@ -10,11 +10,18 @@ from typing import Any
 from unlearn_lab.report.leaf import Record, interval, number, score
 from unlearn_lab.report.published.tables import Form, Row, Table
 
-_NEVER = ("config.runtime.", "config.report.", "config.recipe.", "config.eval.bits", "config.seed")
+_NEVER = (
+    "config.runtime.",
+    "config.report.",
+    "config.recipe.",
+    "config.eval.bits",
+    "config.seed",
+    "config.export",
+)
 _OF_CONTROLS = (
     "config.model.",
     "config.dataset.",
-    "config.trainer.finetune.",
+    "config.finetune.",
     "config.trainer.weights",
     "config.eval.",
 )

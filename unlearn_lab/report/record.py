@@ -104,7 +104,7 @@ def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) ->
         "seed": config["seed"],
         **dict(_flat({k: v for k, v in config.items() if k not in _NO_SETTINGS}, "config")),
         **row,
-        **_export_folder(row, config["quant"].get("export", False)),
+        **_export_folder(row, config["export"]),
         "version": __version__,
         "git": _git_commit(),
     }

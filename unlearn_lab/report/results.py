@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from unlearn_lab.spelling import present_record
+
 try:
     import fcntl
 except (
@@ -55,6 +57,7 @@ def append(home: Path, record: Mapping[str, object]) -> Path:
 def read(home: Path) -> list[dict[str, object]]:
     """The records of `home`, of each `run_id` the latest line, in the order of these lines.
 
+    Settings of old records are under their present names.
     A line that is no record, as a crash may leave it, is skipped with a warning.
     """
     path = records_path(home)
@@ -69,7 +72,7 @@ def read(home: Path) -> list[dict[str, object]]:
             )
             continue
         latest.pop(record["run_id"], None)
-        latest[record["run_id"]] = record
+        latest[record["run_id"]] = present_record(record)
     return list(latest.values())
 
 

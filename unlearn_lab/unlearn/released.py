@@ -48,9 +48,10 @@ class SUREReleased:
 
     def require_fit(self, request: Request) -> None:
         """Raises `ValueError` for stochastic rounding, which the released code does not have."""
-        if request.weights == "bf16_sr":
+        if request.rounding != "nearest":
             raise ValueError(
-                "the released form of SURE knows trainer.weights=fp32 and bf16 only, not bf16_sr"
+                f"the released form of SURE knows trainer.rounding=nearest only, not "
+                f"{request.rounding}"
             )
 
     def prepare(self, training: Training) -> Prepared:

@@ -22,6 +22,7 @@ from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.trained import Trainable, choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.settings import Runtime
+from unlearn_lab.spelling import in_one_word
 from unlearn_lab.unlearn import saliency_stage
 from unlearn_lab.unlearn.adapter import Adapter, Injected
 from unlearn_lab.unlearn.fit import Batches, Budget, fit
@@ -32,7 +33,8 @@ from unlearn_lab.unlearn.ranks import is_first, require_equal
 from unlearn_lab.unlearn.stop import StopRule, Watched
 from unlearn_lab.unlearn.update import Prepared, Training, update_rule
 
-Weights = Literal["fp32", "bf16", "bf16_sr"]
+Weights = Literal["fp32", "bf16"]
+Rounding = Literal["nearest", "stochastic"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +45,7 @@ class FineTuning:
     in tokens; `chunking` as in `UnlearningTraining`.
     """
 
-    weights: Literal["fp32", "bf16"]
+    weights: Weights
     steps: int
     batch_size: int
     max_length: int
@@ -63,16 +65,17 @@ class FineTuning:
 class UnlearningTraining:
     """How unlearning is trained: constant learning rate, one pass over the forget set an epoch.
 
-    `weights` says how weights are held and updated:
+    `weights` says in which dtype weights and gradients are held, and `rounding` how an updated
+    weight becomes one of it:
 
     - `fp32`: weights, gradients and optimizer state in float32.
-    - `bf16`: all three in bfloat16, as in the reference code. A step below half a weight's spacing
-      is lost, so at small lr most weights cannot move, and AdamW's second moment never decays
-      (0.999 v rounds back to v).
-    - `bf16_sr`: weights and gradients in bfloat16, optimizer state in float32, and the updated
-      weight rounded stochastically: a small step moves a weight seldom, but by its size on average.
-      While it trains, a float32 copy of the trained weights is held: with AdamW on all of a 7B
-      model more than 80 GB, with SURE a fraction of that.
+    - `bf16`, `nearest`: all three in bfloat16, as in the reference code. A step below half a
+      weight's spacing is lost, so at small lr most weights cannot move, and AdamW's second moment
+      never decays (0.999 v rounds back to v).
+    - `bf16`, `stochastic`: weights and gradients in bfloat16, optimizer state in float32: a small
+      step moves a weight seldom, but by its size on average. While it trains, a float32 copy of the
+      trained weights is held: with AdamW on all of a 7B model more than 80 GB, with SURE a fraction
+      of that.
 
     `trainable` says which parameters take part; with an `adapter` its own do instead, in float32,
     and are merged into weights held as `weights` says. `batch_size` counts forget sequences of at
@@ -81,6 +84,7 @@ class UnlearningTraining:
     """
 
     weights: Weights
+    rounding: Rounding
     epochs: int
     batch_size: int
     max_length: int
@@ -93,9 +97,16 @@ class UnlearningTraining:
 
     def __post_init__(self) -> None:
         _require_positive(self, ("epochs", "batch_size", "max_length"))
-        if self.adapter is not None and self.weights == "bf16_sr":
+        if self.rounding == "nearest":
+            return
+        if self.weights == "fp32":
             raise ValueError(
-                "weights=bf16_sr: with an adapter must be fp32 or bf16; only the adapter is "
+                "rounding=stochastic: with weights=fp32 there is nothing to round; use "
+                "trainer.rounding=nearest, or trainer.weights=bf16"
+            )
+        if self.adapter is not None:
+            raise ValueError(
+                "rounding=stochastic: with an adapter must be nearest; only the adapter is "
                 "trained, in float32, and there is nothing to round"
             )
 
@@ -104,7 +115,7 @@ def build_finetuned(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
     """Builds the target (`learn: [forget, retain]`) or the retrain control (`learn: [retain]`)."""
-    settings = make(params["finetune"], FineTuning, "trainer.finetune")
+    settings = make(params["finetune"], FineTuning, "finetune")
     model, tokenizer = _start(inputs["base"].path, settings.weights, work)
     corpus = read_corpus(inputs["corpus"])
     texts = [text for split in params["learn"] for text in getattr(corpus, split)]
@@ -173,7 +184,8 @@ def build_unlearned(
             runtime=runtime,
         )
     facts |= {**prepared.facts, **({} if adapters is None else adapters.merge())}
-    return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
+    told = in_one_word(settings.weights, settings.rounding)
+    return _finish(model, work, facts, told) | _machine(runtime, settings.weights)
 
 
 def _choose_trained(
@@ -212,7 +224,7 @@ def _prepare(
             parameters=trained_parameters(model),
             scores=saliency_stage.read(inputs["saliency"]) if "saliency" in inputs else None,
             forget_losses=losses,
-            rounding_seed=params["seed"] if trainer["weights"] == "bf16_sr" else None,
+            rounding_seed=params["seed"] if trainer["rounding"] == "stochastic" else None,
             work=work,
         )
     )
@@ -238,7 +250,7 @@ def _require_plain_head(model: PreTrainedModel, sequences: Sequences, padding: i
 
 
 def _finish(
-    model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: Weights
+    model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: str
 ) -> dict[str, object]:
     """Saves the trained model after checking its weights."""
     require_equal(dict(model.named_parameters()))
@@ -263,7 +275,7 @@ def _machine(runtime: Runtime, weights: Weights) -> dict[str, object]:
     """
     device = device_of(runtime.accelerator).type
     return {
-        "arithmetic": weights.removesuffix("_sr") if device == "cuda" else "fp32",
+        "arithmetic": weights if device == "cuda" else "fp32",
         "processor": processor(device),
         "peak_gb": peak_gb(device),
     }

@@ -51,13 +51,13 @@ class Request:
     """What is known before anything runs: the model's shapes (no weights) and the training.
 
     `parameters` are those that would be trained, by their names in the checkpoint; `num_batches`
-    counts the forget batches of an epoch; `weights` is `trainer.weights`.
+    counts the forget batches of an epoch; `rounding` is `trainer.rounding`.
     """
 
     model: PreTrainedModel
     parameters: Mapping[str, Parameter]
     num_batches: int
-    weights: str
+    rounding: str
 
 
 @runtime_checkable

@@ -1,0 +1,98 @@
+"""Old names of settings are refused with the new one; the short value is written out."""
+
+import re
+
+import pytest
+from hydra.errors import HydraException
+from omegaconf import open_dict
+
+from unlearn_lab.build import Refused
+from unlearn_lab.request import read_values
+from unlearn_lab.spelling import in_one_word, moved, present_record, require_present_command
+
+OVERRIDES = [
+    ("trainer.finetune.steps=10", "finetune.steps=10"),
+    ("+trainer.finetune.steps=10", "finetune.steps=10"),
+    ("++trainer.finetune.steps=1,2", "finetune.steps=1,2"),
+    ("trainer.finetune={steps:3}", "finetune={steps:3}"),
+    ("~trainer.finetune", "finetune"),
+    ("quant.export=true", "export=true"),
+    ("+quant.export=gptq,awq", "export=gptq,awq"),
+]
+
+
+@pytest.mark.parametrize(("override", "present"), OVERRIDES)
+def test_an_override_of_an_old_name_is_refused(override, present):
+    told = f"{override.lstrip('+~')}: has moved; use {present}"
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        require_present_command(["-m", "method=ga", override])
+
+
+def test_present_names_pass(composed, tmp_path):
+    require_present_command(
+        ["-m", "+grid=tiny_lr", "finetune.steps=3", "trainer.epochs=1", "--help"]
+    )
+    read_values(composed(f"runtime.home={tmp_path}", "finetune.steps=3"))
+
+
+@pytest.mark.parametrize(
+    ("group", "old", "told"),
+    [
+        ("trainer", {"finetune": {"steps": 3}}, "trainer.finetune.steps=3: has moved; use fine"),
+        ("trainer", {"finetune": None}, "trainer.finetune=None: has moved; use finetune=None"),
+        ("quant", {"export": True}, "quant.export=True: has moved; use export=True"),
+    ],
+)
+def test_an_old_name_in_a_file_is_refused(composed, tmp_path, group, old, told):
+    config = composed(f"runtime.home={tmp_path}")
+    with open_dict(config):
+        config[group].update(old)
+    with pytest.raises(Refused, match=f"^{re.escape(told)}"):
+        read_values(config)
+
+
+@pytest.mark.parametrize("old", ["trainer.finetune.steps", "quant.export"])
+def test_what_hydra_cannot_override_is_told_by_its_new_name(composed, old):
+    """So a preset ends that sweeps over an old name."""
+    with pytest.raises(HydraException) as refusal:
+        composed(f"{old}=3")
+    assert moved(str(refusal.value)) == f"{old}: has moved; use {old.split('.', 1)[1]}"
+    assert moved("Could not override 'trainer.epoch'") is None
+    assert moved("another message") is None
+
+
+@pytest.mark.parametrize(
+    ("word", "weights", "rounding"),
+    [("fp32", "fp32", "nearest"), ("bf16", "bf16", "nearest"), ("bf16_sr", "bf16", "stochastic")],
+)
+def test_one_word_stands_for_weights_and_rounding(composed, tmp_path, word, weights, rounding):
+    config = composed(f"runtime.home={tmp_path}", f"trainer.weights={word}")
+    trainer = read_values(config).config["trainer"]
+    assert (trainer["weights"], trainer["rounding"]) == (weights, rounding)
+    assert in_one_word(weights, rounding) == word
+    full = (f"trainer.weights={weights}", f"trainer.rounding={rounding}")
+    assert read_values(composed(f"runtime.home={tmp_path}", *full)).config["trainer"] == trainer
+
+
+def test_records_of_old_versions_have_the_present_names():
+    old = {
+        "run_id": "a",
+        "config.trainer.finetune.steps": 3,
+        "config.quant.export": False,
+        "config.trainer.weights": "bf16_sr",
+        "effective.weights": "bf16_sr",
+        "export": "cache/export/b",
+    }
+    present = {
+        "run_id": "a",
+        "config.finetune.steps": 3,
+        "config.export": False,
+        "config.trainer.weights": "bf16",
+        "config.trainer.rounding": "stochastic",
+        "effective.weights": "bf16_sr",
+        "export": "cache/export/b",
+    }
+    assert present_record(old) == present
+    assert present_record(present) == present
+    found = present_record({"config.trainer.weights": "fp32"})
+    assert found == {"config.trainer.weights": "fp32", "config.trainer.rounding": "nearest"}

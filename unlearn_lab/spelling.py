@@ -1,0 +1,86 @@
+"""Other spellings of settings: old names are refused with the new one, a short value spelt out."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+_MOVED = {"trainer.finetune": "finetune", "quant.export": "export"}
+_SHORT, _IN_FULL = "bf16_sr", {"weights": "bf16", "rounding": "stochastic"}
+"""A value of `trainer.weights`, and what it is short for."""
+
+
+def require_present_names(config: Mapping[str, object]) -> None:
+    """Raises `ValueError` for a setting of a composed configuration that has moved."""
+    for path, value in _leaves(config, ""):
+        _require_present(path, f"={value}")
+
+
+def require_present_command(arguments: Sequence[str]) -> None:
+    """Raises `ValueError` for an override of a setting that has moved, whichever way it is given.
+
+    Most of them no job could be composed with, and Hydra would not know the new name.
+    """
+    for argument in arguments:
+        path, equals, value = argument.lstrip("+~").partition("=")
+        _require_present(path, equals + value)
+
+
+def moved(message: str) -> str | None:
+    """What to say instead, when Hydra's message is about an override of a setting that has moved.
+
+    So it is where a preset sweeps over one.
+    """
+    found = re.search(r"Could not override '([\w.]+)'", message)
+    try:
+        _require_present(found[1] if found else "", "")
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+def written_out(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration with `trainer.weights=bf16_sr` as the two settings that it is short for.
+
+    It outranks `trainer.rounding`, of which it cannot be told whether it was asked for.
+    """
+    trainer = config["trainer"]
+    if not isinstance(trainer, Mapping) or trainer.get("weights") != _SHORT:
+        return dict(config)
+    return {**config, "trainer": {**trainer, **_IN_FULL}}
+
+
+def in_one_word(weights: str, rounding: str) -> str:
+    """The dtype of weights and how they are rounded as records tell it: fp32, bf16 or bf16_sr."""
+    return _SHORT if {"weights": weights, "rounding": rounding} == _IN_FULL else weights
+
+
+def present_record(record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with its settings under their present names, whichever version wrote it."""
+    row = {_present_key(key): value for key, value in record.items()}
+    weights = row.get("config.trainer.weights")
+    if weights is not None and "config.trainer.rounding" not in row:
+        full = _IN_FULL if weights == _SHORT else {"rounding": "nearest"}
+        row |= {f"config.trainer.{name}": value for name, value in full.items()}
+    return row
+
+
+def _present_key(key: str) -> str:
+    for old, new in _MOVED.items():
+        if f"{key}.".startswith(f"config.{old}."):
+            return key.replace(old, new, 1)
+    return key
+
+
+def _require_present(path: str, given: str) -> None:
+    for old, new in _MOVED.items():
+        if path == old or path.startswith(f"{old}."):
+            present = f"{new}{path.removeprefix(old)}"
+            raise ValueError(f"{path}{given}: has moved; use {present}{given}")
+
+
+def _leaves(node: object, path: str) -> Iterator[tuple[str, object]]:
+    if not isinstance(node, Mapping) or not node:
+        yield path, node
+        return
+    for name, inner in node.items():
+        yield from _leaves(inner, f"{path}.{name}" if path else str(name))
