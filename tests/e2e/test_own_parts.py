@@ -49,14 +49,31 @@ hydra:
   sweeper:
     params: {method: simnpo, quant: "rtn4,rtn8"}
 """
+TRUSTING = """
+# @package _global_
+hydra:
+  mode: MULTIRUN
+  sweeper:
+    params: {trust: "[own_parts],[]"}
+"""
+LATE = """
+# @package _global_
+conf_dir: other
+"""
+YAML = {
+    "method/simnpo": METHOD,
+    "grid/two": GRID,
+    "grid/trusting": TRUSTING,
+    "grid/late": LATE,
+}
 
 
 @pytest.fixture(autouse=True)
 def own(tmp_path):
     (tmp_path / "own_parts.py").write_text(PART)
-    for name, text in {"method/simnpo": METHOD, "grid/two": GRID}.items():
+    for name, text in YAML.items():
         file = tmp_path / "options" / f"{name}.yaml"
-        file.parent.mkdir(parents=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text.lstrip())
     return tmp_path
 
@@ -94,7 +111,7 @@ def test_processes_of_their_own_build_a_method_of_theirs(lab, further):
         ([OPTIONS, TRUST, "method=simnpo", "method.forget.beta=0"], "method.forget.beta=0.0: must"),
         ([OPTIONS, TRUST, "method.forget._target_=own_parts.Tensor"], "this is torch"),
         (["-m", "trust=[own_parts],[]"], "must be the same in all jobs of a sweep"),
-        (["-m", "+hydra.sweeper.params.trust='[own_parts],[]'"], "must be the same in all jobs"),
+        (["+grid=trusting", OPTIONS], "trust: must be the same in all jobs of a sweep"),
         (["conf_dir=nowhere"], "nowhere: there is no such folder"),
         (["-m", "conf_dir=options,other"], "must be the same in all jobs of a sweep"),
     ],
@@ -106,6 +123,12 @@ def test_what_is_not_theirs_to_add_is_refused(lab, arguments, message):
     assert "Traceback" not in run.err
     assert len(run.err.strip().splitlines()) <= 4
     assert not (run.home / "cache" / "target").exists()
+
+
+def test_a_preset_that_names_another_folder_is_refused(lab):
+    run = lab("+grid=late", environment={"UNLEARN_LAB_CONF": "options"})
+    assert run.status == 2
+    assert "conf_dir=other: must be given on the command line" in run.err
 
 
 @pytest.mark.parametrize(
