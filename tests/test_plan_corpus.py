@@ -1,17 +1,36 @@
 """Which corpora a job reads, and how folds become steps."""
 
+from pathlib import Path
+
 import pytest
 
-from tests.test_plan import names, plain_config, stages
+from tests.test_plan import MUSE, NONE, names, plain_config, stages
+from unlearn_lab.build import assemble
+from unlearn_lab.data.custom import NEEDED, PARTS
+from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.parts import build_parts
 from unlearn_lab.plan import plan
 from unlearn_lab.plan_corpus import chain, corpora, fold_of
-from unlearn_lab.plan_quantize import NO_QUANTIZER
+from unlearn_lab.plan_parts import pin
+
+
+def own_corpus(**places):
+    """The node of a user's own corpus; `places` are its folder (`path`) or single files."""
+    numbers = {"prompt_words": 3, "num_examples": 1, "num_items": 10}
+    unset = dict.fromkeys(("path", *PARTS))
+    return {"_target_": "unlearn_lab.data.custom.CustomCorpus", **unset, **numbers, **places}
 
 
 @pytest.fixture
 def content(tmp_path):
     return ContentKey(tmp_path / "digests")
+
+
+@pytest.fixture
+def read(content):
+    """The corpora of a data set, by its node."""
+    return lambda node: corpora(pin(assemble(node, CorpusSource, "dataset"), content))
 
 
 @pytest.fixture
@@ -21,53 +40,49 @@ def muse(tmp_path):
     (folder / "raw").mkdir(parents=True)
     (folder / "raw" / "a.json").write_text("[]")
 
-    def node(folds=None, fold=None):
-        return {
-            "_target_": "unlearn_lab.data.muse.MuseCorpus",
-            "path": str(folder),
-            "revision": None,
-            "retain": "retain1",
-            "folds": folds,
-            "fold": fold,
-        }
-
-    return node
+    return lambda folds=None, fold=None: {
+        **MUSE,
+        "path": str(folder),
+        "folds": folds,
+        "fold": fold,
+    }
 
 
 def folds(steps):
     return [stage.params["dataset"]["fold"] for stage in steps]
 
 
-def test_without_folds_what_is_unlearned_is_the_whole(muse, content):
-    read = corpora(muse(), content)
-    assert read.steps == (read.whole,)
-    assert len(read.whole.params["content"]["path"]) == 64
+def test_without_folds_what_is_unlearned_is_the_whole(muse, read):
+    found = read(muse())
+    assert found.steps == (found.whole,)
+    digests = found.whole.depends["files"]
+    assert {name: len(digest) for name, digest in digests.items()} == {"dataset.path": 64}
 
 
-def test_a_changed_file_is_another_corpus(muse, content, tmp_path):
-    before = corpora(muse(), content).whole.key
+def test_a_changed_file_is_another_corpus(muse, read, tmp_path):
+    before = read(muse()).whole.key
     (tmp_path / "news" / "raw" / "a.json").write_text("[ ]")
-    assert corpora(muse(), content).whole.key != before
+    assert read(muse()).whole.key != before
 
 
-def test_results_in_the_folder_of_the_texts_make_no_other_corpus(muse, content, tmp_path):
+def test_results_in_the_folder_of_the_texts_make_no_other_corpus(muse, read, tmp_path):
     """Whoever works in that folder has `lab`, the default home, there."""
-    own = {"_target_": "unlearn_lab.data.custom.CustomCorpus", "path": str(tmp_path / "own")}
+    own = own_corpus(path=str(tmp_path / "own"))
     (tmp_path / "own").mkdir()
     (tmp_path / "own" / "forget.json").write_text("[]")
-    before = [corpora(node, content).whole.key for node in (muse(), own)]
+    before = [read(node).whole.key for node in (muse(), own)]
     for name in ("news", "own"):
         (tmp_path / name / "lab" / "cache").mkdir(parents=True)
         (tmp_path / name / "lab" / "cache" / "digests.json").write_text("{}")
-    assert [corpora(node, content).whole.key for node in (muse(), own)] == before
+    assert [read(node).whole.key for node in (muse(), own)] == before
     (tmp_path / "own" / "forget.json").write_text("[ ]")
-    assert corpora(own, content).whole.key != before[1]
+    assert read(own).whole.key != before[1]
 
 
-def test_a_data_set_that_is_nowhere_is_named_by_its_own_setting(muse, content):
+def test_a_data_set_that_is_nowhere_is_named_by_its_own_setting(muse, read):
     """And not by that of calibration texts, with advice on those."""
     with pytest.raises(ValueError, match=r"^dataset\.path=no/such/folder: .*MUSE's layout"):
-        corpora({**muse(), "path": "no/such/folder"}, content)
+        read({**muse(), "path": "no/such/folder"})
 
 
 @pytest.mark.parametrize(
@@ -81,16 +96,16 @@ def test_a_data_set_that_is_nowhere_is_named_by_its_own_setting(muse, content):
         ("sustainability", None, [1, 2, 3, 4]),
     ],
 )
-def test_steps(muse, content, kind, fold, wanted):
-    read = corpora(muse(kind, fold), content)
-    assert folds(read.steps) == wanted
-    assert read.whole.params["dataset"]["fold"] is None
-    assert read.whole.key == corpora(muse(kind, 2), content).whole.key
+def test_steps(muse, read, kind, fold, wanted):
+    found = read(muse(kind, fold))
+    assert folds(found.steps) == wanted
+    assert found.whole.params["dataset"]["fold"] is None
+    assert found.whole.key == read(muse(kind, 2)).whole.key
 
 
 def leaf(muse, content, kind, fold):
-    config = plain_config(NO_QUANTIZER) | {"dataset": muse(kind, fold)}
-    return plan(config, content)
+    config = plain_config(NONE) | {"dataset": muse(kind, fold)}
+    return plan(build_parts(config), config, content)
 
 
 def test_sustainability_is_a_chain_whose_beginning_is_shared(muse, content):
@@ -121,13 +136,16 @@ def test_the_folds_of_a_sweep_share_target_control_and_their_scores(muse, conten
     assert counts.count("evaluate") == 4 + 2
 
 
-def test_a_users_files_enter_the_key_by_content(content, tmp_path):
-    file = tmp_path / "mine.jsonl"
-    file.write_text("1")
-    node = {"_target_": "unlearn_lab.data.custom.CustomCorpus", "path": None, "forget": str(file)}
-    before = corpora(node | {"prompt_words": 3}, content).whole
-    assert before.params["dataset"]["forget"] == str(file)
-    file.write_text("2")
-    assert corpora(node | {"prompt_words": 3}, content).whole.key != before.key
+def test_a_users_files_enter_the_key_by_content(read, tmp_path):
+    places = {name: str(tmp_path / f"{name}.jsonl") for name in NEEDED}
+    for place in places.values():
+        Path(place).write_text("1")
+    before = read(own_corpus(**places)).whole
+    assert before.params["dataset"]["forget"] == places["forget"]
+    assert set(before.depends["files"]) == {f"dataset.{name}" for name in NEEDED}
+    for name in NEEDED:
+        known = read(own_corpus(**places)).whole.key
+        Path(places[name]).write_text(f"changed {name}")
+        assert read(own_corpus(**places)).whole.key != known
     with pytest.raises(ValueError, match=r"^dataset\.forget=nowhere: no such file or folder"):
-        corpora(node | {"forget": "nowhere"}, content)
+        read(own_corpus(**places | {"forget": "nowhere"}))
