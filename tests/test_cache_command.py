@@ -91,7 +91,7 @@ def test_ls_tells_of_each_artifact_in_words(home, run):
     assert "trained on forget and retain, seed=0" in lines[TARGET.key[:12]]
     assert "tiny gazette ga adamw rtn4 seed=0" in lines[RECORD.key[:12]]
     assert "0 min first" in lines[CORPUS.key[:12]]
-    assert "6 artifacts, 27.5 kB, in" in out.splitlines()[-1]
+    assert "6 artifacts, 27.6 kB, in" in out.splitlines()[-1]
 
 
 def test_ls_for_machines(home, run):

@@ -134,7 +134,7 @@ def walk(part):
 
 
 def undeclared(module, libraries):
-    """The distributions that a part's code imports and its `libraries` do not bring, with where."""
+    """What a part's code imports and its `libraries` do not bring, with the module."""
     found = code.distributions(code.closure(module).values(), ("unlearn_lab",))
     known = code.required_by(libraries)
     return {name: where.name for name, where in found.items() if name not in known}

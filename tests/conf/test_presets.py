@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from benchmarks.gpu_hours import told
 from benchmarks.presets import load_presets
 from unlearn_lab.paths import data_dir
-from unlearn_lab.preflight import build_parts
+from unlearn_lab.parts import build_parts
 from unlearn_lab.report.tuning import TuneTarget, tune_target
 from unlearn_lab.spelling import written_out
 from unlearn_lab.unlearn.npo import NPO, NPOLogits
@@ -149,14 +149,14 @@ def without_losses(config):
 @pytest.mark.parametrize("stem", CORRECTED)
 def test_published_losses_are_the_code_s_and_corrected_ones_the_papers(stem):
     for job, config in jobs(stem.removesuffix("_corrected")):
-        objective = build_parts(config).objective
+        objective = build_parts(config).method.value
         assert not isinstance(objective.forget, NPO)
         if isinstance(objective.retain, RetainKL):
             wanted = "token_sum" if job.get("optimizer") == "sure" else "raw_logits"
             assert objective.retain.variant == wanted
         assert config["trainer"]["weights"] == "bf16"
     for job, config in jobs(stem):
-        objective = build_parts(config).objective
+        objective = build_parts(config).method.value
         assert "muse" not in job["method"]
         assert not isinstance(objective.forget, NPOLogits)
         if isinstance(objective.retain, RetainKL):

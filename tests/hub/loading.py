@@ -58,9 +58,10 @@ def load(path: str, revision: str | None, folder: Path) -> dict[str, str]:
 def base_key(config: dict[str, object]) -> str:
     """The key of the stage that stands for the model, as a run with this configuration plans it."""
     from unlearn_lab.graph.content import ContentKey
+    from unlearn_lab.parts import build_parts
     from unlearn_lab.plan import plan
 
-    return plan(config, ContentKey(Path(os.environ["HF_HOME"]) / "memory")).base.key
+    return plan(build_parts(config), config, ContentKey(Path(os.environ["HF_HOME"]) / "memory")).base.key
 
 
 def log_in(token: str | None) -> None:

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from tests.test_worker import order as order
-from unlearn_lab.build import Refused, build, build_partial, check, locate
+from unlearn_lab.build import Refused, assemble_partial, build, check, locate
 from unlearn_lab.request import read_values
 from unlearn_lab.trusted import from_environment, trust, trusted
 from unlearn_lab.worker import main
@@ -64,7 +64,7 @@ def test_a_class_of_a_trusted_package_is_built(parts):
     made = build(NODE, object, "method.forget")
     assert type(made).__name__ == "Forget"
     assert made.beta == 1.0
-    assert build_partial(
+    assert assemble_partial(
         {"_target_": "lab_parts.Descent", "lr": 1.0}, "optimizer", given=("params",)
     )
     with pytest.raises(Refused, match=r"^method\.forget\.beta='x': must be float$"):
