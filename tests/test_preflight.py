@@ -58,7 +58,7 @@ def ask_folds(composed, tmp_path):
 def closing(asked, outcome, capsys):
     """What is printed at the end, in one line; the report must be written as well."""
     with pytest.raises(Finished) as finished:
-        close([outcome], asked.values.runtime, asked.values.report, before=[], skipped=[])
+        close([outcome], asked.values.runtime, asked.values.report, before=[], skipped=[], again=[])
     assert finished.value.code == 0
     return " ".join(capsys.readouterr().out.split())
 
