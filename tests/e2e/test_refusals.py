@@ -104,6 +104,21 @@ def test_one_bad_job_refuses_the_whole_sweep(lab):
     assert not (run.home / "cache" / "target").exists()
 
 
+@pytest.mark.parametrize("swept", [(), ("-m",)])
+@pytest.mark.parametrize(
+    ("old", "present"),
+    [
+        ("trainer.finetune.steps=10", "finetune.steps=10"),
+        ("+trainer.finetune.steps=10", "finetune.steps=10"),
+        ("quant.export=true", "export=true"),
+    ],
+)
+def test_an_old_name_is_refused_in_one_line_with_the_new_one(lab, swept, old, present):
+    run = lab(*swept, old)
+    assert run.status == 2
+    assert run.err == f"{old.lstrip('+')}: has moved; use {present}\n"
+
+
 def test_an_unknown_option_lists_what_exists(lab):
     run = lab("method=gaa")
     assert run.status == 2
