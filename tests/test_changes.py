@@ -65,6 +65,13 @@ def test_another_input_is_no_reason_of_the_stage_itself(build, tmp_path):
     assert reasons([after], tmp_path) == []
 
 
+def test_what_the_check_before_a_run_has_just_built_has_its_reason(build, tmp_path):
+    after = stage(files={"dataset.path": "b"})
+    build(stage())
+    build(after)
+    assert reasons([after], tmp_path) == ["dataset.path changed"]
+
+
 def test_a_damaged_manifest_is_passed_over(build, tmp_path):
     built = stage()
     build(built)

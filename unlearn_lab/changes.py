@@ -1,6 +1,6 @@
 """Why a stage is built again, and whether the code it was planned with is still on disk."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +34,14 @@ def reasons(stages: Iterable[Stage], cache: Path) -> list[str]:
     """Why stages that would otherwise be reused are built again: code, files, libraries, version.
 
     Compared is the stage of the same name and settings in `cache` that differs in the fewest of
-    these; a stage that nothing like it was built of has no reason.
+    these; a stage that nothing like it was built of has no reason. That a stage of `stages` was
+    built a moment ago, by the check before the run, changes nothing.
     """
     wanted = list(stages)
+    keys = {stage.key for stage in wanted}
     built = dict[str, list[Description]]()
     for name in {stage.name for stage in wanted}:
-        built[name] = list(_described(cache / name))
+        built[name] = list(_described(cache / name, besides=keys))
     found = dict[str, None]()
     for stage in wanted:
         like = [
@@ -54,8 +56,10 @@ def reasons(stages: Iterable[Stage], cache: Path) -> list[str]:
     return list(found)
 
 
-def _described(folder: Path) -> Iterator[Description]:
+def _described(folder: Path, besides: Set[str]) -> Iterator[Description]:
     for path in folder.glob(f"*/{manifests.FILE}"):
+        if path.parent.name in besides:
+            continue
         try:
             yield manifests.read(path.parent).stage
         except manifests.DamagedArtifact:

@@ -147,7 +147,8 @@ def _reasons(asked: "Request") -> list[str]:
 
     cache = asked.values.cache
     lacking = missing(asked.goals, lambda stage: is_whole(cache, stage))
-    return reasons(lacking.values(), cache)
+    checked = [built.stage for built in asked.prepared.values()]
+    return reasons([*checked, *lacking.values()], cache)
 
 
 def _show_plan(config: DictConfig, choices: Mapping[str, str]) -> None:

@@ -91,7 +91,8 @@ class Sweep:
     def announce(self, stream: Any) -> None:
         """Prints the plan: what is built, what is there already, estimates, waves."""
         costs = Costs(self._values.cache)
-        outlook = foresee(self._goals, len(self._skipped), self._looker(), costs)
+        prepared = [built.stage for job in self._jobs for built in job.prepared.values()]
+        outlook = foresee(self._goals, len(self._skipped), self._looker(), costs, prepared)
         self._again = outlook.again
         print_outlook(open_console(stream), outlook)
 

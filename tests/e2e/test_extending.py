@@ -62,7 +62,7 @@ def test_every_part_of_the_page_runs_and_an_edit_rebuilds_what_stands_on_it(writ
     assert first.status == 0, first.err
     record = first.records[-1]
     assert record["quant"] == "sign"
-    assert record["effective.quantizer"].startswith("torch")
+    assert record["effective.quantizer"].startswith("sign in float32: 1 bits")
     assert 0 <= record["scores.target.full.first_word"] <= 100
     assert built(first.home)["unlearn"] == 1
 

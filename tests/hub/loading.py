@@ -61,7 +61,9 @@ def base_key(config: dict[str, object]) -> str:
     from unlearn_lab.parts import build_parts
     from unlearn_lab.plan import plan
 
-    return plan(build_parts(config), config, ContentKey(Path(os.environ["HF_HOME"]) / "memory")).base.key
+    return plan(
+        build_parts(config), config, ContentKey(Path(os.environ["HF_HOME"]) / "memory")
+    ).base.key
 
 
 def log_in(token: str | None) -> None:

@@ -1,7 +1,7 @@
 """Shows what a sweep will build, what is there already, and what it may cost."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -46,8 +46,10 @@ class Outlook:
     again: Sequence[str] = ()
 
 
-def foresee(goals: Goals, equal: int, has: Has, costs: Costs) -> Outlook:
-    """What the jobs with these goals still need."""
+def foresee(
+    goals: Goals, equal: int, has: Has, costs: Costs, prepared: Iterable[Stage] = ()
+) -> Outlook:
+    """What the jobs with these goals still need; `prepared` is what checking them has built."""
     lacking = missing(itertools.chain(*goals.values()), has)
     stages = distinct(itertools.chain(*goals.values())).values()
     found = [
@@ -60,7 +62,7 @@ def foresee(goals: Goals, equal: int, has: Has, costs: Costs) -> Outlook:
         lacking=sum(1 for ends in goals.values() if any(end.key in lacking for end in ends)),
         forecasts=[forecast for forecast in found if forecast.build or forecast.reuse],
         waves=list(_waves(goals, lacking)),
-        again=reasons(lacking.values(), costs.cache),
+        again=reasons([*prepared, *lacking.values()], costs.cache),
     )
 
 
