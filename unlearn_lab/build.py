@@ -6,7 +6,7 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 from beartype.door import is_bearable
@@ -64,14 +64,16 @@ def assemble_partial(node: Node, path: str, *, given: tuple[str, ...]) -> Part[C
     """A callable that still wants the arguments `given` (a torch optimizer wants `params`)."""
     check(node, path, given=given)
     inner = _inner(node, path)
-    return _part(partial(_target(node), **_arguments(node, path, inner)), node, path, inner)
+    return _part(
+        partial(_target(str(node["_target_"])), **_arguments(node, path, inner)), node, path, inner
+    )
 
 
 def _make(node: Node, path: str) -> Part[Any]:
     inner = _inner(node, path)
     arguments = _arguments(node, path, inner)
     try:
-        return _part(_target(node)(**arguments), node, path, inner)
+        return _part(_target(str(node["_target_"]))(**arguments), node, path, inner)
     except ValueError as error:
         raise Refused(placed(error, path)) from error
 
@@ -81,8 +83,9 @@ def _part(value: Any, node: Node, path: str, inner: Mapping[str, Part[Any]]) -> 
     return Part(value=value, node=node, path=path, module=module, inner=inner)
 
 
-def _target(node: Node) -> Callable[..., Any]:
-    return instantiate({"_target_": node["_target_"]}, _partial_=True)
+@cache
+def _target(target: str) -> Callable[..., Any]:
+    return instantiate({"_target_": target}, _partial_=True)
 
 
 def _inner(node: Node, path: str) -> dict[str, Part[Any]]:

@@ -15,6 +15,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict, read_write
 
+from unlearn_lab.remembering import RememberingRepository
+
 if TYPE_CHECKING:  # Hydra imports every plugin to show its help
     from unlearn_lab.graph.content import ContentKey
     from unlearn_lab.report.outcome import Outcome
@@ -60,6 +62,8 @@ class LabSweeper(BasicSweeper):
         """Keeps what launchers are made from: Hydra's context, the task and the configuration."""
         self._setup = given
         self.hydra_context, self.config = given["hydra_context"], given["config"]
+        loader: Any = given["hydra_context"].config_loader
+        loader.repository = RememberingRepository(loader.get_search_path())
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep; ends the process with its status."""

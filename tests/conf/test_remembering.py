@@ -1,0 +1,78 @@
+"""The sweeper's repository reads each configuration file once and changes no composition."""
+
+from collections import Counter
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from unlearn_lab.hydra_setup import prepare_configuration
+from unlearn_lab.paths import data_dir
+from unlearn_lab.remembering import RememberingRepository
+
+JOBS = [
+    ["method=ga"],
+    ["method=npo", "quant=rtn4", "quant.group_size=16"],
+    ["method=ga", "dataset=muse_news", "trainer/adapter=lora"],
+    ["method=ga", "seed=7"],
+]
+
+
+@pytest.fixture
+def loader():
+    prepare_configuration()
+    with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+    GlobalHydra.instance().clear()
+
+
+@pytest.fixture
+def compose(loader):
+    def composed(overrides):
+        return loader.load_configuration("config", list(overrides), RunMode.RUN)
+
+    return composed
+
+
+def remember(loader):
+    loader.repository = RememberingRepository(loader.get_search_path())
+
+
+def test_every_job_is_composed_as_by_hydra(loader, compose):
+    expected = [OmegaConf.to_yaml(compose(job)) for job in JOBS]
+    remember(loader)
+    found = [OmegaConf.to_yaml(compose(job)) for job in [*JOBS, *JOBS]]
+    assert found == [*expected, *expected]
+
+
+def test_what_a_caller_changes_stays_out_of_the_next_job(loader, compose):
+    remember(loader)
+    first = compose(JOBS[0])
+    first.method._target_ = "mine"
+    assert compose(JOBS[0]).method._target_ != "mine"
+
+
+def test_each_file_is_read_once(loader, compose, monkeypatch):
+    read, load = Counter(), OmegaConf.load
+
+    def counted(file):
+        read[file.name] += 1
+        return load(file)
+
+    monkeypatch.setattr(OmegaConf, "load", counted)
+    remember(loader)
+    for job in JOBS:
+        compose(job)
+    assert set(read.values()) == {1}
+    assert len(read) > 10
+
+
+def test_a_job_with_a_search_path_of_its_own_finds_its_files(loader, compose, tmp_path):
+    (tmp_path / "method").mkdir()
+    (tmp_path / "method" / "mine.yaml").write_text("_target_: mine.Loss\n")
+    remember(loader)
+    compose(JOBS[0])
+    own = compose(["method=mine", f"hydra.searchpath=[{tmp_path}]"])
+    assert own.method._target_ == "mine.Loss"
