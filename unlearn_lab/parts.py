@@ -15,7 +15,7 @@ from unlearn_lab.quantize.none import NoQuantizer
 from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.request import Request, Values, plan_request
 from unlearn_lab.unlearn.objective import Objective
-from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
+from unlearn_lab.unlearn.training import FineTuning, UnlearningTraining
 from unlearn_lab.unlearn.update import Plain, UpdateRule, update_part
 
 Config = Mapping[str, Any]

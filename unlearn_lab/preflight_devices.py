@@ -6,7 +6,7 @@ from unlearn_lab.build import Refused
 from unlearn_lab.models.load import device_of
 from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.stop import FixedEpochs
-from unlearn_lab.unlearn.train import UnlearningTraining
+from unlearn_lab.unlearn.training import UnlearningTraining
 from unlearn_lab.unlearn.update import Plain, UpdateRule
 
 STRATEGIES = ("ddp", "fsdp")

@@ -15,7 +15,7 @@ from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.report.tuning import TuneTarget, tune_target
 from unlearn_lab.unlearn.objective import Objective
 from unlearn_lab.unlearn.stop import StopRule
-from unlearn_lab.unlearn.train import FineTuning, UnlearningTraining
+from unlearn_lab.unlearn.training import FineTuning, UnlearningTraining
 from unlearn_lab.unlearn.update import UpdateRule, update_rule
 
 CONF = data_dir("conf")

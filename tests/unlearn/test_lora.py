@@ -14,7 +14,7 @@ from unlearn_lab.unlearn.fit import CHECKPOINT, Batches
 from unlearn_lab.unlearn.forward import Reference
 from unlearn_lab.unlearn.lora import LoRA
 from unlearn_lab.unlearn.stop import FixedEpochs
-from unlearn_lab.unlearn.train import UnlearningTraining
+from unlearn_lab.unlearn.training import UnlearningTraining
 
 from .test_fit import RUNTIME, Interrupt, adamw, train
 
