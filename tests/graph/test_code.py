@@ -52,6 +52,16 @@ def test_modules_may_import_each_other_and_are_not_entered_where_it_stops(packag
     assert names("mine.a", stop={"mine.b", "mine.a"}) == {"mine", "mine.a"}
 
 
+def test_a_module_of_another_trusted_package_counts_when_it_is_imported_by_from(package, tmp_path):
+    package(a="from helpers import loss, LIMIT")
+    (tmp_path / "helpers").mkdir()
+    (tmp_path / "helpers" / "__init__.py").write_text("LIMIT = 1")
+    (tmp_path / "helpers" / "loss.py").write_text("x = 1")
+    found = set(code.closure("mine.a", ("mine", "helpers")))
+    assert found == {"mine", "mine.a", "helpers", "helpers.loss"}
+    assert set(code.closure("mine.a", ("mine",))) == {"mine", "mine.a"}
+
+
 def test_what_only_a_type_checker_reads_is_left_out(package):
     package(a="import typing\nif typing.TYPE_CHECKING:\n    from . import b", b="")
     assert names("mine.a") == {"mine", "mine.a"}

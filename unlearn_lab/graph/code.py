@@ -39,7 +39,7 @@ def closure(
         if name in found or (name in stop and name != module):
             continue
         found[name] = read_module(name)
-        waiting += [one for one in _imported(found[name]) if one.partition(".")[0] in roots]
+        waiting += [one for one in _imported(found[name], roots) if one.partition(".")[0] in roots]
         waiting += _parents(name)
     return found
 
@@ -75,7 +75,7 @@ def distributions(modules: Iterable[Module], roots: Collection[str]) -> dict[str
     """
     found = dict[str, Module]()
     for module in modules:
-        for name in _imported(module):
+        for name in _imported(module, roots=()):
             root = name.partition(".")[0]
             if root not in sys.stdlib_module_names and root not in roots and root != PROJECT:
                 for distribution in _distributions_of(root):
@@ -169,13 +169,16 @@ def _parents(name: str) -> Iterator[str]:
         yield name
 
 
-def _imported(module: Module) -> Iterator[str]:
-    """The absolute names that a module imports; `from a import b` may mean the module `a.b`."""
+def _imported(module: Module, roots: Collection[str]) -> Iterator[str]:
+    """The absolute names that a module imports; `from a import b` may mean the module `a.b`.
+
+    Whether it does is asked for packages in `roots` alone.
+    """
     for one in () if module.source is None else module.source.imports:
         base = _absolute(one, module)
         yield base
-        inner, own = f"{base}.{one.name}", (PROJECT, module.name.partition(".")[0])
-        if one.name not in (None, "*") and base.partition(".")[0] in own and _is_module(inner):
+        inner = f"{base}.{one.name}"
+        if one.name not in (None, "*") and base.partition(".")[0] in roots and _is_module(inner):
             yield inner
 
 
