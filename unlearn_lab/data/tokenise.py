@@ -33,7 +33,7 @@ def encode_stream(
     """
     first = _bos(tokenizer)
     room = _room(first, max_length)
-    ids = _ids([BETWEEN.join(texts)], tokenizer)[0] if texts else []
+    ids = text_ids([BETWEEN.join(texts)], tokenizer)[0] if texts else []
     pieces = [[*first, *ids[at : at + room]] for at in range(0, len(ids), room)]
     if pieces:
         pieces[-1] = [*pieces[-1], *pieces[0]][:max_length]
@@ -53,11 +53,24 @@ def encode(
     last = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     room = _room(first, max_length)
     sequences: list[Tensor] = []
-    for ids in _ids(texts, tokenizer) if texts else []:
+    for ids in text_ids(texts, tokenizer):
         body = [*ids, *last]
         pieces = [[*first, *body[at : at + room]] for at in range(0, len(body), room)]
         sequences += [torch.tensor(piece) for piece in pieces if len(piece) > 1]
     return sequences
+
+
+def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    """The tokens of each text, all of it taken as text: `</s>` in a corpus is four characters.
+
+    No special token is added, and none is read out of a text: it would end an answer, while the
+    truth that the answer is compared with goes on.
+    """
+    if not texts:
+        return []
+    return tokenizer(
+        list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
+    )["input_ids"]
 
 
 def _bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
@@ -70,7 +83,3 @@ def _room(first: Sequence[int], max_length: int) -> int:
     if room < 1:
         raise ValueError(f"trainer.max_length={max_length}: must be at least {len(first) + 1}")
     return room
-
-
-def _ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    return tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]

@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.logits_process import LogitsProcessorList
 
+from unlearn_lab.data.tokenise import text_ids
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, Request
 from unlearn_lab.evaluate.sampling import GumbelMax
 
@@ -268,7 +269,7 @@ def _first(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 
 def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return cast("list[int]", tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"])
+    return text_ids([text], tokenizer)[0]
 
 
 def _decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:

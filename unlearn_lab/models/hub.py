@@ -7,7 +7,7 @@ from pathlib import Path
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.declared import Outside
-from unlearn_lab.models.load import POINTER, Source, load_tokenizer
+from unlearn_lab.models.load import POINTER, Source, inspect, load_tokenizer, pad_id
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,12 +68,15 @@ class HubModel:
 
 
 def write_pointer(folder: Path, source: Source) -> dict[str, object]:
-    """Makes `folder` stand for a checkpoint that lies elsewhere, whose tokenizer must load.
+    """Makes `folder` stand for a checkpoint that lies elsewhere, once it has been looked into.
 
-    Raises `ValueError` when it does not.
+    Raises `ValueError` where its weights are not those of its configuration (`load.inspect`), or
+    its tokenizer cannot be used.
     """
     point(folder, source)
+    inspect(folder)
     tokenizer = load_tokenizer(folder)
+    pad_id(tokenizer)
     return {"path": source.path, "revision": source.revision, "vocabulary": len(tokenizer)}
 
 

@@ -1,6 +1,7 @@
 """The only place that loads checkpoints: safetensors, remote code only if asked, short errors."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -18,6 +19,13 @@ from transformers import (
 )
 
 from unlearn_lab.graph.hub_commit import gated, is_gated
+from unlearn_lab.models.complete import (
+    Incomplete,
+    require_complete,
+    require_finite,
+    tensor_files,
+    without_load_report,
+)
 from unlearn_lab.models.quantized import loading, quant_method, split_gguf, unpacked
 from unlearn_lab.models.safe_files import require_safetensors
 
@@ -45,26 +53,51 @@ def load_model(folder: Path, weights: str) -> PreTrainedModel:
     Its weights are cast to the dtype that `weights` stands for, but for a .gguf file, whose weights
     only float32 can hold. A quantized one is loaded with the
     library that its format needs; compressed-tensors and bitsandbytes come out as plain weights.
-    Raises `ValueError` when it cannot be found, holds no safetensors, or lacks its library.
+    Raises `ValueError` when it cannot be found, holds no safetensors, or lacks its library, and
+    `Incomplete` where weights are missing, left over or of another shape.
+    """
+    return _load(folder, weights, {})
+
+
+def inspect(folder: Path) -> None:
+    """Compares the checkpoint that `folder` stands for with its configuration, weight by weight.
+
+    Nothing but one tensor at a time is held. A quantized one is passed over: it has to be loaded
+    to be compared. Raises `ValueError` as `load_model` does, and `Incomplete` also for weights that
+    are NaN or infinite.
     """
     path, options = _resolve(folder)
+    if "gguf_file" in options or quant_method(_config(path, options)) is not None:
+        return
+    _load(folder, "fp32", {"device_map": "meta"})
+    require_finite(tensor_files(path, options["revision"]), path)
+
+
+def _load(folder: Path, weights: str, where: Mapping[str, str]) -> PreTrainedModel:
+    path, options = _resolve(folder)
+    config = _config(path, options)
     try:
-        config = AutoConfig.from_pretrained(path, **options)
         method = "gguf" if "gguf_file" in options else quant_method(config)
         dtype = torch.float32 if method == "gguf" else DTYPES[weights]
         require_safetensors(path, options["revision"])
-        with loading(method) as further:
-            model = AutoModelForCausalLM.from_pretrained(
+        with loading(method) as further, without_load_report():
+            model, report = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=dtype,
                 use_safetensors=method != "gguf",
-                adapter_kwargs={"revision": options["revision"]},  # else an adapter on main
+                output_loading_info=True,
+                ignore_mismatched_sizes=True,  # they are refused below, by name
                 **options,
                 **_attention(config),
                 **further,
+                **where,
             )
-            _make_saveable(model)
-            return unpacked(model, method)
+        held = tensor_files(path, options["revision"]) if method is None else {}
+        require_complete(model, report, path, held)
+        _make_saveable(model)
+        return unpacked(model, method)
+    except Incomplete:
+        raise
     except (OSError, ValueError, SafetensorError) as error:
         raise ValueError(_missing(path, error)) from error
 
@@ -72,13 +105,9 @@ def load_model(folder: Path, weights: str) -> PreTrainedModel:
 def load_skeleton(folder: Path) -> PreTrainedModel:
     """The model's layers without weights (on the meta device): shapes to check requests against."""
     path, options = _resolve(folder)
-    try:
-        config = AutoConfig.from_pretrained(path, **options)
-    except (OSError, ValueError) as error:
-        raise ValueError(_missing(path, error)) from error
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(
-            config, trust_remote_code=options["trust_remote_code"]
+            _config(path, options), trust_remote_code=options["trust_remote_code"]
         )
 
 
@@ -143,6 +172,13 @@ def _place(source: Source, path: str, revision: str | None) -> tuple[str, dict[s
         "trust_remote_code": source.trust_remote_code,
         **file,
     }
+
+
+def _config(path: str, options: Mapping[str, Any]) -> PretrainedConfig:
+    try:
+        return AutoConfig.from_pretrained(path, **options)
+    except (OSError, ValueError) as error:
+        raise ValueError(_missing(path, error)) from error
 
 
 def _attention(config: PretrainedConfig) -> dict[str, str]:

@@ -8,21 +8,32 @@ from transformers.utils.hub import cached_file
 from unlearn_lab.graph.hub_commit import is_commit
 
 _INDEX = "model.safetensors.index.json"
-_ADAPTER = ("adapter_config.json", "adapter_model.safetensors")
+_WHOLE = "model.safetensors"
+_ADAPTER = "adapter_config.json"
 
 
 def require_safetensors(path: str, revision: str | None) -> None:
     """Looks at what a checkpoint (a folder or hub name) says of where its weights lie.
 
-    `transformers` follows an index to any file, and opens an adapter's pickle where there are no
-    safetensors. Raises `ValueError` for both.
+    `transformers` follows an index to any file, and lays an adapter over the weights beside it, or
+    over those of a model that it names. Raises `ValueError` for both.
     """
     index = _file(path, _INDEX, revision)
     if index is not None:
         require_own_shards(index)
-    config, weights = _ADAPTER
-    if _file(path, config, revision) is not None and _file(path, weights, revision) is None:
-        raise ValueError(f"has an adapter without {weights}; pickles are not opened")
+    if _file(path, _ADAPTER, revision) is not None:
+        raise ValueError(
+            f"holds an adapter, {_ADAPTER}: merge it into its model (PEFT's merge_and_unload()) "
+            "and give the result, or remove it"
+        )
+
+
+def weight_files(path: str, revision: str | None) -> list[Path]:
+    """The safetensors files of a checkpoint: by its index, else the one whole file; may be none."""
+    index = _file(path, _INDEX, revision)
+    names = [_WHOLE] if index is None else sorted(set(require_own_shards(index).values()))
+    found = [_file(path, name, revision) for name in names]
+    return [file for file in found if file is not None]
 
 
 def require_own_shards(index: Path) -> dict[str, str]:
