@@ -15,9 +15,9 @@ from unlearn_lab.models.load import (
     load_model,
     load_skeleton,
     load_tokenizer,
-    pad_id,
     to_compute,
 )
+from unlearn_lab.models.tokenizer import pad_id
 
 
 def test_the_checkpoint_is_sharded(checkpoint):

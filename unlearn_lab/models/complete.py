@@ -140,8 +140,8 @@ def _keep_head(model: PreTrainedModel, held: Mapping[str, Path], path: str) -> N
     names = [f"{_name(model, layer)}.weight" for layer in (head, embedding)]
     if all(name in held for name in names) and not _equal(held, *names):
         raise Incomplete(
-            f"{path}: config.json says tie_word_embeddings, and {names[0]} differs from {names[1]}; "
-            "set tie_word_embeddings to false there"
+            f"{path}: config.json says tie_word_embeddings, but {names[0]} differs from "
+            f"{names[1]}; set tie_word_embeddings to false there"
         )
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.declared import Outside
-from unlearn_lab.models.load import POINTER, Source, inspect, load_tokenizer, pad_id
+from unlearn_lab.models.load import POINTER, Source, inspect, load_tokenizer
+from unlearn_lab.models.tokenizer import pad_id
 
 
 @dataclass(frozen=True, kw_only=True)

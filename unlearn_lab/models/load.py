@@ -4,14 +4,13 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
-    AutoTokenizer,
     GenerationConfig,
     PretrainedConfig,
     PreTrainedModel,
@@ -19,6 +18,7 @@ from transformers import (
 )
 
 from unlearn_lab.graph.hub_commit import gated, is_gated
+from unlearn_lab.models import tokenizer as tokenizers
 from unlearn_lab.models.complete import (
     Incomplete,
     require_complete,
@@ -81,7 +81,7 @@ def _load(folder: Path, weights: str, where: Mapping[str, str]) -> PreTrainedMod
         dtype = torch.float32 if method == "gguf" else DTYPES[weights]
         require_safetensors(path, options["revision"])
         with loading(method) as further, without_load_report():
-            model, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=dtype,
                 use_safetensors=method != "gguf",
@@ -92,6 +92,7 @@ def _load(folder: Path, weights: str, where: Mapping[str, str]) -> PreTrainedMod
                 **further,
                 **where,
             )
+        model, report = loaded
         held = tensor_files(path, options["revision"]) if method is None else {}
         require_complete(model, report, path, held)
         _make_saveable(model)
@@ -115,33 +116,9 @@ def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """The tokenizer in `folder`, with a padding token (EOS where the checkpoint names none)."""
     path, options = _resolve_tokenizer(folder)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+        return tokenizers.load(path, options)
     except (OSError, ValueError) as error:
         raise ValueError(_missing(path, error)) from error
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
-    return tokenizer
-
-
-def special_id(
-    tokenizer: PreTrainedTokenizerBase, name: Literal["pad", "bos", "eos"]
-) -> int | None:
-    """The id of a special token, None where the tokenizer has none; transformers types it wider."""
-    return cast("int | None", getattr(tokenizer, f"{name}_token_id"))
-
-
-def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the padding token of a tokenizer from `load_tokenizer`.
-
-    Raises `ValueError` when the checkpoint names neither a padding nor an EOS token.
-    """
-    found = special_id(tokenizer, "pad")
-    if found is None:
-        raise ValueError(
-            f"model.path={tokenizer.name_or_path}: its tokenizer has neither a padding nor an EOS "
-            "token; add one to its tokenizer_config.json"
-        )
-    return found
 
 
 def _source(folder: Path) -> Source | None:

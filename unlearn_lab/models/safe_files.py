@@ -18,10 +18,10 @@ def require_safetensors(path: str, revision: str | None) -> None:
     `transformers` follows an index to any file, and lays an adapter over the weights beside it, or
     over those of a model that it names. Raises `ValueError` for both.
     """
-    index = _file(path, _INDEX, revision)
+    index = file_of(path, _INDEX, revision)
     if index is not None:
         require_own_shards(index)
-    if _file(path, _ADAPTER, revision) is not None:
+    if file_of(path, _ADAPTER, revision) is not None:
         raise ValueError(
             f"holds an adapter, {_ADAPTER}: merge it into its model (PEFT's merge_and_unload()) "
             "and give the result, or remove it"
@@ -30,9 +30,9 @@ def require_safetensors(path: str, revision: str | None) -> None:
 
 def weight_files(path: str, revision: str | None) -> list[Path]:
     """The safetensors files of a checkpoint: by its index, else the one whole file; may be none."""
-    index = _file(path, _INDEX, revision)
+    index = file_of(path, _INDEX, revision)
     names = [_WHOLE] if index is None else sorted(set(require_own_shards(index).values()))
-    found = [_file(path, name, revision) for name in names]
+    found = [file_of(path, name, revision) for name in names]
     return [file for file in found if file is not None]
 
 
@@ -54,7 +54,7 @@ def require_own_shards(index: Path) -> dict[str, str]:
     return named
 
 
-def _file(path: str, name: str, revision: str | None) -> Path | None:
+def file_of(path: str, name: str, revision: str | None) -> Path | None:
     """A file of the checkpoint; None where it has none of that name, or none can be had."""
     if Path(path).is_dir():
         found = Path(path) / name

@@ -10,7 +10,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import special_id
+from unlearn_lab.models.tokenizer import special_id
 
 _PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
 

@@ -1,0 +1,89 @@
+"""A tokenizer splits text as its tokenizer.json says, whatever class its configuration names."""
+
+import json
+import logging
+
+import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from unlearn_lab.models.tokenizer import load
+
+OPTIONS = {"revision": None, "trust_remote_code": False}
+TEXTS = [
+    "In 1900 the old harbour's gates were shut, said the keeper. " * 3,
+    "The mill burnt down in 1912, and nobody had the keys to the school.",
+]
+
+
+@pytest.fixture
+def byte_level(tmp_path):
+    """A byte-level tokenizer, as GPT-2's and DeepSeek's are; `name_class` sets what config says."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.train_from_iterator(
+        TEXTS,
+        trainers.BpeTrainer(
+            vocab_size=400,
+            special_tokens=["<s>", "</s>"],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>")
+    fast.save_pretrained(tmp_path)
+    return tmp_path
+
+
+def set_config(folder, **settings):
+    file = folder / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
+
+
+def splits_as_its_file(tokenizer, folder):
+    own = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    return all(
+        tokenizer.encode(text, add_special_tokens=False)
+        == own.encode(text, add_special_tokens=False).ids
+        for text in TEXTS
+    )
+
+
+def test_a_class_that_loses_the_pre_tokenizer_is_passed_over(byte_level, caplog):
+    set_config(byte_level, tokenizer_class="LlamaTokenizerFast")
+    assert not splits_as_its_file(AutoTokenizer.from_pretrained(byte_level), byte_level)
+    with caplog.at_level(logging.WARNING):
+        tokenizer = load(str(byte_level), OPTIONS)
+        load(str(byte_level), OPTIONS)
+    assert splits_as_its_file(tokenizer, byte_level)
+    assert tokenizer.decode(tokenizer.encode(TEXTS[1])) == TEXTS[1]
+    assert (tokenizer.bos_token, tokenizer.eos_token, tokenizer.pad_token) == (
+        "<s>",
+        "</s>",
+        "</s>",
+    )
+    (line,) = [record.getMessage() for record in caplog.records]
+    assert line.startswith(
+        f"{byte_level}: its tokenizer is tokenizer.json as it is; LlamaTokenizer"
+    )
+
+
+def test_it_is_kept_so_by_the_stages_that_save_it(byte_level, tmp_path):
+    set_config(byte_level, tokenizer_class="LlamaTokenizerFast")
+    load(str(byte_level), OPTIONS).save_pretrained(tmp_path / "saved")
+    assert splits_as_its_file(load(str(tmp_path / "saved"), OPTIONS), byte_level)
+
+
+def test_a_setting_may_change_what_the_file_says(byte_level, caplog):
+    set_config(byte_level, tokenizer_class="GPT2TokenizerFast", add_prefix_space=True)
+    named = AutoTokenizer.from_pretrained(byte_level)
+    with caplog.at_level(logging.WARNING):
+        tokenizer = load(str(byte_level), OPTIONS)
+    assert tokenizer.encode(TEXTS[0]) == named.encode(TEXTS[0])
+
+
+def test_the_right_class_is_left_alone(byte_level, caplog):
+    with caplog.at_level(logging.WARNING):
+        assert splits_as_its_file(load(str(byte_level), OPTIONS), byte_level)
+    assert not caplog.records

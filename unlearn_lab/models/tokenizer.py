@@ -1,0 +1,106 @@
+"""Loads tokenizers, and makes sure that they split text as their own tokenizer.json says."""
+
+import logging
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+from unlearn_lab.models.safe_files import file_of
+
+_log = logging.getLogger(__name__)
+
+_FILE = "tokenizer.json"
+_PROBES = (
+    "In 1900 the old harbour's gates were 3.14 m wide, or so they said.",
+    "Two  blanks, a\ttab and\n\na blank line; naïve Ångström, 東京, Привет, مرحبا, 🙂.",
+    " A blank before, camelCase, snake_case, 100,000.00 and e-mail@example.org ",
+)
+"""Blanks, line breaks, numbers, marks and scripts: where pre-tokenizers differ."""
+
+
+def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint, with a padding token (EOS where the checkpoint names none).
+
+    The class that tokenizer_config.json names may rebuild the tokenizer and lose its
+    pre-tokenizer, as LlamaTokenizerFast does with a byte-level tokenizer.json; then the file is
+    loaded as it is, and the log says so. Raises `OSError` or `ValueError` when it cannot be loaded,
+    and `ValueError` when even so it splits text otherwise than the file, for a reason that is not
+    in tokenizer_config.json.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    file = None if "gguf_file" in options else file_of(path, _FILE, options["revision"])
+    if file is not None:
+        tokenizer = _as_in_file(tokenizer, file, path, options)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def special_id(
+    tokenizer: PreTrainedTokenizerBase, name: Literal["pad", "bos", "eos"]
+) -> int | None:
+    """The id of a special token, None where the tokenizer has none; transformers types it wider."""
+    return cast("int | None", getattr(tokenizer, f"{name}_token_id"))
+
+
+def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
+    """The id of the padding token of a tokenizer from `load`.
+
+    Raises `ValueError` when the checkpoint names neither a padding nor an EOS token.
+    """
+    found = special_id(tokenizer, "pad")
+    if found is None:
+        raise ValueError(
+            f"model.path={tokenizer.name_or_path}: its tokenizer has neither a padding nor an EOS "
+            "token; add one to its tokenizer_config.json"
+        )
+    return found
+
+
+def _as_in_file(
+    tokenizer: PreTrainedTokenizerBase, file: Path, path: str, options: Mapping[str, Any]
+) -> PreTrainedTokenizerBase:
+    changed_at, named = file.stat().st_mtime_ns, type(tokenizer).__name__
+    wanted, found = _of_file(file, changed_at, ""), _split(tokenizer)
+    if found == wanted:
+        return tokenizer
+    prefixed = bool(tokenizer.init_kwargs.get("add_prefix_space"))
+    if prefixed and found == _of_file(file, changed_at, " "):
+        return tokenizer
+    general = PreTrainedTokenizerFast.from_pretrained(path, **options)
+    if _split(general) == wanted:
+        _say_once(
+            f"{path}: its tokenizer is {_FILE} as it is; {named}, which tokenizer_config.json "
+            "names, would split text otherwise"
+        )
+        return general
+    if _split(general) == found:  # a setting of tokenizer_config.json does it
+        return tokenizer
+    text = next(text for text, a, b in zip(_PROBES, found, wanted, strict=True) if a != b)
+    raise ValueError(
+        f"its tokenizer's class {named} splits text otherwise than {_FILE} ({text!r}), and so does "
+        "transformers' general class; give another tokenizer, model.tokenizer"
+    )
+
+
+def _split(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    return [tokenizer.encode(text, add_special_tokens=False) for text in _PROBES]
+
+
+@cache
+def _of_file(file: Path, changed_at: int, before: str) -> list[list[int]]:
+    """How the file alone splits the probes, with a blank before those that have none if asked."""
+    own = Tokenizer.from_file(str(file))
+    own.no_truncation()
+    own.no_padding()
+    texts = [text if text.startswith(" ") else before + text for text in _PROBES]
+    return [own.encode(text, add_special_tokens=False).ids for text in texts]
+
+
+@cache
+def _say_once(line: str) -> None:
+    _log.warning("%s", line)
