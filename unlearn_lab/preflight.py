@@ -21,6 +21,7 @@ from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.parts import Parts
 from unlearn_lab.plan import Plan
 from unlearn_lab.plan_corpus import fold_of
+from unlearn_lab.preflight_models import require_models, require_rows
 from unlearn_lab.quantize.export import require_exportable
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer
 from unlearn_lab.report.verdict import Thresholds
@@ -38,9 +39,10 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     """
     corpus = read_corpus(cache.realise(plan.corpora.whole))
     _compare_metrics(corpus, parts)
-    base = cache.realise(plan.base).path
+    base = require_models(plan, cache)
     skeleton, tokenizer = load_skeleton(base), load_tokenizer(base)
     _require_plain(skeleton)
+    require_rows(skeleton, tokenizer, corpus)
     try:
         parts.quant.value.require_fit(skeleton)
     except ValueError as error:

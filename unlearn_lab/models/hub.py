@@ -7,7 +7,8 @@ from pathlib import Path
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.declared import Outside
-from unlearn_lab.models.load import POINTER, Source, inspect, load_tokenizer
+from unlearn_lab.models.load import POINTER, Source, inspect, load_skeleton, load_tokenizer
+from unlearn_lab.models.padding import require_padding
 from unlearn_lab.models.tokenizer import pad_id
 
 
@@ -71,11 +72,12 @@ class HubModel:
 def write_pointer(folder: Path, source: Source) -> dict[str, object]:
     """Makes `folder` stand for a checkpoint that lies elsewhere, once it has been looked into.
 
-    Raises `ValueError` where its weights are not those of its configuration (`load.inspect`), or
-    its tokenizer cannot be used.
+    Raises `ValueError` where its weights are not those of its configuration (`load.inspect`), its
+    answers depend on padding, or its tokenizer has no padding token.
     """
     point(folder, source)
     inspect(folder)
+    require_padding(load_skeleton(folder).config, trust_remote_code=source.trust_remote_code)
     tokenizer = load_tokenizer(folder)
     pad_id(tokenizer)
     return {"path": source.path, "revision": source.revision, "vocabulary": len(tokenizer)}

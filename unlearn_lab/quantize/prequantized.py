@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 
 from unlearn_lab.declared import Outside
+from unlearn_lab.models.architecture import difference
 from unlearn_lab.models.quantized import quant_method, require_method, split_gguf
 from unlearn_lab.quantize.packed import tensor_names
 from unlearn_lab.quantize.quantizer import QuantReport
@@ -63,7 +64,7 @@ class Prequantized:
     def require_fit(self, model: PreTrainedModel) -> None:
         """Raises `ValueError` for what is not there, not quantized, or another model's.
 
-        Another model's has another vocabulary than `model`.
+        Another model's is of another architecture, or has other sizes, than `model`.
         """
         for name in _WHO:
             path = getattr(self, name)
@@ -71,11 +72,11 @@ class Prequantized:
                 continue
             config = _config(path, None)
             describe(path, None)
-            ours, theirs = model.config.vocab_size, config.get_text_config().vocab_size
-            if ours != theirs:
+            by_name = not path.endswith(".gguf")
+            found = difference(model.config, config, compare_type=by_name)
+            if found is not None:
                 raise ValueError(
-                    f"{name}={path}: has {theirs} tokens in its vocabulary and the model {ours}; "
-                    "give the quantized form of the same model"
+                    f"{name}={path}: {found}; give the quantized form of the same model"
                 )
 
     def codes(self, weight: Float[Tensor, "out in"]) -> None:

@@ -9,6 +9,7 @@ from huggingface_hub import snapshot_download
 
 from unlearn_lab.build import build as make
 from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.complete import require_finite_weights
 from unlearn_lab.models.hub import point
 from unlearn_lab.models.load import Source, device_of, load_model, load_tokenizer
 from unlearn_lab.models.memory import peak_gb, reset_peak
@@ -53,7 +54,7 @@ def build_prequantized(
     """Builds the artifact: a model that somebody else quantized, or a pointer to it.
 
     The formats of auto-gptq and autoawq are unpacked into ordinary weights, exactly; a pointer does
-    for all others.
+    for all others. Raises `Incomplete` where weights are missing, left over or not finite.
     """
     path, revision = params["path"], params["revision"]
     report = describe(path, revision)
@@ -74,4 +75,5 @@ def build_prequantized(
             trust_remote_code=False,
         )
         point(work, place)
+    require_finite_weights(load_model(work, params["weights"]), path)
     return {"quantizer": dataclasses.asdict(report)}

@@ -1,0 +1,98 @@
+"""Looks into every model that a job names, before anything is trained."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from unlearn_lab.build import Refused
+from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.tokenise import text_ids
+from unlearn_lab.graph.cache import Cache, StageFailed
+from unlearn_lab.graph.stage import Stage, distinct
+from unlearn_lab.models.architecture import difference
+from unlearn_lab.models.complete import Incomplete
+from unlearn_lab.models.load import load_skeleton
+from unlearn_lab.models.tokenizer import special_id
+from unlearn_lab.plan import Plan
+
+
+def require_models(plan: Plan, cache: Cache) -> Path:
+    """Realises the stages that stand for models from elsewhere; returns the base's folder.
+
+    Each compares its checkpoint with what it says of itself. Raises `Refused`, which begins with
+    the setting, for one that is not whole, and for a control of another architecture than the
+    target.
+    """
+    base = _realised(plan.base, "model.path", cache)
+    for setting, stage in _named(plan):
+        folder = _realised(stage, setting, cache)
+        if setting == "model.retrain":
+            _require_same(base, folder, stage.params["path"])
+    return base
+
+
+def require_rows(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Corpus
+) -> None:
+    """Raises `Refused` where a token that will be used has no row in the model's embedding."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if max(tokenizer.get_vocab().values()) < rows:
+        return
+    for name in ("pad", "bos", "eos"):
+        used = special_id(tokenizer, name)
+        if used is not None and used >= rows:
+            raise Refused(
+                f"model.path: its {name} token has the id {used}, and the model's embedding has "
+                f"{rows} rows; name a token with a smaller id in tokenizer_config.json, or give "
+                "the model's own tokenizer (model.tokenizer)"
+            )
+    texts = list(dict.fromkeys(_strings(corpus)))
+    for text, ids in zip(texts, text_ids(texts, tokenizer), strict=True):
+        if max(ids, default=0) >= rows:
+            raise Refused(
+                f"model.path: the text {text[:40]!r} has a token with the id {max(ids)}, and the "
+                f"model's embedding has {rows} rows; give the model's own tokenizer "
+                "(model.tokenizer)"
+            )
+
+
+def _strings(corpus: Corpus) -> Iterator[str]:
+    for field in dataclasses.fields(corpus):
+        for item in getattr(corpus, field.name):
+            yield from (item,) if isinstance(item, str) else dataclasses.astuple(item)
+
+
+def _named(plan: Plan) -> Iterator[tuple[str, Stage]]:
+    """The stages that hold a model of somebody else's, with the setting that names each."""
+    settings = {"target": "model.path", "retrain": "model.retrain"}
+    for stage in distinct([plan.record]).values():
+        if stage.inputs:
+            continue
+        if stage.name in settings:
+            yield settings[stage.name], stage
+        elif stage.name == "quantize":
+            (setting,) = stage.depends["files"]
+            yield setting, stage
+
+
+def _realised(stage: Stage, setting: str, cache: Cache) -> Path:
+    try:
+        return cache.realise(stage).path
+    except StageFailed as error:
+        cause = error.__cause__
+        if isinstance(cause, Incomplete):
+            raise Refused(f"{setting}={cause}") from error
+        if isinstance(cause, ValueError) and str(cause).startswith("model.path="):
+            raise Refused(str(cause).replace("model.path=", f"{setting}=", 1)) from error
+        raise
+
+
+def _require_same(base: Path, control: Path, place: str) -> None:
+    found = difference(load_skeleton(base).config, load_skeleton(control).config)
+    if found is not None:
+        raise Refused(
+            f"model.retrain={place}: {found}; the control must be the same model, trained without "
+            "the forget set"
+        )
