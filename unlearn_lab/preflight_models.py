@@ -3,7 +3,9 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.build import Refused
@@ -37,7 +39,7 @@ def require_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Corpus
 ) -> None:
     """Raises `Refused` where a token that will be used has no row in the model's embedding."""
-    rows = model.get_input_embeddings().weight.shape[0]
+    rows = cast("nn.Embedding", model.get_input_embeddings()).weight.shape[0]
     if max(tokenizer.get_vocab().values()) < rows:
         return
     for name in ("pad", "bos", "eos"):

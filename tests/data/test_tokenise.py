@@ -2,7 +2,8 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
-from unlearn_lab.data.tokenise import chunk, encode
+from tests.models import families
+from unlearn_lab.data.tokenise import chunk, encode, text_ids
 
 
 def tokenizer(**special):
@@ -24,6 +25,29 @@ def lists(sequences):
 
 def test_a_text_begins_with_bos_and_ends_with_eos(full):
     assert lists(encode(["a b", "c"], full, 8)) == [[0, 2, 3, 1], [0, 4, 1]]
+
+
+@pytest.fixture(scope="module")
+def byte_level():
+    return families.tokenizer(bos=True)
+
+
+def test_a_special_token_s_name_in_a_text_is_text(byte_level):
+    """As an HTML tag or a chat log in a corpus; training, prompts and truths go the same way."""
+    named = "The mill </s> of <s> Veldmark <pad> was closed."
+    assert byte_level.eos_token_id in byte_level(named)["input_ids"]
+    (ids,) = text_ids([named], byte_level)
+    assert not {byte_level.eos_token_id, byte_level.bos_token_id, byte_level.pad_token_id} & {*ids}
+    assert byte_level.decode(ids, skip_special_tokens=True) == named
+    (sequence,) = lists(encode([named], byte_level, 200))
+    assert sequence == [byte_level.bos_token_id, *ids, byte_level.eos_token_id]
+    assert text_ids([named], byte_level) == [ids], "the tokenizer is left as it was"
+    assert text_ids(["closed."], byte_level) == [byte_level("closed.")["input_ids"][1:]]
+
+
+def test_a_name_that_cannot_be_written_as_text_is_refused(full):
+    with pytest.raises(ValueError, match=r"the text 'a </s> b' holds '</s>', which this tokenizer"):
+        encode(["a b", "a </s> b"], full, 8)
 
 
 def test_without_special_tokens_there_are_none():

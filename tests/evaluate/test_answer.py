@@ -211,12 +211,13 @@ def test_every_modules_mode_is_restored(
     assert [module.training for module in model.modules()] == modes
 
 
-def test_truncate_counts_tokens_and_drops_special_ones(
+def test_truncate_counts_tokens_and_refuses_special_ones(
     model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast
 ) -> None:
     answers: Answers = answer(model, tokenizer, [], batch_tokens=1)
     assert answers.truncate("w1 w2  w3", 2) == "w1 w2"
-    assert answers.truncate("w1 </s> w3", 3) == "w1 w3"
+    with pytest.raises(ValueError, match="holds '</s>', which this tokenizer knows as a special"):
+        answers.truncate("w1 </s> w3", 3)
     with pytest.raises(KeyError):
         answers.text(Continue("w1", 1))
 

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from transformers import (
     GPT2Config,
     GPT2LMHeadModel,
@@ -6,8 +7,12 @@ from transformers import (
     LlamaForCausalLM,
     MixtralConfig,
     MixtralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PhiConfig,
     PhiForCausalLM,
+    XLMConfig,
+    XLMWithLMHeadModel,
 )
 
 from unlearn_lab.models.linears import block_linears
@@ -51,3 +56,25 @@ def test_a_mixture_of_experts_is_refused_because_most_of_it_would_be_left_out():
     model = MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=2))
     with pytest.raises(ValueError, match=r"is a mixture of experts, and model\.layers\.0\..*dense"):
         block_linears(model)
+
+
+def test_matrices_outside_the_main_blocks_are_refused_by_name():
+    model = XLMWithLMHeadModel(XLMConfig(vocab_size=20, emb_dim=16, n_layers=2, n_heads=2))
+    with pytest.raises(
+        ValueError, match=r"67% of its weight matrices .*transformer\.ffns\.0\.lin1"
+    ):
+        block_linears(model)
+
+
+def test_a_second_stack_of_blocks_is_refused():
+    model = LlamaForCausalLM(LlamaConfig(**SIZES))
+    model.vision = torch.nn.Module()
+    model.vision.layers = torch.nn.ModuleList([torch.nn.Linear(16, 16)])
+    with pytest.raises(ValueError, match=r"LlamaForCausalLM: 6% .* \(vision\.layers\.0\.weight\)"):
+        block_linears(model)
+
+
+def test_projections_beside_the_embeddings_count_as_those():
+    sizes = {**SIZES, "ffn_dim": 24, "word_embed_proj_dim": 8, "max_position_embeddings": 32}
+    sizes.pop("intermediate_size")
+    assert len(block_linears(OPTForCausalLM(OPTConfig(**sizes)))) == 12

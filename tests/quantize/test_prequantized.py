@@ -125,18 +125,23 @@ def test_a_folder_without_a_config_is_refused(tmp_path):
     assert "\n" not in str(told.value)
 
 
-def test_another_models_vocabulary_is_refused(write, checkpoint, model, tmp_path):
+def test_another_model_is_refused(write, checkpoint, model, tmp_path):
     folder = write()
     given(folder, target=folder, retrain=folder).require_fit(load_skeleton(checkpoint))
-    message = r"unlearned=.*: has 20 tokens in its vocabulary and the model 16; give the quantized"
+    message = r"unlearned=.*: has hidden_size=16, and model\.path has 8; give the quantized form"
     with pytest.raises(ValueError, match=message):
         given(folder).require_fit(model)
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     config = json.loads((other / "config.json").read_text())
-    (other / "config.json").write_text(json.dumps({**config, "vocab_size": 24}))
-    with pytest.raises(ValueError, match=r"target=.*: has 24 tokens in its vocabulary and the mod"):
-        given(folder, target=other).require_fit(load_skeleton(checkpoint))
+    for changed, told in (
+        ({"vocab_size": 24}, r"has vocab_size=24, and model\.path has 20"),
+        ({"num_hidden_layers": 3}, r"has num_hidden_layers=3, and model\.path has 2"),
+        ({"model_type": "mistral"}, r"is a mistral model, and model\.path is a llama model"),
+    ):
+        (other / "config.json").write_text(json.dumps({**config, **changed}))
+        with pytest.raises(ValueError, match=rf"target=.*: {told}; give the quantized form of the"):
+            given(folder, target=other).require_fit(load_skeleton(checkpoint))
 
 
 @pytest.mark.parametrize("table", ["fp4", "nf4", "int8"])

@@ -70,9 +70,7 @@ def test_a_pickled_adapter(folder, traps, tmp_path):
     kind = {"peft_type": "LORA", "r": 2, "target_modules": ["q_proj"], "task_type": "CAUSAL_LM"}
     edit(folder / "adapter_config.json", base_model_name_or_path=str(folder), **kind)
     traps.zip(folder / "adapter_model.bin")
-    refused(lambda: load_model(pointed(tmp_path, folder), "fp32"), "has an adapter without")
-    (folder / "config.json").unlink()
-    refused(lambda: load_model(pointed(tmp_path, folder), "fp32"), "cannot be loaded")
+    refused(lambda: load_model(pointed(tmp_path, folder), "fp32"), "holds an adapter")
 
 
 @pytest.mark.parametrize("kind", ["llama", "evil"])

@@ -64,13 +64,24 @@ def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[l
     """The tokens of each text, all of it taken as text: `</s>` in a corpus is four characters.
 
     No special token is added, and none is read out of a text: it would end an answer, while the
-    truth that the answer is compared with goes on.
+    truth that the answer is compared with goes on. Raises `ValueError` for a text with the name of
+    a special token that the tokenizer cannot write in other tokens.
     """
     if not texts:
         return []
-    return tokenizer(
+    found: list[list[int]] = tokenizer(
         list(texts), add_special_tokens=False, split_special_tokens=True, verbose=False
     )["input_ids"]
+    unknown = cast("int | None", tokenizer.unk_token_id)
+    special = {one for one in tokenizer.all_special_ids if one != unknown}
+    for text, ids in zip(texts, found, strict=True):
+        if not special.isdisjoint(ids):
+            name = tokenizer.convert_ids_to_tokens(next(one for one in ids if one in special))
+            raise ValueError(
+                f"the text {text[:40]!r} holds {name!r}, which this tokenizer knows as a special "
+                "token only and not as text; take it out of the text"
+            )
+    return found
 
 
 def _bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:

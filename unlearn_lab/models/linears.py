@@ -56,7 +56,7 @@ def _require_all(model: PreTrainedModel, found: Mapping[str, nn.Linear]) -> None
 
     What is in no stack of blocks at all counts as part of the embeddings, as OPT's projections.
     """
-    covered = {id(layer.weight) for layer in found.values()}
+    covered = {id(own) for layer in found.values() for own in layer.parameters()}
     stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
     stacked = {id(weight) for stack in stacks for weight in stack.parameters()}
     left_out = {
