@@ -7,6 +7,7 @@ from tests.test_plan_corpus import own_corpus
 from unlearn_lab.build import Part
 from unlearn_lab.graph import code
 from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.distributions import required_by
 from unlearn_lab.libraries import version_of
 from unlearn_lab.parts import build_parts
 from unlearn_lab.paths import data_dir
@@ -136,7 +137,7 @@ def walk(part):
 def undeclared(module, libraries):
     """What a part's code imports and its `libraries` do not bring, with the module."""
     found = code.distributions(code.closure(module).values(), ("unlearn_lab",))
-    known = code.required_by(libraries)
+    known = required_by(tuple(libraries))
     return {name: where.name for name, where in found.items() if name not in known}
 
 

@@ -121,7 +121,7 @@ class BatchDependent(Protocol):
 
 @runtime_checkable
 class GivenModels(Protocol):
-    """A quantizer that stands for models somebody else has quantized."""
+    """A quantizer that reads checkpoints which were quantized outside unlearn_lab."""
 
     @property
     def given(self) -> Mapping[str, str | None]:

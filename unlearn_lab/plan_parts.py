@@ -17,6 +17,7 @@ from unlearn_lab.build import Part
 from unlearn_lab.declared import Outside, ReadsOutside, UsesLibraries
 from unlearn_lab.graph import code
 from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.distributions import required_by
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.libraries import version_of
 from unlearn_lab.paths import named_parts
@@ -201,7 +202,7 @@ def _require_declared(module: str, libraries: tuple[str, ...]) -> None:
     reached = code.closure(module, roots)
     own = [one for name, one in reached.items() if name.partition(".")[0] != code.PROJECT]
     code.require_followed(own)
-    known = code.required_by(libraries)
+    known = required_by(libraries)
     for distribution, importer in code.distributions(own, roots).items():
         if distribution not in known:
             raise ValueError(

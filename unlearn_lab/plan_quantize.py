@@ -81,7 +81,7 @@ def asked_export(export: bool | str) -> bool | str:
 
 
 def _given(quant: Pinned, setting: str | None, weights: str) -> Stage | None:
-    """A model that somebody else quantized, keyed by its own content alone."""
+    """A checkpoint quantized outside unlearn_lab; the key holds its content, not the quantizer."""
     if setting is None:
         return None
     path = quant.node[setting]

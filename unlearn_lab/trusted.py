@@ -3,11 +3,12 @@
 import importlib.util
 import keyword
 import os
-import re
 import sys
 from collections.abc import Sequence
 from functools import cache
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
+from importlib.metadata import PackageNotFoundError, metadata
+
+from unlearn_lab.graph.distributions import installed, of_package, required_by
 
 VARIABLE = "UNLEARN_LAB_TRUST"
 """The environment variable with the packages that are trusted where `trust` is not given."""
@@ -63,40 +64,19 @@ def why_not(name: str) -> str | None:
         return "is this package's own"
     if name in sys.stdlib_module_names:
         return "belongs to Python"
-    if any(_plain(library) in _libraries() for library in _installed().get(name, ())):
+    if name in installed() and not _libraries().isdisjoint(of_package(name)):
         return "is a library that unlearn_lab uses"
     return None
 
 
 @cache
-def _installed() -> dict[str, list[str]]:
-    """What is installed: distributions by their top-level packages."""
-    return {name: list(found) for name, found in packages_distributions().items()}
-
-
-@cache
 def _libraries() -> frozenset[str]:
-    """The installed distributions that this one needs, extras and theirs included.
+    """The distributions that this one needs, extras and theirs included.
 
     All that are installed where this one's own metadata is missing: run from a copied folder.
     """
-    found: set[str] = set()
-    waiting = ["unlearn_lab"]
-    while waiting:
-        name = _plain(waiting.pop())
-        if name in found:
-            continue
-        try:
-            needed = requires(name) or []
-        except PackageNotFoundError:
-            if name == "unlearn-lab":
-                waiting += [library for libraries in _installed().values() for library in libraries]
-            continue
-        found.add(name)
-        waiting += [re.split(r"[^\w.-]", needs, maxsplit=1)[0] for needs in needed]
-    return frozenset(found)
-
-
-def _plain(name: str) -> str:
-    """A distribution's name as metadata compares it."""
-    return re.sub(r"[-_.]+", "-", name).lower()
+    try:
+        metadata("unlearn_lab")
+    except PackageNotFoundError:
+        return frozenset(one for name in installed() for one in of_package(name))
+    return required_by(("unlearn_lab",), extras=True)

@@ -5,6 +5,7 @@ import sys
 import pytest
 
 from unlearn_lab.graph import code
+from unlearn_lab.graph.distributions import required_by
 
 
 @pytest.fixture
@@ -102,5 +103,5 @@ def test_libraries_are_found_but_for_those_that_are_always_there(package):
 
 
 def test_what_a_library_requires_comes_with_it():
-    assert {"llmcompressor", "compressed-tensors", "loguru"} <= code.required_by(["LLMCompressor"])
-    assert code.required_by(["not-there"]) == {"not-there"}
+    assert {"llmcompressor", "compressed-tensors", "loguru"} <= required_by(("LLMCompressor",))
+    assert required_by(("not-there",)) == {"not-there"}

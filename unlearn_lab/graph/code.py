@@ -1,15 +1,14 @@
 """The code that a class or a builder depends on: its modules, found and read without importing."""
 
 import importlib.util
-import re
 import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
-from importlib.metadata import PackageNotFoundError, packages_distributions, requires
 from pathlib import Path
 
+from unlearn_lab.graph.distributions import of_package, required_by
 from unlearn_lab.graph.syntax import Import, Source, read_source
 
 PROJECT = "unlearn_lab"
@@ -78,31 +77,9 @@ def distributions(modules: Iterable[Module], roots: Collection[str]) -> dict[str
         for name in _imported(module, roots=()):
             root = name.partition(".")[0]
             if root not in sys.stdlib_module_names and root not in roots and root != PROJECT:
-                for distribution in _distributions_of(root):
+                for distribution in of_package(root):
                     found.setdefault(distribution, module)
-    return {name: module for name, module in found.items() if name not in _always_there()}
-
-
-def required_by(names: Iterable[str]) -> frozenset[str]:
-    """These distributions and what each requires in turn, extras aside, by normal name."""
-    found, waiting = set[str](), list(names)
-    while waiting:
-        name = waiting.pop()
-        if normal(name) in found:
-            continue
-        found.add(normal(name))
-        try:
-            wanted = requires(name) or []
-        except PackageNotFoundError:
-            continue
-        plain = (line for line in wanted if "extra ==" not in line)
-        waiting += [match[0] for line in plain if (match := re.match(r"[\w.-]+", line))]
-    return frozenset(found)
-
-
-def normal(distribution: str) -> str:
-    """A distribution's name as package indexes compare it."""
-    return re.sub(r"[-_.]+", "-", distribution).lower()
+    return {name: module for name, module in found.items() if name not in required_by((PROJECT,))}
 
 
 @cache
@@ -194,19 +171,3 @@ def _absolute(one: Import, module: Module) -> str:
 @cache
 def _is_module(name: str) -> bool:
     return _spec(name) is not None
-
-
-@cache
-def _distributions_of(root: str) -> tuple[str, ...]:
-    """The distributions that bring a top-level module; its own name where none is known."""
-    return tuple(normal(name) for name in _known_distributions().get(root, (root,)))
-
-
-@cache
-def _known_distributions() -> Mapping[str, list[str]]:
-    return packages_distributions()
-
-
-@cache
-def _always_there() -> frozenset[str]:
-    return required_by([PROJECT])
