@@ -1,5 +1,6 @@
 """One job of a sweep: checks the request, realises its stages, keeps and sends its record."""
 
+import dataclasses
 import gc
 import logging
 import time
@@ -31,6 +32,7 @@ from unlearn_lab.report.closing import format_seconds
 from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.record import labelled, read_record
 from unlearn_lab.report.tuning import tune_target
+from unlearn_lab.report.verdict import Thresholds, judged
 from unlearn_lab.request import (
     Request,
     Values,
@@ -188,7 +190,10 @@ def _tell_number(asked: Request, record: Mapping[str, Any]) -> None:
 def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str, Any], str]:
     """Keeps the record locally, then sends it; returns it with the sink's line."""
     home = Path(asked.values.runtime.home)
-    record = labelled(read_record(leaf, home), asked.values.config, asked.choices)
+    record = judged(
+        labelled(read_record(leaf, home), asked.values.config, asked.choices),
+        Thresholds(**dataclasses.asdict(asked.values.report.thresholds)),
+    )
     if "export" in record:
         _log.info("%s: exported to %s", asked.label, home / str(record["export"]))
     results.append(home, record)

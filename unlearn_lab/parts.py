@@ -86,6 +86,9 @@ def _require_figures(settings: Config) -> None:
     smallest = settings["recovery"]["smallest_denominator"]
     if not isinstance(smallest, int | float) or not smallest > 0:
         raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")
+    kept = settings["recovery"]["smallest_kept"]
+    if not isinstance(kept, int | float) or not kept >= 0:
+        raise Refused(f"eval.recovery.smallest_kept={kept}: must be 0 or more (a share)")
     bits = settings["bits"]
     if not isinstance(bits, list) or any(
         type(width) is not int or width not in BIT_WIDTHS for width in bits

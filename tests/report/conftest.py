@@ -92,13 +92,19 @@ def record(
         "samples": None,
     }
     flat |= _settings(method, quant, seed) | _provenance(quant)
+    trained = {key: further[key] for key in further if not key.startswith("config__quant")}
+    flat["stages.unlearn"] = _key(method, optimizer, seed, unlearned["full"], trained)
     for who, scores in (("unlearned", unlearned), ("target", target), ("retrain", retrain)):
         flat |= _scores(who, scores, quantized=quant != "none")
     flat |= {f"items.{metric}": 32 for metric in METRICS}
     flat |= _recovery(unlearned, target, retrain, quantized=quant != "none")
     flat |= {key.replace("__", "."): value for key, value in further.items()}
-    flat["run_id"] = hashlib.sha256(json.dumps(flat, sort_keys=True).encode()).hexdigest()
+    flat["run_id"] = _key(flat)
     return flat
+
+
+def _key(*parts: object) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 def with_side_files(home: Path, flat: dict[str, object], answer: str) -> dict[str, object]:
@@ -161,7 +167,6 @@ def _provenance(quant: str) -> dict[str, object]:
         "effective.batch": 16,
         "effective.quantizer": None if quant == "none" else "rtn, per row, absmax/7",
         "stages.target": "a" * 64,
-        "stages.unlearn": "b" * 64,
         "seconds.target": 10.2,
         "seconds.unlearn": 133.9,
     }

@@ -42,7 +42,9 @@ def scores():
 
 
 def figures(scores, auc_retrain="scored"):
-    return score_figures(scores, auc_retrain=auc_retrain, smallest_denominator=5.0)
+    return score_figures(
+        scores, auc_retrain=auc_retrain, smallest_denominator=5.0, smallest_kept=0.25
+    )
 
 
 def without_retrain(scores):
@@ -67,10 +69,12 @@ def test_without_a_retrain_control_only_what_needs_it_is_null(scores):
         *(key for key in whole if key.startswith("scores.retrain.") and key.count(".") == 3),
         *(f"scores.{name}.privleak" for name in without_retrain(scores)),
         "recovery.verbmem.excess",
+        "recovery.verbmem.target_kept",  # of the plain scores then
         "effective.auc_retrain",
     }
     assert row["scores.unlearned.full.privleak"] is None
     assert row["recovery.verbmem.excess"] is None
+    assert row["recovery.verbmem.target_kept"] == 0.75
     assert row["effective.auc_retrain"] is None
 
 

@@ -11,7 +11,7 @@ def test_a_sweep_is_told_in_full_precision_and_for_each_quantizer(sweep, thresho
         "well (destroyed, not unlearned): ga + adamw.",
         "Under rtn4 the memory came back in 1 of the 2 models that had forgotten: npo_gdr + adamw "
         "(VerbMem 4.1 → 71.3, retrain 11.9; KnowMem 6.2 → 55.0, retrain 8.7).",
-        "Under rtn8 nothing came back in any of the 2 models that had forgotten.",
+        "Under rtn8 nothing came back in 2 of the 2 models that had forgotten.",
     ]
 
 
@@ -55,3 +55,54 @@ def test_long_lists_are_shortened(make_record, thresholds):
 
 def test_no_records(thresholds):
     assert headlines([], thresholds) == ["No results yet."]
+
+
+def test_one_model_under_two_grids_counts_once(make_record, thresholds):
+    """Settings of a quantizer name the quantizer, not the model."""
+    records = [
+        make_record(config__quant__convention=name) for name in ("paper", "absmax")
+    ]
+    told = headlines(records, thresholds)
+    assert told[0].startswith("Of 1 unlearned model, 1 forgot in full precision")
+    assert "npo_gdr." in told[0]
+    assert [line.split(" the memory")[0] for line in told[1:]] == [
+        "Under rtn4 convention=absmax",
+        "Under rtn4 convention=paper",
+    ]
+
+
+def test_a_setting_of_one_quantizer_is_not_told_of_others(make_record, thresholds):
+    """Records of rtn4 under two conventions, and one of nf4, which has none."""
+    records = [make_record(config__quant__convention=name) for name in ("paper", "absmax")]
+    told = headlines([*records, make_record(quant="nf4")], thresholds)
+    assert told[0].startswith("Of 1 unlearned model,")
+    assert not any("convention=-" in line for line in told)
+
+
+def test_models_that_the_quantizer_destroys_are_no_success(make_record, thresholds):
+    full = (4.1, 6.2, 61.0, 41.5)
+    records = [
+        make_record(method="ga_gdr", unlearned={"full": full, "quantized": (0.0, 0.0, 0.0, 0.0)}),
+        make_record(method="npo_gdr", unlearned={"full": full, "quantized": (4.0, 6.0, 60.0, 0.0)}),
+    ]
+    told = headlines(records, thresholds)
+    assert "2 forgot in full precision" in told[0]
+    assert told[1] == (
+        "Under rtn4 nothing came back in 1 of the 2 models that had forgotten; the quantizer "
+        "destroyed 1: ga_gdr."
+    )
+    assert headlines(records[:1], thresholds)[1] == (
+        "Under rtn4 nothing can be said of the one model that had forgotten; the quantizer "
+        "destroyed 1: ga_gdr."
+    )
+
+
+def test_a_quantizer_that_destroys_the_target_tells_nothing(make_record, thresholds):
+    record = make_record(
+        unlearned={"full": (4.1, 6.2, 61.0, 41.5), "quantized": (4.0, 6.0, 60.0, 0.0)},
+        target={"full": (98.0, 81.5, 79.3, -99.8), "quantized": (3.5, 8.0, 70.0, 0.0)},
+    )
+    assert headlines([record], thresholds)[1] == (
+        "Under rtn4 nothing can be said of the one model that had forgotten; the quantizer keeps "
+        "too little to tell in 1: npo_gdr."
+    )

@@ -2,10 +2,12 @@
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from unlearn_lab.report import table
 from unlearn_lab.report.blocks import format_delta, format_pair, format_share
 from unlearn_lab.report.table import open_console, print_results
 
@@ -109,3 +111,15 @@ def test_formats():
     assert format_pair(None, None, "→", both=False) == "    -"
     assert format_share(-0.034) == "-3 %"
     assert format_delta(0.0) == "+0.0"
+
+
+def test_no_score_is_written_as_minus_zero():
+    """The option z of the format drops the sign of -0.0; every format of a score has it."""
+    folder = Path(table.__file__).parent
+    files = [*folder.glob("*.py"), *folder.glob("*.j2")]
+    bare = {
+        f"{file.name}: {found}"
+        for file in files
+        for found in re.findall(r"\{[^{}]*:[^{}z]*\.(?:\d|\{\w+\})f\}?", file.read_text())
+    }
+    assert {one.split(":")[0] for one in bare} <= {"closing.py", "cache_words.py"}, bare

@@ -2,13 +2,8 @@
 
 import pytest
 
-from unlearn_lab.report.verdict import (
-    Thresholds,
-    forgot,
-    not_judged_because,
-    returned_metrics,
-    verdict,
-)
+from unlearn_lab.report.verdict import Thresholds, judge_full, judged, returned_metrics, verdict
+from unlearn_lab.report.verdict import judge as judge_record
 
 TARGET = {"full": (98.0, 80.0, 80.0, 0.0), "quantized": (90.0, 70.0, 70.0, 0.0)}
 RETRAIN = {"full": (12.0, 10.0, 78.0, 0.0), "quantized": (15.0, 11.0, 70.0, 0.0)}
@@ -89,12 +84,6 @@ def test_returned_metrics_are_named(make_record, thresholds):
     assert returned_metrics(row, thresholds) == ("verbmem",)
 
 
-def test_only_three_words_say_forgot():
-    assert forgot("comes back")
-    assert not forgot("destroyed")
-    assert not forgot("not forgotten")
-
-
 @pytest.mark.parametrize(
     "wrong", [{"destroyed_share": 1.2}, {"forgotten_margin": -1.0}, {"return_margin": -0.1}]
 )
@@ -111,6 +100,8 @@ def test_impossible_thresholds_are_refused(wrong):
         ("scores.retrain.", "there is no retrain control"),
         ("scores.target.full.utility", "without Utility a destroyed model cannot be told"),
         ("scores.retrain.quantized.", "the retrain control has no quantized scores"),
+        ("scores.target.quantized.", "the target or the retrain control has no quantized scores"),
+        ("scores.unlearned.quantized.utility", "the model has no quantized Utility"),
     ],
 )
 def test_what_a_verdict_lacks_is_told(make_record, thresholds, absent, reason):
@@ -119,7 +110,7 @@ def test_what_a_verdict_lacks_is_told(make_record, thresholds, absent, reason):
     assert verdict(row, thresholds) == "stays forgotten"
     bare = {key: value for key, value in row.items() if not key.startswith(absent)}
     assert verdict(bare, thresholds) == "not judged"
-    assert reason in not_judged_because(bare, thresholds)
+    assert reason in judge_record(bare, thresholds).reason
 
 
 @pytest.mark.parametrize(("verbmem", "judged"), [(17.0, False), (17.1, True)])
@@ -133,4 +124,99 @@ def test_where_the_target_never_knew_there_is_nothing_to_forget(
     assert (verdict(row, thresholds) == "stays forgotten") == judged
     if not judged:
         assert verdict(row, thresholds) == "not judged"
-        assert "the target knows no more" in not_judged_because(row, thresholds)
+        assert "the target knows no more" in judge_record(row, thresholds).reason
+
+
+FULL = (4.0, 6.0, 70.0, 0.0)
+
+
+def test_a_model_that_the_quantizer_destroys_does_not_stay_forgotten(judge):
+    """Sixty per cent of the target's utility of 80, in full precision, are 48."""
+    assert judge(FULL, quantized=(0.0, 0.0, 47.9, 0.0)) == "destroyed by the quantizer"
+    assert judge(FULL, quantized=(0.0, 0.0, 48.0, 0.0)) == "stays forgotten"
+
+
+def test_memory_that_comes_back_does_so_in_a_destroyed_model_too(judge):
+    assert judge(FULL, quantized=(40.0, 0.0, 3.0, 0.0)) == "comes back"
+
+
+@pytest.mark.parametrize(
+    ("target", "word"),
+    [
+        ((34.9, 30.9), "quantizer keeps too little to tell"),
+        ((35.0, 30.9), "stays forgotten"),  # a return to 35 would be 20 above retrain's 15
+        ((34.9, 31.0), "stays forgotten"),
+    ],
+)
+def test_a_quantized_target_that_has_lost_its_memory_tells_nothing(
+    make_record, thresholds, target, word
+):
+    row = make_record(
+        unlearned={"full": FULL, "quantized": (4.0, 7.0, 70.0, 0.0)},
+        target={"full": TARGET["full"], "quantized": (*target, 70.0, 0.0)},
+        retrain=RETRAIN,
+    )
+    assert verdict(row, thresholds) == word
+    assert judge_full(row, thresholds).verdict == "forgotten"
+
+
+def test_the_metric_that_cannot_tell_is_named(make_record, thresholds):
+    row = make_record(
+        unlearned={"full": FULL, "quantized": (4.0, 7.0, 70.0, 0.0)},
+        target={"full": TARGET["full"], "quantized": (3.5, 70.0, 70.0, 0.0)},
+        retrain=RETRAIN,
+    )
+    assert judge_record(row, thresholds).reason == (
+        "no score rises by 20 points, though the quantized target still has KnowMem 70.0 "
+        "(VerbMem cannot tell: the quantized target has VerbMem 3.5 itself)"
+    )
+
+
+@pytest.mark.parametrize(
+    ("full", "quantized", "reason"),
+    [
+        ((0.0, 0.0, 3.0), (0.0, 0.0, 3.0), "Utility is 3.0, below 60 % of the target's 80.0"),
+        (
+            (60.0, 6.0, 70.0),
+            (0.0, 0.0, 70.0),
+            "more than 5 points above the retrain control: VerbMem 60.0 (retrain 12.0)",
+        ),
+        (
+            (4.0, 6.0, 70.0),
+            (40.0, 6.0, 70.0),
+            "VerbMem rises from 4.0 to 40.0, and the quantized retrain control has 15.0",
+        ),
+        (
+            (4.0, 6.0, 70.0),
+            (0.0, 0.0, 3.0),
+            "Utility falls from 70.0 to 3.0, below 60 % of the target's 80.0",
+        ),
+    ],
+)
+def test_a_record_tells_its_verdict_with_the_figures(
+    make_record, thresholds, full, quantized, reason
+):
+    scores = {"full": (*full, 0.0), "quantized": (*quantized, 0.0)}
+    row = judged(make_record(unlearned=scores, target=TARGET, retrain=RETRAIN), thresholds)
+    assert row["verdict"] == verdict(row, thresholds)
+    assert row["verdict_reason"] == reason
+
+
+def test_in_full_precision_both_memories_are_named(make_record, thresholds):
+    scores = {"full": FULL, "quantized": FULL}
+    row = make_record(unlearned=scores, target=TARGET, retrain=RETRAIN, quant="none")
+    assert judge_record(row, thresholds).reason == (
+        "at most 5 points above the retrain control: VerbMem 4.0 (retrain 12.0), "
+        "KnowMem 6.0 (retrain 10.0)"
+    )
+
+
+def test_a_corpus_at_fault_is_named_where_the_target_never_knew(make_record, thresholds):
+    scores = {"full": (1.0, 1.0, 70.0, 0.0), "quantized": (1.0, 1.0, 70.0, 0.0)}
+    row = make_record(unlearned=scores, target=scores, retrain=scores, quant="none")
+    script = "forget.jsonl: 8 of 8 texts have hardly a letter a-z"
+    row |= {"corpus.script": script, "corpus.repeats": "one text is there twice"}
+    assert judge_record(row, thresholds).reason == (
+        "the target knows no more of the forget set than the retrain control, perhaps because "
+        f"{script}"
+    )

@@ -63,3 +63,15 @@ def test_tables_have_one_type_a_column():
     columns, rows = sample_table([{"metric": "verbmem", "answer": None, "score": 3}])
     assert dict(zip(columns, rows[0], strict=True))["answer"] == "-"
     assert rows[0][-1] == 3.0
+
+
+def test_the_summary_tells_the_verdict_and_the_corpus_in_words(make_record):
+    record = make_record() | {
+        "verdict": "comes back",
+        "verdict_reason": "VerbMem rises",
+        "corpus.repeats": "twice",
+    }
+    summary = summary_of(record)
+    assert summary["verdict"] == "comes back"
+    assert summary["verdict_reason"] == "VerbMem rises"
+    assert summary["corpus"] == {"repeats": "twice"}

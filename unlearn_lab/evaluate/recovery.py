@@ -42,6 +42,7 @@ class Recovery:
     delta: Estimate
     retained_full: Estimate | None
     retained_quantized: Estimate | None
+    target_kept: Estimate | None
     recovered_share: Estimate | None
     excess: Estimate | None
 
@@ -52,6 +53,7 @@ def recovery(
     target: Precisions,
     retrain: Precisions | None,
     smallest_denominator: float,
+    smallest_kept: float,
 ) -> Recovery:
     """What quantization brings back of one metric M (VerbMem or KnowMem), with paired intervals.
 
@@ -59,19 +61,26 @@ def recovery(
     - retained_full = M_unlearned,full / M_target,full; retained_quantized = M_unlearned,q /
       M_target,q: numerator and denominator in the same precision, as in the headline of Zhang et
       al. (arXiv 2410.16454)
+    - target_kept = (M_target,q - M_retrain,q) / (M_target,full - M_retrain,full): how much of what
+      the target alone knows survives the quantizer; without a quantized control M_target,q /
+      M_target,full
     - recovered_share = delta / (M_target,q - M_unlearned,full): 0 = nothing came back, 1 = all that
       the target has
     - excess = delta - (M_retrain,q - M_retrain,full): beyond what quantization does to a model that
       never knew
 
+    Where target_kept is below `smallest_kept`, the quantizer has destroyed the target's knowledge
+    too, and retained_quantized and recovered_share are None: they would be ratios of what is left.
     A share is None when its denominator is below `smallest_denominator` points. Resamples whose
     denominator is below half of that are left out of its interval. What needs the quantized score
     of a control is None without one; without a retrained model that is excess. Raises `ValueError`
-    when `smallest_denominator` is not positive, when the unlearned model has no quantized score, or
+    when `smallest_denominator` is not positive or `smallest_kept` negative, when the unlearned model has no quantized score, or
     when the scores are not over the same number of items.
     """
     if not smallest_denominator > 0:
         raise ValueError(f"smallest_denominator={smallest_denominator}: must be above 0 points")
+    if smallest_kept < 0:
+        raise ValueError(f"smallest_kept={smallest_kept}: must be 0 or more, a share")
     unlearned_full, unlearned_q, target_full, target_q, retrain_full, retrain_q = _means(
         [
             score
@@ -84,13 +93,31 @@ def recovery(
     delta = unlearned_q - unlearned_full
     gap = None if target_q is None else target_q - unlearned_full
     drift = None if retrain_q is None or retrain_full is None else retrain_q - retrain_full
+    kept = _kept(target_full, target_q, retrain_full, retrain_q, smallest_denominator)
+    knows = kept is None or kept.value >= smallest_kept
     return Recovery(
         delta=_estimate(delta),
         retained_full=_share(unlearned_full, target_full, smallest_denominator),
-        retained_quantized=_share(unlearned_q, target_q, smallest_denominator),
-        recovered_share=_share(delta, gap, smallest_denominator),
+        retained_quantized=_share(unlearned_q, target_q, smallest_denominator) if knows else None,
+        target_kept=kept,
+        recovered_share=_share(delta, gap, smallest_denominator) if knows else None,
         excess=None if drift is None else _estimate(delta - drift),
     )
+
+
+def _kept(
+    target_full: Means | None,
+    target_q: Means | None,
+    retrain_full: Means | None,
+    retrain_q: Means | None,
+    smallest: float,
+) -> Estimate | None:
+    """What the target keeps of its knowledge; None where it has none, or nothing was quantized."""
+    if target_full is None or target_q is None:
+        return None
+    if retrain_full is None or retrain_q is None:
+        return _share(target_q, target_full, smallest)
+    return _share(target_q - retrain_q, target_full - retrain_full, smallest)
 
 
 def _means(scores: Sequence[Score | None]) -> list[Means | None]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Literal
 
 from rich import box
@@ -15,6 +16,8 @@ from unlearn_lab.report.rows import Row
 GAP = 2
 _NUM_CHOICES = 3
 _NARROWEST_KEY = 8
+_WORDS = 18
+"""Terminal cells of a verdict's line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +45,7 @@ def arrange(
     keys = Block(headings=headings, cells=tuple(row.labels for row in rows), justify="left")
     words = Block(
         headings=("verdict",),
-        cells=tuple((row.verdict or "control",) for row in rows),
+        cells=tuple(("\n".join(wrap(row.verdict or "control", _WORDS)),) for row in rows),
         justify="left",
     )
     metrics = shown_metrics([row.record for row in rows])

@@ -18,7 +18,7 @@ from unlearn_lab.report.swept import Names
 _WHO = ("unlearned", "target", "retrain")
 _PRECISIONS = ("full", "quantized")
 _POINTS = ("delta", "excess")
-_SHARES = ("retained_full", "retained_quantized", "recovered_share")
+_SHARES = ("retained_full", "retained_quantized", "target_kept", "recovered_share")
 _CODES = ("flip_rate", "moved", "cannot_move", "zero_bin", "relative_step", "update_kept")
 _ONCE = ("stopped_epoch", "peak_gb", "version", "git", "time", "sweep", "run_id")
 
@@ -33,6 +33,8 @@ def leaf_details(
     """Everything that the template's part on one leaf shows, as text; `metrics` are the columns."""
     return {
         "name": names.leaf(leaf),
+        "verdict": text(leaf, "verdict"),
+        "reason": text(leaf, "verdict_reason"),
         "scores": _score_lines(leaf, metrics),
         "recovery": [(TITLES[metric], *_recovery_cells(leaf, metric)) for metric in RECOVERED],
         "codes": [(share, _fine_share(number(leaf, f"codes.{share}"))) for share in _CODES]
@@ -85,7 +87,7 @@ def _with_interval(leaf: Record, who: str, precision: str, metric: str) -> str:
     value, ends = score(leaf, who, precision, metric), interval(leaf, who, precision, metric)
     if value is None:
         return "-"
-    return f"{value:.1f}" if ends is None else f"{value:.1f} [{ends[0]:.1f}, {ends[1]:.1f}]"
+    return f"{value:z.1f}" if ends is None else f"{value:z.1f} [{ends[0]:z.1f}, {ends[1]:z.1f}]"
 
 
 def _recovery_cells(leaf: Record, metric: str) -> list[str]:

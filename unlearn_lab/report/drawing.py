@@ -18,6 +18,8 @@ VERDICT_COLOURS = {
     "forgotten": "#009e73",
     "not forgotten": "#e69f00",
     "destroyed": "#cc79a7",
+    "destroyed by the quantizer": "#cc79a7",
+    "quantizer keeps too little to tell": "#888888",
     "not judged": "#888888",
 }
 """Okabe and Ito's palette, distinguishable without full colour vision."""

@@ -21,7 +21,7 @@ from unlearn_lab.report.plots import layer_map, recovery_map
 from unlearn_lab.report.rows import Row, build_rows, key_headings
 from unlearn_lab.report.sentences import headlines
 from unlearn_lab.report.side_files import SideFiles, read_sides
-from unlearn_lab.report.swept import Names
+from unlearn_lab.report.swept import Names, training
 from unlearn_lab.report.table import legend, title
 from unlearn_lab.report.verdict import Thresholds
 
@@ -129,17 +129,15 @@ def _models(
 
     The first `_MOST_DRAWN` of them: a drawing of a large model has hundreds of kilobytes.
     """
-    found: dict[str, SideFiles] = {}
+    found: dict[str, tuple[str, SideFiles]] = {}
     for leaf, side in zip(leaves, sides, strict=True):
         if side.widths:
-            found.setdefault(names.model(leaf), side)
-    drawings = {
-        name: layer_lines(side.widths, side.mask, f"model{place}")
-        for place, (name, side) in enumerate(islice(found.items(), _MOST_DRAWN))
-    }
-    return [
-        {"name": name, "drawing": Markup(drawing)} for name, drawing in drawings.items() if drawing
+            found.setdefault(training(leaf), (names.model(leaf), side))
+    drawings = [
+        (name, layer_lines(side.widths, side.mask, f"model{place}"))
+        for place, (name, side) in enumerate(islice(found.values(), _MOST_DRAWN))
     ]
+    return [{"name": name, "drawing": Markup(drawing)} for name, drawing in drawings if drawing]
 
 
 def _flip_rates(

@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from unlearn_lab.report.leaf import METRICS, Record, number, shown_metrics, text, title
-from unlearn_lab.report.verdict import Thresholds, not_judged_because, verdict
+from unlearn_lab.report.verdict import Thresholds, judge
 
 _SKIPPED = "skipped."
 
@@ -41,11 +41,8 @@ def _skipped(records: Sequence[Record]) -> list[str]:
 
 
 def _not_judged(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
-    reasons = [
-        not_judged_because(record, thresholds)
-        for record in records
-        if verdict(record, thresholds) == "not judged"
-    ]
+    judged = [judge(record, thresholds) for record in records]
+    reasons = [each.reason for each in judged if each.verdict == "not judged"]
     return list(dict.fromkeys(reasons))
 
 

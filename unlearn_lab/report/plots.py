@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from unlearn_lab.report.drawing import INK, new_figure, plain_axes, plain_text, to_svg
-from unlearn_lab.report.leaf import RECOVERED, TITLES, Record, is_quantized, recovery, text
+from unlearn_lab.report.leaf import RECOVERED, TITLES, Record, is_quantized, recovery
 from unlearn_lab.report.rows import natural
 from unlearn_lab.report.swept import Names
 
@@ -32,7 +32,7 @@ def share_grid(records: Sequence[Record], metric: str) -> Grid:
     shares: dict[tuple[str, str], list[float | None]] = defaultdict(list)
     for record in records:
         if is_quantized(record):
-            cell = (names.setting(record), text(record, "quant"))
+            cell = (names.setting(record), names.quantizer(record))
             shares[cell].append(recovery(record, metric, "recovered_share"))
     return Grid(
         models=tuple(sorted({model for model, _ in shares}, key=natural)),

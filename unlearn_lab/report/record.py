@@ -35,9 +35,12 @@ def build(
         scores,
         auc_retrain=params["auc_retrain"],
         smallest_denominator=float(params["recovery"]["smallest_denominator"]),
+        smallest_kept=float(params["recovery"]["smallest_kept"]),
     )
     skipped = cast("Mapping[str, str]", inputs["unlearned.full"].facts["skipped"])
     row |= {f"skipped.{metric}": reason for metric, reason in skipped.items()}
+    remarks = cast("Mapping[str, str]", inputs["unlearned.full"].facts["remarks"])
+    row |= {f"corpus.{about}": remark for about, remark in remarks.items()}
     row |= {
         f"codes.{name}": value
         for name, value in figures["overall"].items()

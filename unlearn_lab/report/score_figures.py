@@ -14,7 +14,11 @@ Row = dict[str, Any]
 
 
 def score_figures(
-    scores: Mapping[str, Mapping[str, Score]], *, auc_retrain: str, smallest_denominator: float
+    scores: Mapping[str, Mapping[str, Score]],
+    *,
+    auc_retrain: str,
+    smallest_denominator: float,
+    smallest_kept: float,
 ) -> Row:
     """The flat figures of the scores by evaluation (`unlearned.full`, ...) and metric.
 
@@ -32,7 +36,7 @@ def score_figures(
     row |= {
         f"items.{metric}": len(score.per_item) for metric, score in scores["unlearned.full"].items()
     }
-    row |= _recoveries(scores, smallest_denominator)
+    row |= _recoveries(scores, smallest_denominator, smallest_kept)
     row["effective.auc_retrain"] = control.value / 100 if isinstance(control, Score) else control
     return row
 
@@ -66,13 +70,22 @@ def _leak(name: str, found: Mapping[str, Score], control: Score | float | None) 
     return {path: leak.value, f"{path}.low": leak.low, f"{path}.high": leak.high}
 
 
-def _recoveries(scores: Mapping[str, Mapping[str, Score]], smallest: float) -> Row:
+def _recoveries(
+    scores: Mapping[str, Mapping[str, Score]], smallest: float, smallest_kept: float
+) -> Row:
     row: Row = {}
     for metric in RECOVERED:
         if metric not in scores["unlearned.full"]:
             continue
         found: Mapping[str, Estimate | None] = dict.fromkeys(
-            ("delta", "retained_full", "retained_quantized", "recovered_share", "excess")
+            (
+                "delta",
+                "retained_full",
+                "retained_quantized",
+                "target_kept",
+                "recovered_share",
+                "excess",
+            )
         )
         if "unlearned.quantized" in scores:
             found = vars(
@@ -83,6 +96,7 @@ def _recoveries(scores: Mapping[str, Mapping[str, Score]], smallest: float) -> R
                     if "retrain.full" in scores
                     else None,
                     smallest_denominator=smallest,
+                    smallest_kept=smallest_kept,
                 )
             )
         for name, estimate in found.items():

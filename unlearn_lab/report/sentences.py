@@ -1,22 +1,33 @@
 """Says the outcome of a sweep in sentences: what was forgotten, and what came back from it."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from unlearn_lab.report.leaf import RECOVERED, TITLES, Record, is_quantized, score, text
+from unlearn_lab.report.leaf import RECOVERED, TITLES, Record, is_quantized, score
 from unlearn_lab.report.rows import natural
-from unlearn_lab.report.swept import Names
-from unlearn_lab.report.verdict import Thresholds, Verdict, forgot, returned_metrics, verdict
+from unlearn_lab.report.swept import Names, training
+from unlearn_lab.report.verdict import (
+    FORGOT,
+    Thresholds,
+    Verdict,
+    judge_full,
+    returned_metrics,
+    verdict,
+)
 
 Judged = Sequence[tuple[Record, Verdict]]
 
 _NAMED = 4
-_PHRASES = {
+_PHRASES: Mapping[Verdict, str] = {
     "forgotten": "forgot in full precision and stayed useful",
     "not forgotten": "did not forget",
     "destroyed": "lost the rest of what was known as well (destroyed, not unlearned)",
     "not judged": "cannot be judged (the line under the table says why)",
+}
+_UNKNOWN: Mapping[Verdict, str] = {
+    "destroyed by the quantizer": "the quantizer destroyed {}",
+    "quantizer keeps too little to tell": "the quantizer keeps too little to tell in {}",
 }
 
 
@@ -25,26 +36,25 @@ def headlines(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
     if not records:
         return ["No results yet."]
     names = Names.of(records)
-    judged: list[tuple[Record, Verdict]] = [
-        (record, verdict(record, thresholds)) for record in records
-    ]
-    quantizers: dict[str, list[tuple[Record, Verdict]]] = defaultdict(list)
-    for record, word in judged:
+    quantizers: dict[str, list[Record]] = defaultdict(list)
+    for record in records:
         if is_quantized(record):
-            quantizers[text(record, "quant")].append((record, word))
-    sentences = [_forgetting(judged, names)]
+            quantizers[names.quantizer(record)].append(record)
+    sentences = [_forgetting(records, names, thresholds)]
     for quant in sorted(quantizers, key=natural):
-        sentences.append(_return(quant, quantizers[quant], names, thresholds))
+        models = {training(record): record for record in quantizers[quant]}.values()
+        judged = [(record, verdict(record, thresholds)) for record in models]
+        sentences.append(_return(quant, judged, names, thresholds))
     if not quantizers:
         sentences.append("No quantizer was run, so nothing is known about what would come back.")
     return sentences
 
 
-def _forgetting(judged: Judged, names: Names) -> str:
-    states: dict[str, tuple[str, str]] = {}
-    for record, word in judged:
-        state = "forgotten" if forgot(word) else word
-        states[names.model(record)] = (names.setting(record), state)
+def _forgetting(records: Sequence[Record], names: Names, thresholds: Thresholds) -> str:
+    """Each training counts once, under however many quantizers it was scored."""
+    states: dict[str, tuple[str, Verdict]] = {}
+    for record in records:
+        states[training(record)] = (names.setting(record), judge_full(record, thresholds).verdict)
     told = []
     for state, phrase in _PHRASES.items():
         settings = [setting for setting, its_state in states.values() if its_state == state]
@@ -55,22 +65,40 @@ def _forgetting(judged: Judged, names: Names) -> str:
 
 
 def _return(quant: str, judged: Judged, names: Names, thresholds: Thresholds) -> str:
-    forgotten = sum(forgot(word) for _, word in judged)
-    settings: dict[str, list[Record]] = defaultdict(list)
-    for record, word in judged:
-        if word == "comes back":
-            settings[names.setting(record)].append(record)
-    num_back = sum(map(len, settings.values()))
+    forgotten = sum(word in FORGOT for _, word in judged)
     if all(word == "not judged" for _, word in judged):
         return f"Under {quant} nothing can be said about what came back."
     if forgotten == 0:
         return f"Under {quant} no model had forgotten, so there was nothing to come back."
-    if num_back == 0:
-        which = "the one model" if forgotten == 1 else f"any of the {forgotten} models"
-        return f"Under {quant} nothing came back in {which} that had forgotten."
-    which = "the one model" if forgotten == 1 else f"{num_back} of the {forgotten} models"
-    told = _list([_rise(setting, settings[setting], thresholds) for setting in sorted(settings)])
-    return f"Under {quant} the memory came back in {which} that had forgotten: {told}."
+    settings: dict[str, list[Record]] = defaultdict(list)
+    for record, word in judged:
+        if word == "comes back":
+            settings[names.setting(record)].append(record)
+    unanswered = _unanswered(judged, names)
+    back, stays = (
+        sum(word == wanted for _, word in judged) for wanted in ("comes back", "stays forgotten")
+    )
+    rises = _list([_rise(setting, settings[setting], thresholds) for setting in sorted(settings)])
+    told = [f"the memory came back in {_of(back, forgotten)}: {rises}"] if back else []
+    if stays and not told:
+        told.append(f"nothing came back in {_of(stays, forgotten)}")
+    if not told:
+        told.append(f"nothing can be said of {_of(forgotten, forgotten)}")
+    return f"Under {quant} {'; '.join([*told, *unanswered])}."
+
+
+def _of(count: int, forgotten: int) -> str:
+    if forgotten == 1:
+        return "the one model that had forgotten"
+    return f"{count} of the {forgotten} models that had forgotten"
+
+
+def _unanswered(judged: Judged, names: Names) -> Iterable[str]:
+    """Models of which it is not known whether anything would have come back."""
+    for wanted, phrase in _UNKNOWN.items():
+        settings = [names.setting(record) for record, word in judged if word == wanted]
+        if settings:
+            yield f"{phrase.format(len(settings))}: {_list(_counted(settings))}"
 
 
 def _rise(setting: str, records: Sequence[Record], thresholds: Thresholds) -> str:
@@ -85,7 +113,7 @@ def _means(records: Sequence[Record], metric: str) -> str:
     full = _mean(records, "unlearned", "full", metric)
     quantized = _mean(records, "unlearned", "quantized", metric)
     retrain = _mean(records, "retrain", "quantized", metric)
-    return f"{TITLES[metric]} {full:.1f} → {quantized:.1f}, retrain {retrain:.1f}"
+    return f"{TITLES[metric]} {full:z.1f} → {quantized:z.1f}, retrain {retrain:z.1f}"
 
 
 def _mean(records: Sequence[Record], who: str, precision: str, metric: str) -> float:

@@ -2,12 +2,13 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 from unlearn_lab.report.leaf import CHOICES, Record, text
 
 _CONTEXT = ("seed", "model", "dataset")
+_OF_QUANTIZERS = ("config.quant.", "config.generic_text.", "config.export")
 _NEVER = ("config.runtime.", "config.report.", "config.sweep", "config.quant.calibration.text")
 """Settings that tell no leaves apart; calibration text is told by its source and `generic_text`."""
 
@@ -45,36 +46,68 @@ def heading(key: str, keys: Sequence[str]) -> str:
     return key
 
 
+def training(record: Record) -> str:
+    """The key of the unlearning that a record stands on: equal for one model under many grids."""
+    return text(record, "stages.unlearn")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What leaves are called in sentences and plots: the method and whatever else differs."""
+    """What leaves are called in sentences and plots: the method and whatever else differs.
+
+    `keys` are swept settings. Those in `of_leaves` tell leaves of one model apart, those in
+    `of_quantizers` what it was quantized with.
+    """
 
     keys: tuple[str, ...]
+    of_leaves: frozenset[str]
+    of_quantizers: frozenset[str]
     several_optimizers: bool
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> "Names":
         """Names that tell these records apart."""
-        optimizers = {text(record, "optimizer") for record in records}
-        return cls(keys=swept_keys(records), several_optimizers=len(optimizers) > 1)
+        keys = swept_keys(records)
+        quantizers = frozenset(key for key in keys if key.startswith(_OF_QUANTIZERS))
+        return cls(
+            keys=keys,
+            of_leaves=_varying_in_a_training(records, keys) - quantizers,
+            of_quantizers=quantizers,
+            several_optimizers=len({text(record, "optimizer") for record in records}) > 1,
+        )
 
     def model(self, record: Record) -> str:
-        """The name of the unlearned model, whatever it was quantized with."""
-        return self._join(record, self.keys)
+        """The name of the unlearned model, however it was quantized and scored."""
+        parts = [text(record, "method")]
+        parts += [f"+ {text(record, 'optimizer')}"] if self.several_optimizers else []
+        others = self.of_leaves | self.of_quantizers
+        return " ".join([*parts, *self._told(record, set(self.keys) - others)])
 
     def setting(self, record: Record) -> str:
         """The model's name without its seed."""
-        return self._join(record, [key for key in self.keys if key != "seed"])
+        return replace(self, keys=tuple(key for key in self.keys if key != "seed")).model(record)
+
+    def quantizer(self, record: Record) -> str:
+        """The quantizer, with those of its settings that differ."""
+        return " ".join([text(record, "quant"), *self._told(record, self.of_quantizers)])
 
     def leaf(self, record: Record) -> str:
-        """The model's name and its quantizer."""
-        return f"{self.model(record)} · {text(record, 'quant')}"
+        """The model's name, its quantizer, and how else it was scored."""
+        parts = [self.model(record), self.quantizer(record)]
+        return " · ".join([*parts, *self._told(record, self.of_leaves)])
 
-    def _join(self, record: Record, keys: Sequence[str]) -> str:
-        parts = [text(record, "method")]
-        parts += [f"+ {text(record, 'optimizer')}"] if self.several_optimizers else []
-        parts += [f"{heading(key, self.keys)}={text(record, key)}" for key in keys]
-        return " ".join(parts)
+    def _told(self, record: Record, chosen: Collection[str]) -> list[str]:
+        """Settings that a record does not have, as those of another quantizer, are left out."""
+        shown = [key for key in self.keys if key in chosen and key in record]
+        return [f"{heading(key, self.keys)}={text(record, key)}" for key in shown]
+
+
+def _varying_in_a_training(records: Sequence[Record], keys: Sequence[str]) -> frozenset[str]:
+    values: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in records:
+        for key in keys:
+            values[key, training(record)].add(_value(record, (key,)))
+    return frozenset(key for (key, _), found in values.items() if len(found) > 1)
 
 
 def _candidates(records: Sequence[Record]) -> list[str]:

@@ -17,6 +17,8 @@ from unlearn_lab.report.verdict import Thresholds
 _STYLES = {
     "comes back": "bold red",
     "destroyed": "magenta",
+    "destroyed by the quantizer": "magenta",
+    "quantizer keeps too little to tell": "dim",
     "not forgotten": "yellow",
     "forgotten": "green",
     "stays forgotten": "green",
@@ -68,7 +70,8 @@ def legend(arrow: str) -> str:
         "KnowMem: what is left of the forget set; Utility: KnowMem on the retain set. change: "
         "points that quantization adds. back: 0 % = nothing came back, 100 % = as much as the "
         'quantized target knows, "-" = undefined. A destroyed model has lost the rest as well, '
-        "so it is not called forgotten, and nothing is said about coming back."
+        "so it is not called forgotten, and nothing is said about coming back. A quantizer that "
+        "destroys the model, or the target's own memory of the forget set, is no success either."
     )
 
 

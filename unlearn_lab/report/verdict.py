@@ -1,20 +1,40 @@
-"""Says what became of a model: destroyed, not forgotten, or forgotten, and for how long."""
+"""Judges an unlearned model: destroyed, not forgotten, or forgotten, and what a quantizer did."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unlearn_lab.report.leaf import RECOVERED, Record, is_quantized, score
+from unlearn_lab.report.leaf import RECOVERED, TITLES, Record, is_quantized, score
 
 Verdict = Literal[
-    "destroyed", "not forgotten", "forgotten", "comes back", "stays forgotten", "not judged"
+    "destroyed",
+    "not forgotten",
+    "forgotten",
+    "comes back",
+    "stays forgotten",
+    "destroyed by the quantizer",
+    "quantizer keeps too little to tell",
+    "not judged",
 ]
+FORGOT: tuple[Verdict, ...] = (
+    "forgotten",
+    "comes back",
+    "stays forgotten",
+    "destroyed by the quantizer",
+    "quantizer keeps too little to tell",
+)
+"""The verdicts on models that had forgotten in full precision."""
+
+_WHO = ("unlearned", "target", "retrain")
+_CAUSES = ("corpus.overlap", "corpus.script", "corpus.answers")
+"""What a record says of its corpus that may be why no model scores on the forget set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Thresholds:
     """Where one verdict ends and the next begins; scores are in points of 0-100.
 
-    `destroyed_share`: below this share of the target's utility, in full precision, a model is
+    `destroyed_share`: below this share of the target's utility in full precision, a model is
     destroyed. `forgotten_margin`: a memory score more than this many points above the retrain
     control's is not forgotten. `return_margin`: a quantized memory score at least this many points
     above both the model's own full-precision score and the quantized retrain control has come back.
@@ -37,40 +57,110 @@ class Thresholds:
                 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Judgement:
+    """A verdict, and the figures that it rests on as a clause."""
+
+    verdict: Verdict
+    reason: str
+
+
 def verdict(record: Record, thresholds: Thresholds) -> Verdict:
-    """What became of the record's unlearned model.
+    """The verdict on the record's unlearned model, under its quantizer if it has one."""
+    return judge(record, thresholds).verdict
+
+
+def judge(record: Record, thresholds: Thresholds) -> Judgement:
+    """Judges the record's unlearned model, first in full precision and then quantized.
 
     A destroyed model has lost the forget set with everything else, so it is never called
-    forgotten, and the words about coming back are kept for models that had forgotten. Without the
-    scores that a verdict rests on (VerbMem or KnowMem of the model and of retrain, and the
-    utilities) it is "not judged"; nor is one whose target knew no more of the forget set than the
-    retrain control, so that there was nothing to forget.
+    forgotten, and the words about quantization are kept for models that had forgotten. Memory that
+    came back is evidence under any quantizer. Memory that did not is evidence only where the
+    quantized model is still of use, and where the quantized target itself would have been judged to
+    come back: a quantizer that destroys every model brings nothing back. Without the scores that a
+    verdict rests on (VerbMem or KnowMem of the model and of retrain, and the utilities) it is "not
+    judged"; nor is one whose target knew no more of the forget set than the retrain control.
     """
+    before = judge_full(record, thresholds)
+    if before.verdict != "forgotten" or not is_quantized(record):
+        return before
+    back = returned_metrics(record, thresholds)
+    if back:
+        return Judgement(verdict="comes back", reason=_returns(record, back))
+    missing = _missing_quantized(record)
+    if missing is not None:
+        return Judgement(verdict="not judged", reason=missing)
+    utility = score(record, "unlearned", "quantized", "utility")
+    target = score(record, "target", "full", "utility")
+    if utility is not None and target is not None and utility < thresholds.destroyed_share * target:
+        share = f"{100 * thresholds.destroyed_share:g} %"
+        own = _points(score(record, "unlearned", "full", "utility"))
+        reason = f"Utility falls from {own} to {_points(utility)}, below {share} of the target's "
+        return Judgement(verdict="destroyed by the quantizer", reason=f"{reason}{_points(target)}")
+    return _nothing_back(record, thresholds)
+
+
+def judged(record: Record, thresholds: Thresholds) -> dict[str, object]:
+    """The record with its `verdict` and `verdict_reason`."""
+    found = judge(record, thresholds)
+    return {**record, "verdict": found.verdict, "verdict_reason": found.reason}
+
+
+def judge_full(record: Record, thresholds: Thresholds) -> Judgement:
+    """Judges the model in full precision alone."""
+    missing = _missing_full(record, thresholds)
+    if missing is not None:
+        return Judgement(verdict="not judged", reason=missing)
+    own, target = _full(record, "unlearned", "utility"), _full(record, "target", "utility")
+    share = f"{100 * thresholds.destroyed_share:g} %"
+    if own is not None and target is not None and own < thresholds.destroyed_share * target:
+        reason = f"Utility is {_points(own)}, below {share} of the target's {_points(target)}"
+        return Judgement(verdict="destroyed", reason=reason)
+    above = {metric: _above_retrain(record, "unlearned", metric) for metric in RECOVERED}
+    known = {metric: margin for metric, margin in above.items() if margin is not None}
+    margin = f"{thresholds.forgotten_margin:g} points"
+    kept = [metric for metric, points in known.items() if points > thresholds.forgotten_margin]
+    beside = [_beside_retrain(record, metric) for metric in kept or known]
+    if kept:
+        reason = f"more than {margin} above the retrain control: {', '.join(beside)}"
+        return Judgement(verdict="not forgotten", reason=reason)
+    reason = f"at most {margin} above the retrain control: {', '.join(beside)}"
+    return Judgement(verdict="forgotten", reason=reason)
+
+
+def returned_metrics(record: Record, thresholds: Thresholds) -> tuple[str, ...]:
+    """The metrics that came back, whatever the full-precision model was."""
+    return tuple(
+        metric for metric in RECOVERED if _comes_back(record, "unlearned", metric, thresholds)
+    )
+
+
+def _nothing_back(record: Record, thresholds: Thresholds) -> Judgement:
+    """Nothing came back: whether anything could have been seen to."""
+    telling = [metric for metric in RECOVERED if _comes_back(record, "target", metric, thresholds)]
+    margin = f"{thresholds.return_margin:g} points"
+    mute = [metric for metric in _measured(record) if metric not in telling]
+    weak = f"the quantized target has {_scores(record, 'target', 'quantized', mute)} itself"
+    if not telling:
+        return Judgement(
+            verdict="quantizer keeps too little to tell",
+            reason=f"a return by {margin} could not be seen: {weak}",
+        )
+    reason = f"no score rises by {margin}, though the quantized target still has " + _scores(
+        record, "target", "quantized", telling
+    )
+    if mute:
+        names = " and ".join(TITLES[metric] for metric in mute)
+        reason = f"{reason} ({names} cannot tell: {weak})"
+    return Judgement(verdict="stays forgotten", reason=reason)
+
+
+def _missing_full(record: Record, thresholds: Thresholds) -> str | None:
+    """Why the model cannot be judged in full precision."""
     if _never_knew(record, thresholds):
-        return "not judged"
-    destroyed = _destroyed(record, thresholds)
-    remembered = [_above_retrain(record, "unlearned", metric) for metric in RECOVERED]
-    known = [margin for margin in remembered if margin is not None]
-    if destroyed:
-        return "destroyed"
-    if destroyed is None or not known:
-        return "not judged"
-    if max(known) > thresholds.forgotten_margin:
-        return "not forgotten"
-    return _after_forgetting(record, thresholds) if is_quantized(record) else "forgotten"
-
-
-def _after_forgetting(record: Record, thresholds: Thresholds) -> Verdict:
-    returns = [_comes_back(record, metric, thresholds) for metric in RECOVERED]
-    if any(returns):
-        return "comes back"
-    return "not judged" if all(answer is None for answer in returns) else "stays forgotten"
-
-
-def not_judged_because(record: Record, thresholds: Thresholds) -> str:
-    """Why a record that is "not judged" is not, as a clause."""
-    if _never_knew(record, thresholds):
-        return "the target knows no more of the forget set than the retrain control"
+        reason = "the target knows no more of the forget set than the retrain control"
+        causes = [str(record[key]) for key in _CAUSES if record.get(key)]
+        return f"{reason}, perhaps because {'; '.join(causes)}" if causes else reason
     known = [metric for metric in RECOVERED if _full(record, "unlearned", metric) is not None]
     if not known:
         return "neither VerbMem nor KnowMem was measured"
@@ -78,17 +168,26 @@ def not_judged_because(record: Record, thresholds: Thresholds) -> str:
         return "there is no retrain control to tell forgetting by"
     if any(_full(record, who, "utility") is None for who in ("unlearned", "target")):
         return "without Utility a destroyed model cannot be told from one that has forgotten"
-    return "the model or the retrain control has no quantized scores"
+    return None
 
 
-def forgot(word: Verdict) -> bool:
-    """Whether a verdict says that the full-precision model had forgotten."""
-    return word in ("forgotten", "comes back", "stays forgotten")
+def _missing_quantized(record: Record) -> str | None:
+    """Why nothing can be said of a forgotten model under its quantizer."""
+    if not _measured(record):
+        return "the model, the target or the retrain control has no quantized scores"
+    if score(record, "unlearned", "quantized", "utility") is None:
+        return "the model has no quantized Utility"
+    return None
 
 
-def returned_metrics(record: Record, thresholds: Thresholds) -> tuple[str, ...]:
-    """The metrics that came back, whatever the full-precision model was."""
-    return tuple(metric for metric in RECOVERED if _comes_back(record, metric, thresholds))
+def _measured(record: Record) -> list[str]:
+    """The memory metrics with every score that a return is judged by."""
+    needed = (("unlearned", "full"), *((who, "quantized") for who in _WHO))
+    return [
+        metric
+        for metric in RECOVERED
+        if all(score(record, who, precision, metric) is not None for who, precision in needed)
+    ]
 
 
 def _never_knew(record: Record, thresholds: Thresholds) -> bool:
@@ -98,9 +197,16 @@ def _never_knew(record: Record, thresholds: Thresholds) -> bool:
     return bool(known) and max(known) <= thresholds.forgotten_margin
 
 
-def _destroyed(record: Record, thresholds: Thresholds) -> bool | None:
-    own, target = _full(record, "unlearned", "utility"), _full(record, "target", "utility")
-    return None if own is None or target is None else own < thresholds.destroyed_share * target
+def _comes_back(record: Record, who: str, metric: str, thresholds: Thresholds) -> bool:
+    """Whether the quantized model, or the quantized target in its place, shows a return."""
+    full, quantized, retrain = (
+        score(record, "unlearned", "full", metric),
+        score(record, who, "quantized", metric),
+        score(record, "retrain", "quantized", metric),
+    )
+    if full is None or quantized is None or retrain is None:
+        return False
+    return quantized - max(full, retrain) >= thresholds.return_margin
 
 
 def _full(record: Record, who: str, metric: str) -> float | None:
@@ -112,12 +218,25 @@ def _above_retrain(record: Record, who: str, metric: str) -> float | None:
     return None if own is None or retrain is None else own - retrain
 
 
-def _comes_back(record: Record, metric: str, thresholds: Thresholds) -> bool | None:
-    full, quantized = (
-        score(record, "unlearned", "full", metric),
-        score(record, "unlearned", "quantized", metric),
+def _returns(record: Record, metrics: Sequence[str]) -> str:
+    return "; ".join(
+        f"{TITLES[metric]} rises from {_points(score(record, 'unlearned', 'full', metric))} to "
+        f"{_points(score(record, 'unlearned', 'quantized', metric))}, and the quantized retrain "
+        f"control has {_points(score(record, 'retrain', 'quantized', metric))}"
+        for metric in metrics
     )
-    retrain = score(record, "retrain", "quantized", metric)
-    if full is None or quantized is None or retrain is None:
-        return None
-    return quantized - max(full, retrain) >= thresholds.return_margin
+
+
+def _beside_retrain(record: Record, metric: str) -> str:
+    own, retrain = _full(record, "unlearned", metric), _full(record, "retrain", metric)
+    return f"{TITLES[metric]} {_points(own)} (retrain {_points(retrain)})"
+
+
+def _scores(record: Record, who: str, precision: str, metrics: Sequence[str]) -> str:
+    return " and ".join(
+        f"{TITLES[metric]} {_points(score(record, who, precision, metric))}" for metric in metrics
+    )
+
+
+def _points(value: float | None) -> str:
+    return "-" if value is None else f"{value:z.1f}"

@@ -66,7 +66,8 @@ def summary_of(record: Record) -> dict[str, Any]:
     """Scores, recovery, codes and costs, nested so that W&B's paths are the record's keys.
 
     The ends of an interval stand beside their value, as `verbmem_low`; null figures are left out.
-    `skipped` tells in words why a metric was not measured.
+    In words: the verdict and its reason, `skipped`, why a metric was not measured, and `corpus`,
+    what is wrong with the corpus.
     """
     known = {
         key.replace(".low", "_low").replace(".high", "_high"): record[key]
@@ -75,8 +76,9 @@ def summary_of(record: Record) -> dict[str, Any]:
     }
     groups = {group: nested(known, group) for group in _SUMMARISED}
     single = {key: record[key] for key in ("stopped_epoch", "peak_gb") if key in known}
-    skipped = nested(record, "skipped")
-    told = {"skipped": skipped} if skipped else {}
+    told = {group: nested(record, group) for group in ("skipped", "corpus")}
+    told = {group: words for group, words in told.items() if words}
+    told |= {key: record[key] for key in ("verdict", "verdict_reason") if key in record}
     return {group: tree for group, tree in groups.items() if tree} | single | told
 
 
