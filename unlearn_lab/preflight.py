@@ -1,6 +1,8 @@
 """Refuses impossible requests before anything is trained: compares parts, corpus and model."""
 
 import dataclasses
+import functools
+import logging
 from pathlib import Path
 
 import torch
@@ -13,6 +15,7 @@ from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.harness import HarnessTask
 from unlearn_lab.evaluate.metric import Metric, missing_metrics
+from unlearn_lab.evaluate.stage import corpus_remarks
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
@@ -29,6 +32,8 @@ from unlearn_lab.report.wandb_sink import check_settings
 from unlearn_lab.settings import Report, Runtime
 from unlearn_lab.unlearn.update import Request as UpdateRequest
 
+_log = logging.getLogger(__name__)
+
 
 def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     """Compares the parts with the corpus and the model, both built here (seconds, cached).
@@ -37,12 +42,15 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     metric that the stop rule misses, a corpus that can serve no metric, and texts that do not fit
     the model's positions.
     """
-    corpus = read_corpus(cache.realise(plan.corpora.whole))
+    whole = cache.realise(plan.corpora.whole)
+    corpus = read_corpus(whole)
     _compare_metrics(corpus, parts)
     base = require_models(plan, cache)
     skeleton, tokenizer = load_skeleton(base), load_tokenizer(base)
     _require_plain(skeleton)
     require_rows(skeleton, tokenizer, corpus)
+    for remark in corpus_remarks(whole, parts.measured, tokenizer).values():
+        _say_once(remark)
     try:
         parts.quant.value.require_fit(skeleton)
     except ValueError as error:
@@ -74,6 +82,12 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         parts.optimizer.value.require_fit(asked)
     except ValueError as error:
         raise Refused(placed(error, "optimizer")) from error
+
+
+@functools.cache
+def _say_once(remark: str) -> None:
+    """A sweep compares the same corpus in every job."""
+    _log.warning("corpus: %s", remark)
 
 
 def _require_tasks(parts: Parts, base: Path) -> None:

@@ -58,13 +58,14 @@ def write(file: Path, values) -> None:
 
 def muse(path, **changes) -> MuseCorpus:
     settings = {"revision": None, "retain": "retain1", "folds": None, "fold": None}
+    settings["allow_overlap"] = False
     return MuseCorpus(**{"path": str(path), **settings, **changes})
 
 
 def custom(path, **changes) -> CustomCorpus:
     files = dict.fromkeys([*SPLITS, "forget_questions", "forget_examples", "verbatim"])
     files |= dict.fromkeys(["retain_questions", "retain_examples"])
-    numbers = {"prompt_words": 5, "num_examples": 3, "num_items": 20}
+    numbers = {"prompt_words": 5, "num_examples": 3, "num_items": 20, "allow_overlap": False}
     return CustomCorpus(**{"path": path and str(path), **files, **numbers, **changes})
 
 

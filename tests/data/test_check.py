@@ -92,7 +92,7 @@ def test_a_folder_in_the_layout_of_muse(tmp_path, check):
         ({"holdout": ["one"]}, "PrivLeak: 1 holdout texts; with fewer than 20 the intervals are"),
         (
             {"verbatim": [*prompts(), {"prompt": "Once", "gt": "Жил-был король 5 лет назад"}]},
-            "FOLDER/verbatim.json: 1 of 26 have hardly a letter a-z or a digit, the only ones ",
+            "FOLDER/verbatim.json: 1 of 26 (at 27) have hardly a letter a-z or a digit, ",
         ),
         (
             {"retain_questions": questions("r", 25), "retain_examples": questions("r", 2)},
@@ -129,8 +129,8 @@ def test_few_blank_and_repeated_articles_of_a_benchmark_are_warned_of(tmp_path, 
     assert status == 0
     assert f"  {folder}/raw/forget.json:25: [23]: is blank; kept, as published\n" in printed
     assert (
-        f"  {folder}/raw/retain1.json:2: [0]: 1 of 24 texts are in {folder}/raw/forget.json too, "
-        "this one at 26 ([24])\n"
+        f"  {folder}/raw/retain1.json:2: [0]: 1 text is in {folder}/raw/forget.json too, whole or "
+        f"cut; this one is the same text as {folder}/raw/forget.json:26 ([24])\n"
     ) in printed
 
 

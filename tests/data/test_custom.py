@@ -131,8 +131,8 @@ def test_no_prompt_and_no_question_left_are_refused_by_setting(tmp_path):
 def test_a_holdout_text_may_be_in_no_other_split_however_it_is_spaced(tmp_path):
     folder = own_folder(tmp_path, holdout=["new", texts("retain")[1].replace(" ", "\n ")])
     assert refusal(custom(folder)) == (
-        f"{folder}/holdout.json:3: [1]: the same text as {folder}/retain.json:3 ([1]); "
-        "a text may be in one split only"
+        f"{folder}/holdout.json:3: [1]: is the same text as {folder}/retain.json:3 ([1]); "
+        "a text may be in one split only, unless dataset.allow_overlap=true"
     )
 
 

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from unlearn_lab.data.asking import cut_answer
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.evaluate.knowmem import KnowMem, cut_answer
+from unlearn_lab.evaluate.knowmem import KnowMem
 from unlearn_lab.evaluate.metric import Metric
 
 FORGET = KnowMem(split="forget", num_tokens=32, answer_cue="Answer:")

@@ -59,9 +59,7 @@ def test_no_records(thresholds):
 
 def test_one_model_under_two_grids_counts_once(make_record, thresholds):
     """Settings of a quantizer name the quantizer, not the model."""
-    records = [
-        make_record(config__quant__convention=name) for name in ("paper", "absmax")
-    ]
+    records = [make_record(config__quant__convention=name) for name in ("paper", "absmax")]
     told = headlines(records, thresholds)
     assert told[0].startswith("Of 1 unlearned model, 1 forgot in full precision")
     assert "npo_gdr." in told[0]

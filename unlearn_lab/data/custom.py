@@ -1,15 +1,17 @@
 """Loads a corpus of the user's own: texts to forget, to retain and unseen, questions if any."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
-from unlearn_lab.data.leaks import leaks
+from unlearn_lab.data.leaks import Split, leaks
 from unlearn_lab.data.muse_layout import is_muse_layout
 from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
 from unlearn_lab.data.problems import Problem, refusal
+from unlearn_lab.data.remarks import Surveyed, remarks
 from unlearn_lab.data.rows import SUFFIXES, read_rows
 from unlearn_lab.declared import Outside
 
@@ -24,6 +26,7 @@ PARTS = {
     "verbatim": VERBATIM,
 }
 """The columns of each part; files are named after the parts."""
+_SCORED = ("verbatim", "forget_questions", "retain_questions")
 NEEDED = ("forget", "retain", "holdout")
 
 
@@ -35,7 +38,7 @@ class CustomCorpus:
     the prompts are the first `prompt_words` words of the first `num_items` forget texts, those
     without further words passed over. Without examples the first `num_examples` questions of a
     split are shown before the others and not asked. `num_items` documents of each split at most
-    are scored by PrivLeak.
+    are scored by PrivLeak. Texts that stand in two splits are refused unless `allow_overlap`.
     """
 
     path: str | None
@@ -50,6 +53,7 @@ class CustomCorpus:
     prompt_words: int
     num_examples: int
     num_items: int
+    allow_overlap: bool
 
     def __post_init__(self) -> None:
         """Refuses impossible numbers, and a corpus of which nothing is said."""
@@ -74,14 +78,44 @@ class CustomCorpus:
         )
 
     def load(self) -> Corpus:
-        """The whole corpus; raises `ValueError` with the first problems, by file, line and field.
+        """The whole corpus, as `survey` has it."""
+        return self.survey().corpus
 
-        Also where no prompt can be made of a forget text, or no question is left to ask.
+    def survey(self) -> Surveyed:
+        """The corpus and what is to be said of it.
+
+        Raises `ValueError` with the first problems, by file, line and field. Also where no prompt
+        can be made of a forget text, or no question is left to ask.
         """
         parts = self.read()
-        problems = [problem for part in parts.values() for problem in part.problems]
+        problems, overlap = self.compare(parts)
+        problems = [*(problem for part in parts.values() for problem in part.problems), *problems]
         if problems:
             raise refusal(problems, self.path)
+        return Surveyed(corpus=self._corpus(parts), remarks=remarks(scored(parts), overlap))
+
+    def read(self) -> dict[str, Part]:
+        """The parts that there are, needed ones in any case, with what is wrong with each.
+
+        Raises `ValueError` when `path` is no folder, or one in MUSE's layout.
+        """
+        if self.path is not None:
+            _require_own(self.path)
+        return {name: part for name in PARTS if (part := self._part(name)) is not None}
+
+    def compare(self, parts: Mapping[str, Part]) -> tuple[list[Problem], list[Problem]]:
+        """Texts in two splits: problems, unless overlap is allowed, and remarks."""
+        forget, retain, holdout = (Split(parts[name]) for name in NEEDED)
+        found = [
+            leaks(known, other, tolerant=False, allowed=self.allow_overlap)
+            for known, other in ((forget, retain), (forget, holdout), (retain, holdout))
+        ]
+        return (
+            [problem for problems, _ in found for problem in problems],
+            [remark for _, told in found for remark in told],
+        )
+
+    def _corpus(self, parts: dict[str, Part]) -> Corpus:
         asked = {split: self._asked(parts, split) for split in ("forget", "retain")}
         return Corpus(
             forget=parts["forget"].texts,
@@ -94,19 +128,6 @@ class CustomCorpus:
             forget_documents=parts["forget"].texts[: self.num_items],
             holdout_documents=parts["holdout"].texts[: self.num_items],
         )
-
-    def read(self) -> dict[str, Part]:
-        """The parts that there are, needed ones in any case, with what is wrong with each.
-
-        Raises `ValueError` when `path` is no folder, or one in MUSE's layout.
-        """
-        if self.path is not None:
-            _require_own(self.path)
-        parts = {name: part for name in PARTS if (part := self._part(name)) is not None}
-        forget, retain, holdout = (parts[name] for name in NEEDED)
-        parts["retain"] = _compared(retain, forget)
-        parts["holdout"] = _compared(holdout, forget, retain)
-        return parts
 
     def _part(self, name: str) -> Part | None:
         given = getattr(self, name)
@@ -158,6 +179,13 @@ class CustomCorpus:
         return asked, shown[: self.num_examples]
 
 
+def scored(parts: Mapping[str, Part]) -> dict[str, Part]:
+    """The parts that metrics read, by their role in `Corpus`."""
+    made = {name: part for name, part in parts.items() if name in _SCORED}
+    forget = "forget_documents" if "verbatim" in parts else "forget"
+    return {forget: parts["forget"], **made, "holdout_documents": parts["holdout"]}
+
+
 def _end_of_words(text: str, num_words: int) -> int | None:
     """Where the first words of a text end; None where no further word follows."""
     words = list(islice(re.finditer(r"\S+", text), num_words + 1))
@@ -171,14 +199,3 @@ def _require_own(path: str) -> None:
         raise ValueError(
             f"path={path}: this is MUSE's layout; use dataset=muse_news dataset.path={path}"
         )
-
-
-def _compared(part: Part, *others: Part) -> Part:
-    found = tuple(problem for other in others for problem in leaks(other, part, tolerant=False)[0])
-    return Part(
-        place=part.place,
-        columns=part.columns,
-        items=part.items,
-        problems=(*part.problems, *found),
-        remarks=part.remarks,
-    )

@@ -20,6 +20,7 @@ from unlearn_lab.data.muse_layout import (
 )
 from unlearn_lab.data.parts import Part, parse
 from unlearn_lab.data.problems import refusal
+from unlearn_lab.data.remarks import Surveyed, remarks
 from unlearn_lab.data.rows import Row, Rows
 from unlearn_lab.declared import Outside
 
@@ -34,7 +35,8 @@ class MuseCorpus:
     `path` is a hub name or a folder with `raw`, `knowmem`, `verbmem` and `privleak`; `revision` is
     a branch, tag or commit on the hub; `retain` is the split of `raw` to be retained. `folds` names
     the experiment whose forget folds are read from `scal` or `sust`: fold `fold`, or all that is
-    forgotten up to the last where it is None.
+    forgotten up to the last where it is None. Texts that stand in two splits are kept where they
+    are few, and otherwise refused unless `allow_overlap`.
     """
 
     path: str
@@ -42,6 +44,7 @@ class MuseCorpus:
     retain: str
     folds: Literal["scalability", "sustainability"] | None
     fold: int | None
+    allow_overlap: bool
 
     def __post_init__(self) -> None:
         """Refuses folds that MUSE does not have."""
@@ -80,7 +83,11 @@ class MuseCorpus:
         return None if Path(self.path).exists() else self.path
 
     def load(self) -> Corpus:
-        """The whole corpus, as published: few blank and repeated articles are kept.
+        """The whole corpus, as `survey` has it."""
+        return self.survey().corpus
+
+    def survey(self) -> Surveyed:
+        """The corpus as published, few blank and repeated articles kept, and what is wrong with it.
 
         Raises `ValueError` when it cannot be had, a part is missing, or a row is not as it must be.
         """
@@ -97,10 +104,11 @@ class MuseCorpus:
         asked = {role: read(name) for role, name in ASKED.items()}
         parts = [*forget, retain, *asked.values()]
         problems = [problem for part in parts for problem in part.problems]
-        problems += compare(forget, [retain], asked)[0]
+        shared, overlap = compare(forget, [retain], asked, allowed=self.allow_overlap)
+        problems += shared
         if problems:
             raise refusal(problems, self.path if folder.is_dir() else None)
-        return Corpus(
+        corpus = Corpus(
             forget=tuple(text for part in forget for text in part.texts),
             retain=retain.texts,
             verbatim=asked["verbatim"].prompts,
@@ -111,6 +119,7 @@ class MuseCorpus:
             forget_documents=asked["forget_documents"].texts,
             holdout_documents=asked["holdout_documents"].texts,
         )
+        return Surveyed(corpus=corpus, remarks=remarks(asked, overlap))
 
     def _read_hub(self, name: str) -> Part:
         import httpx

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from unlearn_lab.data.leaks import leaks
+from unlearn_lab.data.leaks import Split, leaks
 from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
 from unlearn_lab.data.problems import Problem
 from unlearn_lab.data.rows import SUFFIXES, read_rows
@@ -64,18 +64,18 @@ def read_local(folder: Path, name: str) -> Part:
 
 
 def compare(
-    forget: Iterable[Part], retain: Iterable[Part], asked: Mapping[str, Part]
+    forget: Iterable[Part], retain: Iterable[Part], asked: Mapping[str, Part], *, allowed: bool
 ) -> tuple[list[Problem], list[Problem]]:
-    """Texts in two splits: problems and remarks.
+    """Texts in two splits: problems, unless they are `allowed`, and remarks.
 
     Articles that a published benchmark has twice are remarked on as long as they are few.
     """
-    forget, retain = tuple(forget), tuple(retain)
-    documents, holdout = asked["forget_documents"], asked["holdout_documents"]
+    known, kept = [Split(part) for part in forget], [Split(part) for part in retain]
+    documents, holdout = (Split(asked[f"{name}_documents"]) for name in ("forget", "holdout"))
     found = [
-        *(leaks(known, other, tolerant=True) for known in forget for other in retain),
-        *(leaks(known, holdout, tolerant=True) for known in (*forget, *retain)),
-        leaks(documents, holdout, tolerant=False),
+        *(leaks(one, other, tolerant=True, allowed=allowed) for one in known for other in kept),
+        *(leaks(one, holdout, tolerant=True, allowed=allowed) for one in (*known, *kept)),
+        leaks(documents, holdout, tolerant=False, allowed=allowed),
     ]
     return (
         [problem for problems, _ in found for problem in problems],

@@ -4,11 +4,12 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 from unlearn_lab.build import build as make
 from unlearn_lab.build import placed
 from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
+from unlearn_lab.data.remarks import Surveyed, survey
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.settings import Runtime
 
@@ -24,21 +25,36 @@ class CorpusSource(Protocol):
         ...
 
 
+@runtime_checkable
+class SurveyedSource(CorpusSource, Protocol):
+    """A source that says by file and line what is wrong with its corpus."""
+
+    def survey(self) -> Surveyed:
+        """The corpus of `load`, and what is to be said of it."""
+        ...
+
+
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `corpus.json`; the facts count what it holds.
+    """Builds the artifact: `corpus.json`; the facts count what it holds, and hold `remarks`.
 
     Raises `ValueError`, which begins with `dataset`, when the corpus cannot be read.
     """
     source = make(params["dataset"], CorpusSource, "dataset")
     try:
-        corpus = source.load()
+        found = source.survey() if isinstance(source, SurveyedSource) else survey(source.load())
     except ValueError as error:
         raise ValueError(placed(error, "dataset")) from error
-    rows = dataclasses.asdict(corpus)
+    rows = dataclasses.asdict(found.corpus)
     (work / FILE).write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
-    return {name: len(items) for name, items in rows.items()}
+    told = {kind: "; ".join(lines) for kind, lines in found.remarks.items()}
+    return {**{name: len(items) for name, items in rows.items()}, "remarks": told}
+
+
+def remarks(artifact: Artifact) -> dict[str, str]:
+    """What is to be said of the corpus, by what it is about (see `data.remarks`)."""
+    return dict(cast("Mapping[str, str]", artifact.facts["remarks"]))
 
 
 def read(artifact: Artifact) -> Corpus:

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from unlearn_lab.build import placed
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.custom import PARTS, CustomCorpus
+from unlearn_lab.data.custom import PARTS, CustomCorpus, scored
 from unlearn_lab.data.muse import MuseCorpus
 from unlearn_lab.data.muse_layout import (
     ASKED,
@@ -20,8 +20,9 @@ from unlearn_lab.data.muse_layout import (
 )
 from unlearn_lab.data.parts import Part
 from unlearn_lab.data.problems import Problem
+from unlearn_lab.data.remarks import hopeless, remarks
 from unlearn_lab.data.rows import SUFFIXES
-from unlearn_lab.data.weaknesses import foreign_script, weaknesses
+from unlearn_lab.data.weaknesses import weaknesses
 from unlearn_lab.paths import data_dir
 
 
@@ -49,10 +50,11 @@ def _muse(folder: Path) -> Survey:
     parts = {name: read_local(folder, name) for name in [*names, *ASKED.values()]}
     last = [name for name in names if name.startswith("scal/")][-1:]  # it holds those before it
     forget = ["raw/forget", *last, *(name for name in names if name.startswith("sust/"))]
-    shared, remarks = compare(
+    shared, overlap = compare(
         [parts[name] for name in forget],
         [parts[name] for name in names if name.startswith("raw/retain")],
-        {role: parts[name] for role, name in ASKED.items()},
+        asked := {role: parts[name] for role, name in ASKED.items()},
+        allowed=False,
     )
     source = MuseCorpus(
         path=str(folder),
@@ -60,8 +62,9 @@ def _muse(folder: Path) -> Survey:
         retain=names[1].removeprefix("raw/"),
         folds=None,
         fold=None,
+        allow_overlap=False,
     )
-    return _survey("muse_news", source, parts, shared, remarks)
+    return _survey("muse_news", source, parts, asked, shared, overlap)
 
 
 def _custom(folder: Path) -> Survey:
@@ -78,15 +81,17 @@ def _custom(folder: Path) -> Survey:
         if f"{split}_examples" in parts and f"{split}_questions" not in parts:
             place = parts[f"{split}_examples"].place
             unread.append(Problem(place, None, None, f"is not used without {split}_questions"))
-    return _survey("custom", source, parts, [], unread)
+    shared, overlap = source.compare(parts)
+    return _survey("custom", source, parts, scored(parts), shared, [*overlap, *unread])
 
 
 def _survey(
     dataset: str,
     source: MuseCorpus | CustomCorpus,
     parts: Mapping[str, Part],
+    asked: Mapping[str, Part],
     shared: list[Problem],
-    remarks: list[Problem],
+    told: list[Problem],
 ) -> Survey:
     problems = [str(fault) for part in parts.values() for fault in part.problems]
     problems += map(str, shared)
@@ -96,7 +101,7 @@ def _survey(
             corpus = source.load()
         except ValueError as error:
             problems.append(placed(error, "dataset"))
-    told = [*(remark for part in parts.values() for remark in part.remarks), *remarks]
+    told = [*(remark for part in parts.values() for remark in part.remarks), *told]
     return Survey(
         dataset=dataset,
         parts=parts,
@@ -104,7 +109,14 @@ def _survey(
         problems=tuple(problems),
         warnings=(
             *map(str, told),
-            *foreign_script(parts),
+            *(line for lines in remarks(asked, ()).values() for line in lines),
+            *hopeless(asked, _longest_answer()),
             *(() if corpus is None else weaknesses(corpus)),
         ),
     )
+
+
+def _longest_answer() -> int:
+    """Tokens of an answer in the evaluation that is chosen unless another is asked for."""
+    settings = OmegaConf.load(data_dir("conf") / "eval" / "muse.yaml")
+    return int(settings.metrics.knowmem.num_tokens)

@@ -1,16 +1,11 @@
 """What a valid corpus cannot tell, or tells badly: warnings, by metric."""
 
-import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.parts import Part
 
 FEW = 20
 """Items of a metric, below which its bootstrap interval is too wide to conclude from."""
-_LEAST_SHARE = 0.2
-"""Of a text's letters and digits that must be a-z or 0-9 for ROUGE to have words to compare."""
-_SCORED = re.compile("[a-z0-9]")
 
 
 def weaknesses(corpus: Corpus) -> Iterator[str]:
@@ -33,19 +28,6 @@ def weaknesses(corpus: Corpus) -> Iterator[str]:
             yield f"{num_told} of the {split} questions are among the examples, answer and all"
 
 
-def foreign_script(parts: Mapping[str, Part]) -> Iterator[str]:
-    """Parts whose scored texts have hardly any of the letters and digits that ROUGE counts."""
-    for name, part in parts.items():
-        if part.columns == ("text",) and name not in ("forget", "raw/forget"):
-            continue
-        num_foreign = sum(_is_foreign(item.values[-1]) for item in part.items)
-        if num_foreign:
-            yield (
-                f"{part.place}: {num_foreign} of {len(part.items)} have hardly a letter a-z or a "
-                "digit, the only ones that ROUGE counts; VerbMem and KnowMem would be 0 on them"
-            )
-
-
 def _missing(corpus: Corpus) -> Iterator[str]:
     if corpus.forget_questions and not corpus.retain_questions:
         yield (
@@ -56,9 +38,3 @@ def _missing(corpus: Corpus) -> Iterator[str]:
         yield "no questions about the forget texts: KnowMem will be skipped"
     elif not corpus.forget_questions:
         yield "no questions: KnowMem and Utility will be skipped"
-
-
-def _is_foreign(text: str) -> bool:
-    num_characters = sum(character.isalnum() for character in text)
-    num_scored = len(_SCORED.findall(text.lower()))
-    return num_scored < _LEAST_SHARE * num_characters or num_scored == 0 < len(text.strip())

@@ -1,14 +1,14 @@
 """KnowMem: does the model answer questions about a split? On the retain split this is utility."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from unlearn_lab.data.asking import cut_answer, unanswerable
 from unlearn_lab.data.corpus import Corpus, Question
 from unlearn_lab.evaluate.metric import Answers, Continue, Score
 from unlearn_lab.evaluate.rouge import score_answers
 
 SPLITS = ("forget", "retain")
-STOPS = ("\n\n", "\nQuestion", "Question:")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +36,13 @@ class KnowMem:
         """Questions about the split are needed; examples are not."""
         questions, _ = self._asked(corpus)
         return None if questions else f"the corpus has no questions about the {self.split} set"
+
+    def hopeless(self, corpus: Corpus, count: Callable[[str], int]) -> str | None:
+        """How many true answers no model can give in full; `count` gives a text's tokens."""
+        answers = [f" {question.answer}" for question in self._asked(corpus)[0]]
+        faults = unanswerable(answers, self.num_tokens, count)
+        told = [f"{len(places)} of {len(answers)} {what}" for what, places in faults.items()]
+        return "; ".join(told) or None
 
     def requests(self, corpus: Corpus) -> Sequence[Continue]:
         """One answer per question of the split, in corpus order."""
@@ -77,10 +84,3 @@ def few_shot_prompt(question: Question, examples: Sequence[Question], answer_cue
         f"Question: {example.question}\nAnswer: {example.answer}\n\n" for example in examples
     )
     return f"{shown}Question: {question.question}\n{answer_cue}"
-
-
-def cut_answer(text: str) -> str:
-    """The text before the first blank line or sign of another question, stripped."""
-    for stop in STOPS:
-        text = text.split(stop)[0]
-    return text.strip()

@@ -1,6 +1,6 @@
 """What a metric is: it asks, one batched engine answers, it scores; or it measures by itself."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -106,6 +106,15 @@ class Metric(AnyMetric, Protocol):
 
 
 @runtime_checkable
+class BoundedMetric(Metric, Protocol):
+    """A metric that ends answers, so that some true ones may be out of reach."""
+
+    def hopeless(self, corpus: Corpus, count: Callable[[str], int]) -> str | None:
+        """How many true answers no model can give in full; `count` gives a text's tokens."""
+        ...
+
+
+@runtime_checkable
 class ModelMetric(AnyMetric, Protocol):
     """A metric that runs the model by itself, as an evaluation harness does."""
 
@@ -114,6 +123,18 @@ class ModelMetric(AnyMetric, Protocol):
     ) -> Score:
         """The score of the model, which is left as it was."""
         ...
+
+
+def hopeless_answers(
+    metrics: Mapping[str, AnyMetric], corpus: Corpus, count: Callable[[str], int]
+) -> str | None:
+    """What is said of true answers that no model can give, metric by metric; None without any."""
+    found = {
+        name: metric.hopeless(corpus, count)
+        for name, metric in metrics.items()
+        if isinstance(metric, BoundedMetric)
+    }
+    return "; ".join(f"{name}: {told}" for name, told in found.items() if told) or None
 
 
 def missing_metrics(metrics: Mapping[str, AnyMetric], corpus: Corpus) -> dict[str, str]:

@@ -74,8 +74,8 @@ def recovery(
     A share is None when its denominator is below `smallest_denominator` points. Resamples whose
     denominator is below half of that are left out of its interval. What needs the quantized score
     of a control is None without one; without a retrained model that is excess. Raises `ValueError`
-    when `smallest_denominator` is not positive or `smallest_kept` negative, when the unlearned model has no quantized score, or
-    when the scores are not over the same number of items.
+    when `smallest_denominator` is not positive or `smallest_kept` negative, when the unlearned
+    model has no quantized score, or when the scores are not over the same number of items.
     """
     if not smallest_denominator > 0:
         raise ValueError(f"smallest_denominator={smallest_denominator}: must be above 0 points")

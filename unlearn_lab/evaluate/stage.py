@@ -13,10 +13,19 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.build import build as make
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.stage import remarks as read_remarks
+from unlearn_lab.data.tokenise import text_ids
 from unlearn_lab.declared import FullPrecision
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.logits import holdout_logits, logit_error
-from unlearn_lab.evaluate.metric import AnyMetric, Metric, ModelMetric, Score, missing_metrics
+from unlearn_lab.evaluate.metric import (
+    AnyMetric,
+    Metric,
+    ModelMetric,
+    Score,
+    hopeless_answers,
+    missing_metrics,
+)
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, to_compute
 from unlearn_lab.models.memory import peak_gb, reset_peak
@@ -53,7 +62,18 @@ def build(
         "peak_gb": peak_gb(model.device.type),
         "items": {name: len(score.per_item) for name, score in scores.items()},
         "skipped": missing_metrics(metrics, corpus),
+        "remarks": corpus_remarks(inputs["corpus"], metrics, tokenizer),
     }
+
+
+def corpus_remarks(
+    corpus: Artifact, metrics: Mapping[str, AnyMetric], tokenizer: PreTrainedTokenizerBase
+) -> dict[str, str]:
+    """What is to be said of a corpus with these metrics and this tokenizer, by what it is about."""
+    told = hopeless_answers(
+        metrics, read_corpus(corpus), lambda text: len(text_ids([text], tokenizer)[0])
+    )
+    return read_remarks(corpus) | ({} if told is None else {"answers": told})
 
 
 def _model(

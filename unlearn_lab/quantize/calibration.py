@@ -10,6 +10,8 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerBase
 
 from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.leaks import NEAR
+from unlearn_lab.data.runs import Index
 from unlearn_lab.data.texts import TextSource
 from unlearn_lab.data.tokenise import encode
 
@@ -20,8 +22,6 @@ SOURCES = {
     "mixed": ("generic", "retain"),
 }
 """The texts behind each name; several share the samples evenly."""
-RUN = 8
-"""Words by which a text is recognised, however it was cut."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,21 +95,11 @@ class Calibration:
         return getattr(corpus, source)
 
     def _refuse_forget(self, source: str, texts: Sequence[str], corpus: Corpus) -> None:
-        """Texts count as forget texts when most runs of `RUN` words in them stand in those."""
-        secret = {run for text in corpus.forget for run in _runs(text)}
-        found = 0
-        for text in texts:
-            runs = _runs(text)
-            found += 2 * sum(run in secret for run in runs) > len(runs)
+        """Texts count as forget texts when most of their runs of words stand in those."""
+        secret = Index(corpus.forget)
+        found = sum(secret.share(text)[0] > NEAR for text in texts)
         if found:
             raise ValueError(
                 f"source={self.source}: {found} of the {source} texts are forget texts; take them "
                 "out, or calibrate on the forget set by its name: quant/calibration=forget"
             )
-
-
-def _runs(text: str) -> list[tuple[str, ...]]:
-    """All runs of `RUN` words; a shorter text is one run."""
-    words = text.split()
-    last = max(1, len(words) - RUN + 1)
-    return [tuple(words[start : start + RUN]) for start in range(last)]

@@ -75,7 +75,7 @@ def format_theirs(theirs: float | None, decimals: int) -> str:
     """A published number with every digit that it has; empty when none was found."""
     if theirs is None:
         return ""
-    shown = f"{theirs:.{decimals}f}"
+    shown = f"{theirs:z.{decimals}f}"
     return shown if float(shown) == theirs else f"{theirs:g}"
 
 

@@ -75,7 +75,7 @@ def published_mean(tables: Mapping[str, Table], headline: Headline, quant: str) 
 
 
 def _of_tables(headline: Headline, tables: Mapping[str, Table]) -> str:
-    means = [f"{published_mean(tables, headline, quant):.0f} %" for quant in headline.shares]
+    means = [f"{published_mean(tables, headline, quant):z.0f} %" for quant in headline.shares]
     named = ", ".join(headline.rows)
     return f"Of {', '.join(tables)}: the mean over {named} is {' and '.join(means)}."
 

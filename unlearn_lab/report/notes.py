@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from unlearn_lab.report.leaf import METRICS, Record, number, shown_metrics, text, title
 from unlearn_lab.report.verdict import Thresholds, judge
 
-_SKIPPED = "skipped."
+_SKIPPED, _CORPUS = "skipped.", "corpus."
 
 
 def notes(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
     """One line on each of these that applies to any record."""
     lines = [
         _told("Not measured", _skipped(records)),
+        _told("Corpus", _corpus(records)),
         _told("Not judged", _not_judged(records, thresholds)),
         _told("PrivLeak", _controls(records)),
         _told("In units of their own", [title(name) for name in _further(records)]),
@@ -38,6 +39,13 @@ def _skipped(records: Sequence[Record]) -> list[str]:
         reason if found == everywhere else f"{reason} on {', '.join(sorted(found))}"
         for reason, found in datasets.items()
     ]
+
+
+def _corpus(records: Sequence[Record]) -> list[str]:
+    """What keeps the corpus from being measured well."""
+    keys = sorted({key for record in records for key in record if key.startswith(_CORPUS)})
+    told = [str(record[key]) for key in keys for record in records if key in record]
+    return list(dict.fromkeys(told))
 
 
 def _not_judged(records: Sequence[Record], thresholds: Thresholds) -> list[str]:

@@ -43,7 +43,9 @@ def headlines(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
     sentences = [_forgetting(records, names, thresholds)]
     for quant in sorted(quantizers, key=natural):
         models = {training(record): record for record in quantizers[quant]}.values()
-        judged = [(record, verdict(record, thresholds)) for record in models]
+        judged: list[tuple[Record, Verdict]] = [
+            (record, verdict(record, thresholds)) for record in models
+        ]
         sentences.append(_return(quant, judged, names, thresholds))
     if not quantizers:
         sentences.append("No quantizer was run, so nothing is known about what would come back.")

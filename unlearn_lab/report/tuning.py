@@ -81,8 +81,8 @@ class ForgetQuality:
         """A quality, or by how many points utility falls short."""
         if value < 0:
             share = f"{100 * self.utility_share:g} %"
-            return f"utility is {-value:.1f} points below {share} of the target's"
-        return f"forget quality {value:.1f} of 100"
+            return f"utility is {-value:z.1f} points below {share} of the target's"
+        return f"forget quality {value:z.1f} of 100"
 
     def _shortfall(self, record: Record, precision: str) -> float:
         wanted = self.utility_share * _known(record, "target", precision, "utility")

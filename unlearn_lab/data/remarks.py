@@ -1,0 +1,143 @@
+"""Finds what keeps metrics from measuring a corpus: repeats, foreign scripts, hopeless answers."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, dataclass
+
+from unlearn_lab.data.asking import unanswerable
+from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.leaks import Split, leaks
+from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Item, Part
+from unlearn_lab.data.problems import Problem
+from unlearn_lab.data.runs import words
+
+Remarks = dict[str, tuple[str, ...]]
+"""What is said of a corpus, by what it is about: overlap, repeats, script or answers."""
+
+_SCORED = {
+    "forget": "VerbMem and PrivLeak",
+    "verbatim": "VerbMem",
+    "forget_questions": "KnowMem",
+    "retain_questions": "Utility",
+    "forget_documents": "PrivLeak",
+    "holdout_documents": "PrivLeak",
+}
+"""The metrics that read each part; prompts and documents may be made of `forget`."""
+_COLUMNS = {
+    "verbatim": VERBATIM,
+    "forget_questions": QUESTION,
+    "retain_questions": QUESTION,
+    "forget_documents": TEXT,
+    "holdout_documents": TEXT,
+}
+_LEAST_SHARE = 0.2
+"""Of a text's letters and digits that must be a-z or 0-9 for ROUGE to have words to compare."""
+_COUNTED = re.compile("[a-z0-9]")
+_NAMED = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surveyed:
+    """A corpus with what is to be said of it."""
+
+    corpus: Corpus
+    remarks: Remarks
+
+
+def survey(corpus: Corpus) -> Surveyed:
+    """A corpus that comes from no file: its items are told by their numbers."""
+    forget, retain, holdout = (
+        Split(_part(corpus, role, TEXT)) for role in ("forget", "retain", "holdout_documents")
+    )
+    parts = {role: _part(corpus, role, columns) for role, columns in _COLUMNS.items()}
+    overlap = [
+        remark
+        for known, other in ((forget, retain), (forget, holdout), (retain, holdout))
+        for remark in leaks(known, other, tolerant=False, allowed=True)[1]
+    ]
+    return Surveyed(corpus=corpus, remarks=remarks(parts, overlap))
+
+
+def remarks(parts: Mapping[str, Part], overlap: Sequence[Problem]) -> Remarks:
+    """All that is to be said of the scored parts, which go by their roles in `Corpus`."""
+    found = {
+        "overlap": tuple(map(str, overlap)),
+        "repeats": tuple(_repeats(parts)),
+        "script": tuple(_foreign_script(parts)),
+    }
+    return {kind: lines for kind, lines in found.items() if lines}
+
+
+def hopeless(parts: Mapping[str, Part], most_words: int) -> Iterator[str]:
+    """Parts with answers that no model can give in full: more words than tokens are allowed, say.
+
+    Every word is at least one token, so that this holds for any tokenizer.
+    """
+    for role in ("forget_questions", "retain_questions"):
+        if role in parts:
+            part = parts[role]
+            answers = [item.values[-1] for item in part.items]
+            faults = unanswerable(answers, most_words, lambda text: len(text.split()))
+            for what, places in faults.items():
+                yield f"{part.place}: {_some(part, places)} {what}; {_SCORED[role]} cannot be 100"
+
+
+def _part(corpus: Corpus, role: str, columns: tuple[str, ...]) -> Part:
+    rows = [(item,) if isinstance(item, str) else astuple(item) for item in getattr(corpus, role)]
+    items = tuple(Item(str(number), columns[0], row) for number, row in enumerate(rows, start=1))
+    return Part(place=role, columns=columns, items=items, problems=(), remarks=())
+
+
+def _repeats(parts: Mapping[str, Part]) -> Iterator[str]:
+    """Scored parts in which an item stands twice: their intervals take them for independent."""
+    for role, part in _distinct(parts):
+        seen: dict[tuple[str, ...], Item] = {}
+        again = list[int]()
+        for place, item in enumerate(part.items):
+            known = tuple(words(" ".join(item.values)))
+            if known and known in seen:
+                again.append(place)
+            seen.setdefault(known, item)
+        if again:
+            item = part.items[again[0]]
+            first = seen[tuple(words(" ".join(item.values)))]
+            yield (
+                f"{part.place}: {_some(part, again)} repeat an earlier one, {item.at} that at "
+                f"{first.at}; the intervals of {_SCORED[role]} take them for independent and are "
+                "too narrow"
+            )
+
+
+def _foreign_script(parts: Mapping[str, Part]) -> Iterator[str]:
+    """Parts whose scored texts have hardly any of the letters and digits that ROUGE counts."""
+    for role, part in _distinct(parts):
+        if role.endswith("_documents"):  # PrivLeak compares log-probabilities
+            continue
+        foreign = [place for place, item in enumerate(part.items) if _is_foreign(item.values[-1])]
+        if foreign:
+            yield (
+                f"{part.place}: {_some(part, foreign)} have hardly a letter a-z or a digit, the "
+                f"only ones that ROUGE counts; {_SCORED[role]} would be 0 on them"
+            )
+
+
+def _distinct(parts: Mapping[str, Part]) -> Iterator[tuple[str, Part]]:
+    """Every scored part once, under its first role."""
+    seen = set[str]()
+    for role in _SCORED:
+        if role in parts and parts[role].place not in seen:
+            seen.add(parts[role].place)
+            yield role, parts[role]
+
+
+def _some(part: Part, places: Sequence[int]) -> str:
+    """How many of a part's items, and where the first ones are."""
+    at = ", ".join(part.items[place].at for place in places[:_NAMED])
+    more = ", ..." if len(places) > _NAMED else ""
+    return f"{len(places)} of {len(part.items)} (at {at}{more})"
+
+
+def _is_foreign(text: str) -> bool:
+    num_characters = sum(character.isalnum() for character in text)
+    num_counted = len(_COUNTED.findall(text.lower()))
+    return num_counted < _LEAST_SHARE * num_characters or num_counted == 0 < len(text.strip())
