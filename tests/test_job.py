@@ -12,7 +12,7 @@ from tests.graph.builders import QUICK
 from unlearn_lab.build import Refused
 from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score

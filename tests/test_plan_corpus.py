@@ -6,8 +6,8 @@ import pytest
 
 from tests.test_plan import MUSE, NONE, names, plain_config, stages
 from unlearn_lab.build import assemble
+from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.data.custom import NEEDED, PARTS
-from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.parts import build_parts
 from unlearn_lab.plan import plan

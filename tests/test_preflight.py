@@ -7,6 +7,7 @@ import pytest
 from tests.data.corpora import muse_folder, texts
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from unlearn_lab.build import Refused
+from unlearn_lab.data.corpus import Question
 from unlearn_lab.data.gazette import Gazette
 from unlearn_lab.exits import Finished
 from unlearn_lab.job import request, run
@@ -190,3 +191,26 @@ def test_few_long_texts_make_many_sequences_as_one_stream(ask_folds):
     assert len(asked.plan.corpora.steps) == 4
     with pytest.raises(Refused, match=r"^trainer\.batch_size=99: fold 1 .* has 1\d "):
         ask_folds("trainer.chunking=stream", "trainer.batch_size=99", **books)
+
+
+def test_a_run_says_what_is_wrong_with_its_corpus(ask, monkeypatch, caplog, capsys):
+    """Once in the log, before anything is trained, then in the record and under the table."""
+    whole = Gazette.load
+    asked = (Question("Who?", "Ada\n\nor Bo"), Question("Who?", "Ada\n\nor Bo"))
+    monkeypatch.setattr(
+        Gazette, "load", lambda self: dataclasses.replace(whole(self), forget_questions=asked)
+    )
+    first, second = ask("quant=rtn4"), ask("quant=rtn8")
+    repeats = "forget_questions: 1 of 2 (at 2) repeat an earlier one, 2 that at 1"
+    answers = r"knowmem: 2 of 2 true answers hold what ends an answer (\n\n, \nQuestion, Question:)"
+    warned = [line.getMessage() for line in caplog.records if line.name.endswith("preflight")]
+    assert [line for line in warned if line.startswith(f"corpus: {repeats}")] == warned[:1]
+    assert len(warned) == 2
+    assert warned[1].startswith(f"corpus: {answers}; 2 of 2 true answers are longer")
+    outcome = run(first)
+    assert outcome.record["corpus.answers"] == warned[1].removeprefix("corpus: ")
+    assert outcome.record["corpus.repeats"].startswith(repeats)
+    shown = closing(first, outcome, capsys)
+    assert f"Corpus: {answers}" in shown
+    assert repeats in shown
+    assert second.plan.record.key != first.plan.record.key

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from unlearn_lab.build import Part, Refused, assemble
-from unlearn_lab.data.stage import CorpusSource
+from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.privleak import check_auc_retrain
 from unlearn_lab.graph.content import ContentKey

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.build import Refused, placed
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.harness import HarnessTask

@@ -6,7 +6,7 @@ from typing import Any
 Config = Mapping[str, Any]
 
 VERSIONS = {
-    "corpus": 1,
+    "corpus": 2,
     "base": 2,
     "target": 2,
     "retrain": 2,
@@ -18,7 +18,7 @@ VERSIONS = {
     "evaluate": 4,
     "codes": 3,
     "widths": 2,
-    "record": 5,
+    "record": 6,
 }
 """Raised whenever a stage's builder changes its meaning: no old artifact is taken for a new one."""
 

@@ -87,7 +87,8 @@ CUSTOM = [
         "leak",
         "retain.json",
         lambda file: write_array(file, [*texts("retain"), texts("forget")[7]]),
-        ":27: [25]: is the same text as FOLDER/forget.json:9 ([7]); a text may be in one split only, unless dataset.allow_overlap=true",
+        ":27: [25]: is the same text as FOLDER/forget.json:9 ([7]); "
+        "a text may be in one split only, unless dataset.allow_overlap=true",
     ),
     Broken("truncated parquet", "forget.parquet", cut, ": cannot be read as parquet ("),
     Broken(

@@ -7,11 +7,10 @@ import pytest
 from datasets import Dataset
 
 from tests.data.corpora import custom, muse_folder, own_folder, prompts, questions, texts, write
-from unlearn_lab.data.corpus import Question, VerbatimPrompt
+from unlearn_lab.data.corpus import CorpusSource, Question, VerbatimPrompt
 from unlearn_lab.data.custom import PARTS
 from unlearn_lab.data.parts import parse
 from unlearn_lab.data.rows import SUFFIXES, read_rows
-from unlearn_lab.data.stage import CorpusSource
 
 
 def refusal(source):

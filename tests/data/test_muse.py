@@ -7,8 +7,7 @@ import pytest
 from datasets import Dataset
 
 from tests.data.corpora import MUSE, muse, muse_folder, texts, write
-from unlearn_lab.data.corpus import Question, VerbatimPrompt
-from unlearn_lab.data.stage import CorpusSource
+from unlearn_lab.data.corpus import CorpusSource, Question, VerbatimPrompt
 
 
 @pytest.fixture

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.data.corpora import custom, muse, muse_folder, own_folder, questions
-from unlearn_lab.data.stage import build, read
+from unlearn_lab.data.stage import build
+from unlearn_lab.data.stored import read, remarks
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.settings import Runtime
@@ -35,3 +36,12 @@ def test_a_corpus_at_fault_is_told_as_a_setting(tmp_path):
     own_folder(tmp_path, forget=[1])
     with pytest.raises(ValueError, match=rf"^dataset: {tmp_path}/forget.json:2: \[0\]: is a num"):
         stage_of(custom(tmp_path), tmp_path)
+
+
+def test_what_is_wrong_with_a_corpus_is_kept_beside_it(tmp_path):
+    folder = own_folder(tmp_path, forget_questions=questions("forget", 6) * 2)
+    facts, _ = stage_of(custom(folder), tmp_path)
+    made = Stage(name="corpus", version=1, builder="", params={}, inputs={})
+    artifact = Artifact(stage=made, path=tmp_path, facts=facts, seconds=0.0, built_now=True)
+    assert remarks(artifact).keys() == {"repeats"}
+    assert remarks(artifact)["repeats"].startswith(f"{folder}/forget_questions.json: 6 of 12")

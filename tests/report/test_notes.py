@@ -146,3 +146,13 @@ def test_a_record_without_a_further_metric_shows_a_dash(fluent, make_record, pri
     shown = printed([fluent, make_record(seed=1)])
     assert shown.count("544.9 → 544.9") >= 1
     assert "    - →     -" in shown
+
+
+def test_what_is_wrong_with_the_corpus_is_said_once(make_record, thresholds):
+    repeats = "forget.jsonl: 3 of 9 (at 4, 5, 6) repeat an earlier one"
+    answers = "knowmem: 1 of 9 true answers are longer than an answer may be (32 tokens)"
+    records = [
+        make_record(quant=quant) | {"corpus.repeats": repeats, "corpus.answers": answers}
+        for quant in ("rtn4", "rtn8")
+    ]
+    assert notes(records, thresholds)[0] == f"Corpus: {answers}; {repeats}."

@@ -9,7 +9,7 @@ from safetensors import safe_open
 
 from tests.models.families import FAMILIES, TEXTS, TIED, save
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stage import FILE
+from unlearn_lab.data.stored import FILE
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.load import load_model

@@ -10,7 +10,7 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoModelForCausalLM
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stage import FILE
+from unlearn_lab.data.stored import FILE
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.unlearn import saliency_stage

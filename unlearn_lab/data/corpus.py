@@ -1,6 +1,7 @@
 """What a corpus holds: texts to forget and to retain, unseen texts, and questions about them."""
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 
 @dataclass(frozen=True)
@@ -36,3 +37,12 @@ class Corpus:
     retain_examples: tuple[Question, ...]
     forget_documents: tuple[str, ...]
     holdout_documents: tuple[str, ...]
+
+
+@runtime_checkable
+class CorpusSource(Protocol):
+    """Where a corpus comes from: generated, from a folder or from the hub."""
+
+    def load(self) -> Corpus:
+        """The whole corpus, the same at every call."""
+        ...

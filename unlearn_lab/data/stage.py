@@ -4,25 +4,15 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from unlearn_lab.build import build as make
 from unlearn_lab.build import placed
-from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
+from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.data.remarks import Surveyed, survey
+from unlearn_lab.data.stored import FILE
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.settings import Runtime
-
-FILE = "corpus.json"
-
-
-@runtime_checkable
-class CorpusSource(Protocol):
-    """Where a corpus comes from: generated, from a folder or from the hub."""
-
-    def load(self) -> Corpus:
-        """The whole corpus, the same at every call."""
-        ...
 
 
 @runtime_checkable
@@ -50,31 +40,3 @@ def build(
     (work / FILE).write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
     told = {kind: "; ".join(lines) for kind, lines in found.remarks.items()}
     return {**{name: len(items) for name, items in rows.items()}, "remarks": told}
-
-
-def remarks(artifact: Artifact) -> dict[str, str]:
-    """What is to be said of the corpus, by what it is about (see `data.remarks`)."""
-    return dict(cast("Mapping[str, str]", artifact.facts["remarks"]))
-
-
-def read(artifact: Artifact) -> Corpus:
-    """The corpus of a finished corpus stage."""
-    rows = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
-    made = {
-        field.name: _MAKE.get(field.name, tuple)(rows[field.name])
-        for field in dataclasses.fields(Corpus)
-    }
-    return Corpus(**made)
-
-
-def _questions(rows: list[dict[str, str]]) -> tuple[Question, ...]:
-    return tuple(Question(**row) for row in rows)
-
-
-_MAKE = {
-    "verbatim": lambda rows: tuple(VerbatimPrompt(**row) for row in rows),
-    "forget_questions": _questions,
-    "forget_examples": _questions,
-    "retain_questions": _questions,
-    "retain_examples": _questions,
-}

@@ -5,8 +5,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.data.hub import load_split, not_loaded, read_split
-from unlearn_lab.data.stage import CorpusSource
 from unlearn_lab.declared import Outside
 
 if TYPE_CHECKING:

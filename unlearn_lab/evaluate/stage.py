@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.build import build as make
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stage import read as read_corpus
-from unlearn_lab.data.stage import remarks as read_remarks
+from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.stored import remarks as read_remarks
 from unlearn_lab.data.tokenise import text_ids
 from unlearn_lab.declared import FullPrecision
 from unlearn_lab.evaluate.answer import answer

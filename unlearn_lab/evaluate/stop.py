@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unlearn_lab.build import build as make
-from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.stage import read as read_scores
 from unlearn_lab.evaluate.stage import score_all

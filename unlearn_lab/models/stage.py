@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from unlearn_lab.build import build as make
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.hub import write_pointer
 from unlearn_lab.models.load import Source

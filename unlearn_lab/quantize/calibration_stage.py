@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from unlearn_lab.build import build as make
-from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import load_tokenizer
 from unlearn_lab.quantize.calibration import Calibration

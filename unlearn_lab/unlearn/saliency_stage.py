@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.build import build as make
 from unlearn_lab.data.batch import PairedOrder, Sequences, pad, to_device
-from unlearn_lab.data.stage import read as read_corpus
+from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer

@@ -1,0 +1,39 @@
+"""Reads what the corpus stage keeps: the corpus, and what is to be said of it."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import cast
+
+from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
+from unlearn_lab.graph.cache import Artifact
+
+FILE = "corpus.json"
+
+
+def remarks(artifact: Artifact) -> dict[str, str]:
+    """What is to be said of the corpus, by what it is about (see `data.remarks`)."""
+    return dict(cast("Mapping[str, str]", artifact.facts["remarks"]))
+
+
+def read(artifact: Artifact) -> Corpus:
+    """The corpus of a finished corpus stage."""
+    rows = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
+    made = {
+        field.name: _MAKE.get(field.name, tuple)(rows[field.name])
+        for field in dataclasses.fields(Corpus)
+    }
+    return Corpus(**made)
+
+
+def _questions(rows: list[dict[str, str]]) -> tuple[Question, ...]:
+    return tuple(Question(**row) for row in rows)
+
+
+_MAKE = {
+    "verbatim": lambda rows: tuple(VerbatimPrompt(**row) for row in rows),
+    "forget_questions": _questions,
+    "forget_examples": _questions,
+    "retain_questions": _questions,
+    "retain_examples": _questions,
+}
