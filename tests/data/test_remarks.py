@@ -17,22 +17,23 @@ RUSSIAN = "Жил-был король, и было у него три сына"
     [
         (
             {"forget": [*texts("forget"), texts("forget")[0].upper()]},
-            "FOLDER/forget.json: 1 of 26 (at 27) repeat an earlier one, 27 that at 2; the "
-            "intervals of VerbMem and PrivLeak take them for independent and are too narrow",
+            "FOLDER/forget.json: 1 of 26 (at 27 [25]) repeat an earlier one, 27 [25] that at "
+            "2 [0]; the intervals of VerbMem and PrivLeak take them for independent and are too "
+            "narrow",
         ),
         (
             {"verbatim": prompts(3) * 2},
-            "FOLDER/verbatim.json: 3 of 6 (at 5, 6, 7) repeat an earlier one, 5 that at 2; the "
-            "intervals of VerbMem take",
+            "FOLDER/verbatim.json: 3 of 6 (at 5 [3], 6 [4], 7 [5]) repeat an earlier one, 5 "
+            "[3] that at 2 [0]; the intervals of VerbMem take",
         ),
         (
             {"forget_questions": questions("forget") * 2},
-            "FOLDER/forget_questions.json: 25 of 50 (at 27, 28, 29, ...) repeat an earlier one, 27 "
-            "that at 2; the intervals of KnowMem",
+            "FOLDER/forget_questions.json: 25 of 50 (at 27 [25], 28 [26], 29 [27], ...) repeat "
+            "an earlier one, 27 [25] that at 2 [0]; the intervals of KnowMem",
         ),
         (
             {"holdout": [*texts("holdout")] * 2},
-            "FOLDER/holdout.json: 25 of 50 (at 27, 28, 29, ...)",
+            "FOLDER/holdout.json: 25 of 50 (at 27 [25], 28 [26], 29 [27], ...)",
         ),
     ],
 )
@@ -53,8 +54,8 @@ def test_scripts_that_rouge_does_not_count(tmp_path, text):
     folder = own_folder(tmp_path, verbatim=[*prompts(), {"prompt": "It", "gt": text}])
     (line,) = custom(folder).survey().remarks["script"]
     assert line == (
-        f"{folder}/verbatim.json: 1 of 26 (at 27) have hardly a letter a-z or a digit, the only "
-        "ones that ROUGE counts; VerbMem would be 0 on them"
+        f"{folder}/verbatim.json: 1 of 26 (at 27 [25]) have hardly a letter a-z or a digit, the "
+        "only ones that ROUGE counts; VerbMem would be 0 on them"
     )
 
 
@@ -78,7 +79,7 @@ def test_answers_that_no_model_can_give(tmp_path, capsys, answer, what):
     asked = [*questions("forget"), {"question": "Which?", "answer": answer}]
     folder = own_folder(tmp_path, forget_questions=asked, retain_questions=questions("retain"))
     assert main([str(folder)]) == 0
-    line = f"{folder}/forget_questions.json: 1 of 26 (at 27) {what}; KnowMem cannot be 100"
+    line = f"{folder}/forget_questions.json: 1 of 26 (at 27 [25]) {what}; KnowMem cannot be 100"
     assert line in capsys.readouterr().out
 
 

@@ -102,9 +102,9 @@ def _repeats(parts: Mapping[str, Part]) -> Iterator[str]:
             item = part.items[again[0]]
             first = seen[tuple(words(" ".join(item.values)))]
             yield (
-                f"{part.place}: {_some(part, again)} repeat an earlier one, {item.at} that at "
-                f"{first.at}; the intervals of {_SCORED[role]} take them for independent and are "
-                "too narrow"
+                f"{part.place}: {_some(part, again)} repeat an earlier one, {_at(item)} that "
+                f"at {_at(first)}; the intervals of {_SCORED[role]} take them for independent "
+                "and are too narrow"
             )
 
 
@@ -132,9 +132,15 @@ def _distinct(parts: Mapping[str, Part]) -> Iterator[tuple[str, Part]]:
 
 def _some(part: Part, places: Sequence[int]) -> str:
     """How many of a part's items, and where the first ones are."""
-    at = ", ".join(part.items[place].at for place in places[:_NAMED])
+    at = ", ".join(_at(part.items[place]) for place in places[:_NAMED])
     more = ", ..." if len(places) > _NAMED else ""
     return f"{len(places)} of {len(part.items)} (at {at}{more})"
+
+
+def _at(item: Item) -> str:
+    """A line, and the element of an array, of which several may stand on one line."""
+    element = item.field.split(".")[0]
+    return f"{item.at} {element}" if element.startswith("[") else item.at
 
 
 def _is_foreign(text: str) -> bool:
