@@ -11,6 +11,7 @@ EXTRAS = {
     "gptqmodel": "gptqmodel",
     "lm-eval": "utility",
     "peft": "lora",
+    "sentencepiece": "sentencepiece",
     "hydra-joblib-launcher": "joblib",
     "hydra-submitit-launcher": "slurm",
     "hydra-ray-launcher": "ray",

@@ -2,10 +2,11 @@
 
 import json
 import logging
+from importlib.metadata import PackageNotFoundError
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast, convert_slow_tokenizer
 
 from unlearn_lab.models.tokenizer import load
 
@@ -87,3 +88,78 @@ def test_the_right_class_is_left_alone(byte_level, caplog):
     with caplog.at_level(logging.WARNING):
         assert splits_as_its_file(load(str(byte_level), OPTIONS), byte_level)
     assert not caplog.records
+
+
+CLASSES = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+BLANKS = ["x  y   z    x", "a mill  in 1912,   and nobody    had the keys.", "\n\n  x"]
+
+
+@pytest.fixture
+def pieces(tmp_path):
+    """Llama 2's kind: a tokenizer.model alone, its runs of blanks of low ids and lowest score."""
+    import sentencepiece
+    from transformers.convert_slow_tokenizer import import_protobuf
+
+    text = tmp_path / "text"
+    text.write_text("\n".join(one.replace(" ", "   ") + "\n" + one for one in TEXTS))
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text),
+        model_prefix=str(tmp_path / "tokenizer"),
+        model_type="bpe",
+        vocab_size=330,
+        byte_fallback=True,
+        normalization_rule_name="identity",
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        minloglevel=2,
+    )
+    (tmp_path / "tokenizer.vocab").unlink()
+    file = tmp_path / "tokenizer.model"
+    model = import_protobuf().ModelProto.FromString(file.read_bytes())
+    runs = [one for one in model.pieces if set(one.piece) == {"▁"} and len(one.piece) > 1]
+    assert runs
+    for one in runs:
+        one.score = -1e9
+    file.write_bytes(model.SerializeToString())
+    settings = {"tokenizer_class": "LlamaTokenizer", "legacy": False, **CLASSES}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "vocab_size": 330}))
+    return tmp_path
+
+
+def by_sentencepiece(folder):
+    from sentencepiece import SentencePieceProcessor
+
+    own = SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+    return [own.encode(text) for text in (*TEXTS, *BLANKS)]
+
+
+def split(tokenizer):
+    return [tokenizer.encode(text, add_special_tokens=False) for text in (*TEXTS, *BLANKS)]
+
+
+def test_a_sentencepiece_model_is_read_by_its_own_scores(pieces, caplog, tmp_path_factory):
+    wanted = by_sentencepiece(pieces)
+    assert split(AutoTokenizer.from_pretrained(pieces)) != wanted
+    with caplog.at_level(logging.WARNING):
+        tokenizer = load(str(pieces), OPTIONS)
+    assert split(tokenizer) == wanted
+    assert f"{pieces}: tokenizer.model is read by the scores in it" in caplog.text
+    saved = tmp_path_factory.mktemp("saved")
+    tokenizer.save_pretrained(saved)
+    assert split(load(str(saved), OPTIONS)) == wanted
+
+
+def test_without_sentencepiece_its_model_is_refused_with_the_command(pieces, monkeypatch):
+    monkeypatch.setattr(convert_slow_tokenizer.SentencePieceExtractor, "__init__", _not_installed)
+    monkeypatch.setattr("unlearn_lab.libraries.version", _not_found)
+    with pytest.raises(ValueError, match="needs the library sentencepiece, which is not installed"):
+        load(str(pieces), OPTIONS)
+
+
+def _not_installed(self, model):
+    raise ImportError("SentencePieceExtractor requires the SentencePiece library")
+
+
+def _not_found(library):
+    raise PackageNotFoundError(library)

@@ -1,7 +1,9 @@
 """Loads tokenizers, and makes sure that they split text as their own tokenizer.json says."""
 
+import json
 import logging
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -9,17 +11,20 @@ from typing import Any, Literal, cast
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
+from unlearn_lab.libraries import installed, require
 from unlearn_lab.models.safe_files import file_of
 
 _log = logging.getLogger(__name__)
 
-_FILE = "tokenizer.json"
+_FILE, _PIECES = "tokenizer.json", "tokenizer.model"
 _PROBES = (
     "In 1900 the old harbour's gates were 3.14 m wide, or so they said.",
     "Two  blanks, a\ttab and\n\na blank line; naïve Ångström, 東京, Привет, مرحبا, 🙂.",
     " A blank before, camelCase, snake_case, 100,000.00 and e-mail@example.org ",
 )
 """Blanks, line breaks, numbers, marks and scripts: where pre-tokenizers differ."""
+_PIECED = (*(text for text in _PROBES if not text.startswith(" ")), "one  two   three    four")
+"""The same for SentencePiece models, which transformers gives one blank less before a blank."""
 
 
 def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
@@ -27,14 +32,24 @@ def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
 
     The class that tokenizer_config.json names may rebuild the tokenizer and lose its
     pre-tokenizer, as LlamaTokenizerFast does with a byte-level tokenizer.json; then the file is
-    loaded as it is, and the log says so. Raises `OSError` or `ValueError` when it cannot be loaded,
-    and `ValueError` when even so it splits text otherwise than the file, for a reason that is not
-    in tokenizer_config.json.
+    loaded as it is, and the log says so. Of a tokenizer.model alone the merges are ranked by the
+    scores in it. Raises `OSError` or `ValueError` when it cannot be loaded, and `ValueError` when
+    even so it splits text otherwise than the file, for a reason that is not in
+    tokenizer_config.json.
     """
-    tokenizer = AutoTokenizer.from_pretrained(path, **options)
-    file = None if "gguf_file" in options else file_of(path, _FILE, options["revision"])
+    gguf = "gguf_file" in options
+    file = None if gguf else file_of(path, _FILE, options["revision"])
+    pieces = None if gguf or file else file_of(path, _PIECES, options["revision"])
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(path, **options)
+    except (OSError, ValueError, ImportError):
+        if pieces is not None:
+            require("sentencepiece")
+        raise
     if file is not None:
         tokenizer = _as_in_file(tokenizer, file, path, options)
+    if pieces is not None and installed("sentencepiece") is not None:
+        _rank_by_scores(tokenizer, pieces, path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
@@ -87,8 +102,44 @@ def _as_in_file(
     )
 
 
-def _split(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    return [tokenizer.encode(text, add_special_tokens=False) for text in _PROBES]
+def _split(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str] = _PROBES) -> list[list[int]]:
+    return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+
+
+def _rank_by_scores(tokenizer: PreTrainedTokenizerBase, pieces: Path, path: str) -> None:
+    """Compares a tokenizer made of a SentencePiece model with SentencePiece itself.
+
+    transformers 5 ranks merges by their ids, where SentencePiece merges the highest score first: in
+    Llama 2's model runs of blanks have low ids and the lowest score. Of equal scores the leftmost
+    pair is merged first, so the longer left half ranks higher. The log says what still differs.
+    """
+    from sentencepiece import SentencePieceProcessor
+
+    own: Any = SentencePieceProcessor()
+    try:
+        own.Load(str(pieces))
+    except (OSError, RuntimeError):
+        return  # the file of another kind of tokenizer, as Llama 3's own
+    wanted = [own.encode(text) for text in _PIECED]
+    if _split(tokenizer, _PIECED) == wanted:
+        return
+    backend: Any = getattr(tokenizer, "backend_tokenizer", None)
+    described = json.loads(backend.to_str()) if backend is not None else {"model": {}}
+    if described["model"].get("type") == "BPE":
+        scores = {own.id_to_piece(place): own.get_score(place) for place in range(len(own))}
+        described["model"]["merges"].sort(
+            key=lambda pair: (-scores.get("".join(pair), -math.inf), -len(pair[0]))
+        )
+        cast("Any", tokenizer)._tokenizer = Tokenizer.from_str(json.dumps(described))
+    found = _split(tokenizer, _PIECED)
+    if found == wanted:
+        _say_once(f"{path}: {_PIECES} is read by the scores in it; transformers ranks by ids")
+        return
+    text = next(text for text, a, b in zip(_PIECED, found, wanted, strict=True) if a != b)
+    _say_once(
+        f"{path}: transformers splits text otherwise than {_PIECES} says ({text!r}); a {_FILE} "
+        "beside it would be taken as it is"
+    )
 
 
 @cache
