@@ -6,7 +6,7 @@ from importlib.metadata import PackageNotFoundError
 
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import AutoTokenizer, PreTrainedTokenizerFast, convert_slow_tokenizer
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from unlearn_lab.models.tokenizer import load
 
@@ -151,13 +151,13 @@ def test_a_sentencepiece_model_is_read_by_its_own_scores(pieces, caplog, tmp_pat
 
 
 def test_without_sentencepiece_its_model_is_refused_with_the_command(pieces, monkeypatch):
-    monkeypatch.setattr(convert_slow_tokenizer.SentencePieceExtractor, "__init__", _not_installed)
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", _not_installed)
     monkeypatch.setattr("unlearn_lab.libraries.version", _not_found)
     with pytest.raises(ValueError, match="needs the library sentencepiece, which is not installed"):
         load(str(pieces), OPTIONS)
 
 
-def _not_installed(self, model):
+def _not_installed(path, **options):
     raise ImportError("SentencePieceExtractor requires the SentencePiece library")
 
 
