@@ -53,7 +53,7 @@ class CustomCorpus:
     prompt_words: int
     num_examples: int
     num_items: int
-    allow_overlap: bool
+    allow_overlap: bool = False
 
     def __post_init__(self) -> None:
         """Refuses impossible numbers, and a corpus of which nothing is said."""

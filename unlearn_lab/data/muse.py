@@ -44,7 +44,7 @@ class MuseCorpus:
     retain: str
     folds: Literal["scalability", "sustainability"] | None
     fold: int | None
-    allow_overlap: bool
+    allow_overlap: bool = False
 
     def __post_init__(self) -> None:
         """Refuses folds that MUSE does not have."""

@@ -3,15 +3,16 @@
 import json
 import logging
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers.convert_slow_tokenizer import import_protobuf
 
-from unlearn_lab.libraries import installed, require
+from unlearn_lab.libraries import require
 from unlearn_lab.models.safe_files import file_of
 
 _log = logging.getLogger(__name__)
@@ -19,12 +20,12 @@ _log = logging.getLogger(__name__)
 _FILE, _PIECES = "tokenizer.json", "tokenizer.model"
 _PROBES = (
     "In 1900 the old harbour's gates were 3.14 m wide, or so they said.",
-    "Two  blanks, a\ttab and\n\na blank line; naïve Ångström, 東京, Привет, مرحبا, 🙂.",
+    "Two  blanks, a\ttab    and\n\na blank line; naïve Ångström, 東京, Привет, مرحبا, 🙂.",
     " A blank before, camelCase, snake_case, 100,000.00 and e-mail@example.org ",
 )
 """Blanks, line breaks, numbers, marks and scripts: where pre-tokenizers differ."""
-_PIECED = (*(text for text in _PROBES if not text.startswith(" ")), "one  two   three    four")
-"""The same for SentencePiece models, which transformers gives one blank less before a blank."""
+_FIRST_PIECE = b"\n"
+"""How a SentencePiece model begins; another tokenizer.model, as Llama 3's own, is text."""
 
 
 def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
@@ -48,7 +49,7 @@ def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
         raise
     if file is not None:
         tokenizer = _as_in_file(tokenizer, file, path, options)
-    if pieces is not None and installed("sentencepiece") is not None:
+    if pieces is not None:
         _rank_by_scores(tokenizer, pieces, path)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -102,44 +103,33 @@ def _as_in_file(
     )
 
 
-def _split(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str] = _PROBES) -> list[list[int]]:
-    return [tokenizer.encode(text, add_special_tokens=False) for text in texts]
+def _split(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
+    return [tokenizer.encode(text, add_special_tokens=False) for text in _PROBES]
 
 
 def _rank_by_scores(tokenizer: PreTrainedTokenizerBase, pieces: Path, path: str) -> None:
-    """Compares a tokenizer made of a SentencePiece model with SentencePiece itself.
+    """Gives a tokenizer made of a SentencePiece model the merges that SentencePiece would make.
 
-    transformers 5 ranks merges by their ids, where SentencePiece merges the highest score first: in
-    Llama 2's model runs of blanks have low ids and the lowest score. Of equal scores the leftmost
-    pair is merged first, so the longer left half ranks higher. The log says what still differs.
+    It merges the pair with the highest score first, of equal ones the leftmost, so the longer left
+    half. transformers 5 ranks merges by their ids: in Llama 2's model runs of blanks have low ids
+    and the lowest score.
     """
-    from sentencepiece import SentencePieceProcessor
-
-    own: Any = SentencePieceProcessor()
-    try:
-        own.Load(str(pieces))
-    except (OSError, RuntimeError):
-        return  # the file of another kind of tokenizer, as Llama 3's own
-    wanted = [own.encode(text) for text in _PIECED]
-    if _split(tokenizer, _PIECED) == wanted:
-        return
+    data = pieces.read_bytes()
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
-    described = json.loads(backend.to_str()) if backend is not None else {"model": {}}
-    if described["model"].get("type") == "BPE":
-        scores = {own.id_to_piece(place): own.get_score(place) for place in range(len(own))}
-        described["model"]["merges"].sort(
-            key=lambda pair: (-scores.get("".join(pair), -math.inf), -len(pair[0]))
-        )
-        cast("Any", tokenizer)._tokenizer = Tokenizer.from_str(json.dumps(described))
-    found = _split(tokenizer, _PIECED)
-    if found == wanted:
-        _say_once(f"{path}: {_PIECES} is read by the scores in it; transformers ranks by ids")
+    if backend is None or not data.startswith(_FIRST_PIECE):
         return
-    text = next(text for text, a, b in zip(_PIECED, found, wanted, strict=True) if a != b)
-    _say_once(
-        f"{path}: transformers splits text otherwise than {_PIECES} says ({text!r}); a {_FILE} "
-        "beside it would be taken as it is"
+    described = json.loads(backend.to_str())
+    if described["model"]["type"] != "BPE":
+        return
+    model = cast("Any", import_protobuf()).ModelProto.FromString(data)
+    scores = {piece.piece: piece.score for piece in model.pieces}
+    described["model"]["merges"].sort(
+        key=lambda pair: (-scores.get("".join(pair), -math.inf), -len(pair[0]))
     )
+    before = _split(tokenizer)
+    cast("Any", tokenizer)._tokenizer = Tokenizer.from_str(json.dumps(described))
+    if _split(tokenizer) != before:
+        _say_once(f"{path}: {_PIECES} is read by the scores in it; transformers ranks by ids")
 
 
 @cache
