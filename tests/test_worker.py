@@ -15,6 +15,7 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.handover import Order, read_order, write_order
 from unlearn_lab.launch import WorkersFailed, build_in_processes
+from unlearn_lab.stages import VERSIONS
 from unlearn_lab.worker import main
 
 from .unlearn.test_fit import RUNTIME
@@ -30,7 +31,8 @@ def corpus_stage(folder, builder="unlearn_lab.data.stage:build"):
         **parts,
         **dict.fromkeys(("prompt_words", "num_examples", "num_items"), 1),
     }
-    return Stage(name="corpus", builder=builder, version=1, params={"dataset": node})
+    version = VERSIONS["corpus"]
+    return Stage(name="corpus", builder=builder, version=version, params={"dataset": node})
 
 
 @pytest.fixture
