@@ -82,7 +82,7 @@ class CustomCorpus:
         return self.survey().corpus
 
     def survey(self) -> Surveyed:
-        """The corpus and what is to be said of it.
+        """The corpus and the remarks on it.
 
         Raises `ValueError` with the first problems, by file, line and field. Also where no prompt
         can be made of a forget text, or no question is left to ask.

@@ -12,7 +12,7 @@ from unlearn_lab.data.problems import Problem
 from unlearn_lab.data.runs import words
 
 Remarks = dict[str, tuple[str, ...]]
-"""What is said of a corpus, by what it is about: overlap, repeats, script or answers."""
+"""Remarks on a corpus by kind: overlap, repeats, script or answers."""
 
 _SCORED = {
     "forget": "VerbMem and PrivLeak",
@@ -38,14 +38,14 @@ _NAMED = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Surveyed:
-    """A corpus with what is to be said of it."""
+    """A corpus and the remarks on it."""
 
     corpus: Corpus
     remarks: Remarks
 
 
 def survey(corpus: Corpus) -> Surveyed:
-    """A corpus that comes from no file: its items are told by their numbers."""
+    """Surveys a corpus that was not read from files; remarks give item numbers, counted from 1."""
     forget, retain, holdout = (
         Split(_part(corpus, role, TEXT)) for role in ("forget", "retain", "holdout_documents")
     )
@@ -59,7 +59,7 @@ def survey(corpus: Corpus) -> Surveyed:
 
 
 def remarks(parts: Mapping[str, Part], overlap: Sequence[Problem]) -> Remarks:
-    """All that is to be said of the scored parts, which go by their roles in `Corpus`."""
+    """Remarks on the scored parts, which are keyed by their roles in `Corpus`."""
     found = {
         "overlap": tuple(map(str, overlap)),
         "repeats": tuple(_repeats(parts)),
@@ -69,9 +69,10 @@ def remarks(parts: Mapping[str, Part], overlap: Sequence[Problem]) -> Remarks:
 
 
 def hopeless(parts: Mapping[str, Part], most_words: int) -> Iterator[str]:
-    """Parts with answers that no model can give in full: more words than tokens are allowed, say.
+    """Finds parts whose true answers no model can give in full.
 
-    Every word is at least one token, so that this holds for any tokenizer.
+    `most_words` is the number of tokens that an answer may have. Words are counted here: each is at
+    least one token, so a line holds for every tokenizer.
     """
     for role in ("forget_questions", "retain_questions"):
         if role in parts:

@@ -1,4 +1,4 @@
-"""Reads what the corpus stage keeps: the corpus, and what is to be said of it."""
+"""Reads what the corpus stage keeps: the corpus, and the remarks on it."""
 
 import dataclasses
 import json
@@ -12,7 +12,7 @@ FILE = "corpus.json"
 
 
 def remarks(artifact: Artifact) -> dict[str, str]:
-    """What is to be said of the corpus, by what it is about (see `data.remarks`)."""
+    """The remarks on the corpus, by kind (see `data.remarks`)."""
     return dict(cast("Mapping[str, str]", artifact.facts["remarks"]))
 
 

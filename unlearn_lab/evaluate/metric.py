@@ -128,7 +128,7 @@ class ModelMetric(AnyMetric, Protocol):
 def hopeless_answers(
     metrics: Mapping[str, AnyMetric], corpus: Corpus, count: Callable[[str], int]
 ) -> str | None:
-    """What is said of true answers that no model can give, metric by metric; None without any."""
+    """One line on true answers that no model can give, metric by metric; None without any."""
     found = {
         name: metric.hopeless(corpus, count)
         for name, metric in metrics.items()

@@ -69,7 +69,7 @@ def build(
 def corpus_remarks(
     corpus: Artifact, metrics: Mapping[str, AnyMetric], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, str]:
-    """What is to be said of a corpus with these metrics and this tokenizer, by what it is about."""
+    """The remarks on a corpus with these metrics and this tokenizer, by kind."""
     told = hopeless_answers(
         metrics, read_corpus(corpus), lambda text: len(text_ids([text], tokenizer)[0])
     )
