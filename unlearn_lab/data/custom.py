@@ -92,7 +92,7 @@ class CustomCorpus:
         problems = [*(problem for part in parts.values() for problem in part.problems), *problems]
         if problems:
             raise refusal(problems, self.path)
-        return Surveyed(corpus=self._corpus(parts), remarks=remarks(scored(parts), overlap))
+        return Surveyed(corpus=self.assemble(parts), remarks=remarks(scored(parts), overlap))
 
     def read(self) -> dict[str, Part]:
         """The parts that there are, needed ones in any case, with what is wrong with each.
@@ -115,7 +115,8 @@ class CustomCorpus:
             [remark for _, told in found for remark in told],
         )
 
-    def _corpus(self, parts: dict[str, Part]) -> Corpus:
+    def assemble(self, parts: Mapping[str, Part]) -> Corpus:
+        """The corpus of parts without problems; raises `ValueError` for an unfit setting."""
         asked = {split: self._asked(parts, split) for split in ("forget", "retain")}
         return Corpus(
             forget=parts["forget"].texts,
@@ -148,7 +149,7 @@ class CustomCorpus:
         problem = Problem(str((found or files)[0]), None, None, what)
         return Part(place=problem.place, columns=(), items=(), problems=(problem,), remarks=())
 
-    def _prompts(self, parts: dict[str, Part]) -> tuple[VerbatimPrompt, ...]:
+    def _prompts(self, parts: Mapping[str, Part]) -> tuple[VerbatimPrompt, ...]:
         texts = parts["forget"].texts[: self.num_items]
         ends = [_end_of_words(text, self.prompt_words) for text in texts]
         found = [(end, text) for end, text in zip(ends, texts, strict=True) if end is not None]
@@ -161,7 +162,7 @@ class CustomCorpus:
         return tuple(VerbatimPrompt(text[:end], text[end:]) for end, text in found)
 
     def _asked(
-        self, parts: dict[str, Part], split: str
+        self, parts: Mapping[str, Part], split: str
     ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
         """The questions to ask about a split, and those to show before them."""
         questions, examples = parts.get(f"{split}_questions"), parts.get(f"{split}_examples")

@@ -1,5 +1,6 @@
 """Loads the corpora of the MUSE benchmark from the hub, or from a folder laid out as its own."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -108,18 +109,7 @@ class MuseCorpus:
         problems += shared
         if problems:
             raise refusal(problems, self.path if folder.is_dir() else None)
-        corpus = Corpus(
-            forget=tuple(text for part in forget for text in part.texts),
-            retain=retain.texts,
-            verbatim=asked["verbatim"].prompts,
-            forget_questions=asked["forget_questions"].questions,
-            forget_examples=asked["forget_examples"].questions,
-            retain_questions=asked["retain_questions"].questions,
-            retain_examples=asked["retain_examples"].questions,
-            forget_documents=asked["forget_documents"].texts,
-            holdout_documents=asked["holdout_documents"].texts,
-        )
-        return Surveyed(corpus=corpus, remarks=remarks(asked, overlap))
+        return Surveyed(corpus=assemble(forget, retain, asked), remarks=remarks(asked, overlap))
 
     def _read_hub(self, name: str) -> Part:
         import httpx
@@ -136,3 +126,18 @@ class MuseCorpus:
         return parse(
             Rows(f"{self.path} {name}", rows, ()), columns(name), tolerant=name.startswith(TRAINED)
         )
+
+
+def assemble(forget: Sequence[Part], retain: Part, asked: Mapping[str, Part]) -> Corpus:
+    """The corpus of these parts; `asked` is keyed by roles in `Corpus`."""
+    return Corpus(
+        forget=tuple(text for part in forget for text in part.texts),
+        retain=retain.texts,
+        verbatim=asked["verbatim"].prompts,
+        forget_questions=asked["forget_questions"].questions,
+        forget_examples=asked["forget_examples"].questions,
+        retain_questions=asked["retain_questions"].questions,
+        retain_examples=asked["retain_examples"].questions,
+        forget_documents=asked["forget_documents"].texts,
+        holdout_documents=asked["holdout_documents"].texts,
+    )

@@ -1,7 +1,8 @@
 """Reads all of a corpus folder, whichever its layout, and gathers what is wrong with it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from omegaconf import OmegaConf
@@ -9,7 +10,7 @@ from omegaconf import OmegaConf
 from unlearn_lab.build import placed
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.custom import PARTS, CustomCorpus, scored
-from unlearn_lab.data.muse import MuseCorpus
+from unlearn_lab.data.muse import assemble
 from unlearn_lab.data.muse_layout import (
     ASKED,
     NUM_FOLDS,
@@ -56,15 +57,8 @@ def _muse(folder: Path) -> Survey:
         asked := {role: parts[name] for role, name in ASKED.items()},
         allowed=False,
     )
-    source = MuseCorpus(
-        path=str(folder),
-        revision=None,
-        retain=names[1].removeprefix("raw/"),
-        folds=None,
-        fold=None,
-        allow_overlap=False,
-    )
-    return _survey("muse_news", source, parts, asked, shared, overlap)
+    whole = partial(assemble, [parts["raw/forget"]], parts[names[1]], asked)
+    return _survey("muse_news", whole, parts, asked, shared, overlap)
 
 
 def _custom(folder: Path) -> Survey:
@@ -82,12 +76,19 @@ def _custom(folder: Path) -> Survey:
             place = parts[f"{split}_examples"].place
             unread.append(Problem(place, None, None, f"is not used without {split}_questions"))
     shared, overlap = source.compare(parts)
-    return _survey("custom", source, parts, scored(parts), shared, [*overlap, *unread])
+    return _survey(
+        "custom",
+        partial(source.assemble, parts),
+        parts,
+        scored(parts),
+        shared,
+        [*overlap, *unread],
+    )
 
 
 def _survey(
     dataset: str,
-    source: MuseCorpus | CustomCorpus,
+    assembled: Callable[[], Corpus],
     parts: Mapping[str, Part],
     asked: Mapping[str, Part],
     shared: list[Problem],
@@ -98,7 +99,7 @@ def _survey(
     corpus = None
     if not problems:
         try:
-            corpus = source.load()
+            corpus = assembled()
         except ValueError as error:
             problems.append(placed(error, "dataset"))
     told = [*(remark for part in parts.values() for remark in part.remarks), *told]
