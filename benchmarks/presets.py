@@ -9,8 +9,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
-from unlearn_lab.hydra_setup import prepare_configuration
-from unlearn_lab.paths import data_dir, plugin_dir
+from unlearn_lab.config.hydra_setup import prepare_configuration
+from unlearn_lab.config.paths import data_dir, plugin_dir
 
 NEWS_FOLDS = (0.83e6, 1.67e6, 2.51e6, 3.36e6)
 """Tokens of the cumulative forget folds of MUSE-News. The first is 102 steps of 4 x 2048 tokens in

@@ -20,8 +20,8 @@ from omegaconf import OmegaConf
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearn_lab.hydra_setup import prepare_configuration
-from unlearn_lab.paths import data_dir, plugin_dir
+from unlearn_lab.config.hydra_setup import prepare_configuration
+from unlearn_lab.config.paths import data_dir, plugin_dir
 
 torch.set_num_threads(1)  # two workers share two cores; more threads than cores slow AWQ 17 times
 

@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 
 from unlearn_lab.cli import main
-from unlearn_lab.paths import data_dir, plugin_dir
+from unlearn_lab.config.paths import data_dir, plugin_dir
 
 
 @pytest.mark.usefixtures("composed")

@@ -8,8 +8,8 @@ from omegaconf import OmegaConf
 
 from unlearn_lab import foreign
 from unlearn_lab.cli import main
-from unlearn_lab.exits import Finished
-from unlearn_lab.paths import data_dir
+from unlearn_lab.config.exits import Finished
+from unlearn_lab.config.paths import data_dir
 
 REFUSAL = {"record": None, "label": "", "hint": "", "built": {}, "reused": {}, "seconds": {}}
 

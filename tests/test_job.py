@@ -9,7 +9,8 @@ from safetensors.torch import load_file
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from tests.graph.builders import QUICK
-from unlearn_lab.build import Refused
+from unlearn_lab.config.build import Refused
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read as read_corpus
@@ -24,7 +25,6 @@ from unlearn_lab.job import describe, request, run
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.report import results
 from unlearn_lab.report.side_files import read_sides
-from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.mask import read_mask
 from unlearn_lab.unlearn.stop import Watched
 

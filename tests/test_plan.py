@@ -7,10 +7,10 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
+from unlearn_lab.config.hydra_setup import prepare_configuration
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.graph.content import ContentKey
-from unlearn_lab.hydra_setup import prepare_configuration
 from unlearn_lab.parts import build_parts
-from unlearn_lab.paths import data_dir
 from unlearn_lab.plan import plan
 
 RTN = {

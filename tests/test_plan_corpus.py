@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.test_plan import MUSE, NONE, names, plain_config, stages
-from unlearn_lab.build import assemble
+from unlearn_lab.config.build import assemble
 from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.data.custom import NEEDED, PARTS
 from unlearn_lab.graph.content import ContentKey

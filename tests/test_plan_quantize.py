@@ -4,13 +4,13 @@ import pytest
 
 from tests.test_plan import RTN, changed, names, plain_config, stages
 from tests.test_plan_corpus import own_corpus
-from unlearn_lab.build import Part
+from unlearn_lab.config.build import Part
+from unlearn_lab.config.libraries import version_of
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.graph import code
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.distributions import required_by
-from unlearn_lab.libraries import version_of
 from unlearn_lab.parts import build_parts
-from unlearn_lab.paths import data_dir
 from unlearn_lab.plan import plan
 
 CALIBRATION = {

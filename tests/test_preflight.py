@@ -6,10 +6,10 @@ import pytest
 
 from tests.data.corpora import muse_folder, texts
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
-from unlearn_lab.build import Refused
+from unlearn_lab.config.build import Refused
+from unlearn_lab.config.exits import Finished
 from unlearn_lab.data.corpus import Question
 from unlearn_lab.data.gazette import Gazette
-from unlearn_lab.exits import Finished
 from unlearn_lab.job import request, run
 from unlearn_lab.report.ending import close
 

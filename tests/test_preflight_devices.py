@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
-from unlearn_lab.build import Refused
+from unlearn_lab.config.build import Refused
 from unlearn_lab.job import request
 
 CHOICES = {"model": "tiny", "dataset": "gazette", "method": "m", "optimizer": "adamw", "quant": "q"}

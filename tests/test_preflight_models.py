@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM, OPTConfig, RwkvConfig
 from tests.data.corpora import muse_folder, texts
 from tests.e2e.artifacts import SMALL
 from tests.models import families
-from unlearn_lab.build import Refused
-from unlearn_lab.exits import RequestRefused
+from unlearn_lab.config.build import Refused
+from unlearn_lab.config.exits import RequestRefused
 from unlearn_lab.job import request
 
 CHOICES = {"model": "hf", "dataset": "muse_news", "method": "m", "optimizer": "a", "quant": "q"}

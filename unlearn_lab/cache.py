@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 
 from unlearn_lab.cache_export import export
-from unlearn_lab.exits import FAILED, REFUSED
+from unlearn_lab.config.exits import FAILED, REFUSED
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.inventory import Item, count_bytes, damage_of, freed_bytes, read_files
 from unlearn_lab.graph.lookout import Lookout

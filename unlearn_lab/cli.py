@@ -15,15 +15,15 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from unlearn_lab.conf_folder import settle
-from unlearn_lab.confidential import require_open_command
-from unlearn_lab.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
-from unlearn_lab.hydra_setup import prepare
-from unlearn_lab.libraries import missing_plugin
-from unlearn_lab.nearest import suggestion
-from unlearn_lab.paths import data_dir
-from unlearn_lab.printed import told
-from unlearn_lab.spelling import moved, require_present_command
+from unlearn_lab.config.conf_folder import settle
+from unlearn_lab.config.confidential import require_open_command
+from unlearn_lab.config.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
+from unlearn_lab.config.hydra_setup import prepare
+from unlearn_lab.config.libraries import missing_plugin
+from unlearn_lab.config.nearest import suggestion
+from unlearn_lab.config.paths import data_dir
+from unlearn_lab.config.printed import told
+from unlearn_lab.config.spelling import moved, require_present_command
 
 if TYPE_CHECKING:
     from unlearn_lab.request import Request
@@ -103,7 +103,7 @@ def task(config: DictConfig) -> object:
     Raises `RequestRefused` for a request that cannot be carried out; every other failure is in the
     outcome that it returns, so that the other jobs of a sweep go on.
     """
-    from unlearn_lab.build import Refused
+    from unlearn_lab.config.build import Refused
     from unlearn_lab.foreign import hand_over, hand_over_refusal, is_foreign
 
     hydra_config = HydraConfig.get()

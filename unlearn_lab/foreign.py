@@ -12,13 +12,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.text import Text
 
-from unlearn_lab.build import Refused
-from unlearn_lab.exits import REFUSED, Finished
+from unlearn_lab.config.build import Refused
+from unlearn_lab.config.exits import REFUSED, Finished
+from unlearn_lab.config.settings import Report, Runtime
+from unlearn_lab.config.trusted import trust
 from unlearn_lab.report.outcome import Outcome, failed
 from unlearn_lab.report.table import open_console
 from unlearn_lab.report.tuning import tune_target
-from unlearn_lab.settings import Report, Runtime
-from unlearn_lab.trusted import trust
 
 _OURS = "hydra_plugins.lab_sweeper.LabSweeper"
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
@@ -156,7 +156,7 @@ def close_foreign() -> None:
         raise Finished(REFUSED)
     runtime, report = (OmegaConf.to_object(sweep.config[name]) for name in ("runtime", "report"))
     if not isinstance(runtime, Runtime) or not isinstance(report, Report):
-        raise TypeError("runtime and report do not follow unlearn_lab.settings")
+        raise TypeError("runtime and report do not follow unlearn_lab.config.settings")
     try:
         close(list(_labelled(told)), runtime, report, before=[], skipped=[], again=[])
     finally:

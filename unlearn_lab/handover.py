@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.settings import Runtime
 
 SCHEMA = 2
 FACTS = "facts.json"

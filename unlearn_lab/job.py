@@ -14,11 +14,11 @@ import torch
 from omegaconf import DictConfig
 from transformers.utils.logging import disable_progress_bar
 
-from unlearn_lab.build import Refused, locate
 from unlearn_lab.changes import require_planned_code
-from unlearn_lab.confidential import require_open
+from unlearn_lab.config.build import Refused, locate
+from unlearn_lab.config.confidential import require_open
+from unlearn_lab.config.exits import NO_ROOM
 from unlearn_lab.describe import describe
-from unlearn_lab.exits import NO_ROOM
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.build import Refused, placed
+from unlearn_lab.config.build import Refused, placed
+from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import Chunking, chunk
@@ -29,7 +30,6 @@ from unlearn_lab.quantize.export import require_exportable
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer
 from unlearn_lab.report.verdict import Thresholds
 from unlearn_lab.report.wandb_sink import check_settings
-from unlearn_lab.settings import Report, Runtime
 from unlearn_lab.unlearn.update import Request as UpdateRequest
 
 _log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from typing import cast
 from torch import nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.build import Refused
+from unlearn_lab.config.build import Refused
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.tokenise import text_ids
 from unlearn_lab.graph.cache import Cache, StageFailed

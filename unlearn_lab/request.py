@@ -9,16 +9,16 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import MissingMandatoryValue, OmegaConfBaseException
 
-from unlearn_lab.build import Refused
-from unlearn_lab.conf_folder import require_settled
+from unlearn_lab.config.build import Refused
+from unlearn_lab.config.conf_folder import require_settled
+from unlearn_lab.config.settings import Report, Runtime
+from unlearn_lab.config.spelling import require_present_names, written_out
+from unlearn_lab.config.trusted import trust
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan import Parts, Plan, plan
-from unlearn_lab.settings import Report, Runtime
-from unlearn_lab.spelling import require_present_names, written_out
-from unlearn_lab.trusted import trust
 
 _KEY_LENGTH = 8
 """Digits of a stage's key that are enough to name it."""

@@ -11,8 +11,8 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from unlearn_lab.config.exits import RequestRefused
 from unlearn_lab.costs import Costs
-from unlearn_lab.exits import RequestRefused
 from unlearn_lab.graph.cache import Artifact, is_whole
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct

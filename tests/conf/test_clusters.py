@@ -6,8 +6,8 @@ from hydra.core.config_store import ConfigStore
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 
-from unlearn_lab.libraries import missing_plugin
-from unlearn_lab.paths import data_dir
+from unlearn_lab.config.libraries import missing_plugin
+from unlearn_lab.config.paths import data_dir
 
 CLUSTERS = sorted(path.stem for path in (data_dir("sweeps") / "cluster").glob("*.yaml"))
 LAUNCHERS = {"local": "joblib", "submitit": "submitit_local", "slurm": "submitit_slurm"}

@@ -6,10 +6,10 @@ import pytest
 import torch
 import yaml
 
-from unlearn_lab.build import build, check
+from unlearn_lab.config.build import build, check
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.data.texts import TextSource
 from unlearn_lab.evaluate.metric import AnyMetric
-from unlearn_lab.paths import data_dir
 from unlearn_lab.quantize.calibration import SOURCES, Calibration
 from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.report.tuning import TuneTarget, tune_target

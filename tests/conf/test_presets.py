@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 
 from benchmarks.gpu_hours import told
 from benchmarks.presets import load_presets
+from unlearn_lab.config.paths import data_dir
+from unlearn_lab.config.spelling import written_out
 from unlearn_lab.parts import build_parts
-from unlearn_lab.paths import data_dir
 from unlearn_lab.report.tuning import TuneTarget, tune_target
-from unlearn_lab.spelling import written_out
 from unlearn_lab.unlearn.npo import NPO, NPOLogits
 from unlearn_lab.unlearn.retain import RetainKL
 

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from unlearn_lab.paths import data_dir
+from unlearn_lab.config.paths import data_dir
 
 ROOT = data_dir("conf").parent
 FILES = (

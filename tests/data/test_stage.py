@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.data.corpora import custom, muse, muse_folder, own_folder, questions
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.stage import build
 from unlearn_lab.data.stored import read, remarks
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.settings import Runtime
 
 
 def stage_of(source, work: Path):

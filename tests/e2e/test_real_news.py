@@ -10,7 +10,7 @@ import pytest
 
 from tests.e2e.artifacts import built
 from tests.e2e.conftest import execute
-from unlearn_lab.paths import data_dir
+from unlearn_lab.config.paths import data_dir
 
 NEWS = data_dir("conf").parents[1] / "shared" / "data" / "muse_news"
 NUM_ARTICLES, NUM_ITEMS = 12, 4

@@ -72,7 +72,7 @@ from tests.e2e.artifacts import built
             "method._target_=os.system: only unlearn_lab and torch.optim may be instantiated",
         ),
         (
-            ["method.forget._target_=unlearn_lab.build.instantiate"],
+            ["method.forget._target_=unlearn_lab.config.build.instantiate"],
             "may be instantiated",
         ),
         (["report.thresholds.destroyed_share=7"], "report.thresholds.destroyed_share=7"),

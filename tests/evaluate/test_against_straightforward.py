@@ -11,6 +11,7 @@ import yaml
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
 from unlearn_lab.data.gazette import Gazette
 from unlearn_lab.evaluate.knowmem import KnowMem
@@ -19,7 +20,6 @@ from unlearn_lab.evaluate.min_k import MinK
 from unlearn_lab.evaluate.privleak import privleak
 from unlearn_lab.evaluate.stage import score_all
 from unlearn_lab.evaluate.verbmem import VerbMem
-from unlearn_lab.paths import data_dir
 
 NUM, NUM_STEPS = 8, 100
 NUM_NEW = {"verbmem": 24, "knowmem": 12, "utility": 12}

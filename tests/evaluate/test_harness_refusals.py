@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.evaluate import harness_data
-from unlearn_lab import libraries
+from unlearn_lab.config import libraries
 from unlearn_lab.evaluate.harness import HarnessTask
 
 pytest.importorskip("lm_eval")

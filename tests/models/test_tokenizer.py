@@ -152,7 +152,7 @@ def test_a_sentencepiece_model_is_read_by_its_own_scores(pieces, caplog, tmp_pat
 
 def test_without_sentencepiece_its_model_is_refused_with_the_command(pieces, monkeypatch):
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", _not_installed)
-    monkeypatch.setattr("unlearn_lab.libraries.version", _not_found)
+    monkeypatch.setattr("unlearn_lab.config.libraries.version", _not_found)
     with pytest.raises(ValueError, match="needs the library sentencepiece, which is not installed"):
         load(str(pieces), OPTIONS)
 

@@ -73,7 +73,7 @@ def without_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> str:
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("unlearn_lab.libraries.version", missing)
+    monkeypatch.setattr("unlearn_lab.config.libraries.version", missing)
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from unlearn_lab.build import build
+from unlearn_lab.config.build import build
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.evaluate.logits import logit_error
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
-from unlearn_lab.paths import data_dir
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer
 
 OPTIONS = sorted(path.stem for path in (data_dir("conf") / "quant").glob("*.yaml"))

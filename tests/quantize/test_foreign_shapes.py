@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from unlearn_lab import libraries
+from unlearn_lab.config import libraries
 from unlearn_lab.quantize.export import require_exportable
 from unlearn_lab.quantize.foreign_shapes import require_shapes
 from unlearn_lab.quantize.rtn import RTN

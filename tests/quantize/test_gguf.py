@@ -224,7 +224,7 @@ def test_the_extra_is_named_when_the_library_is_missing(
     def missing(library: str) -> str:
         raise PackageNotFoundError(library)
 
-    monkeypatch.setattr("unlearn_lab.libraries.version", missing)
+    monkeypatch.setattr("unlearn_lab.config.libraries.version", missing)
     with pytest.raises(ValueError, match=r"needs the library gguf, .* -e '\.\[gguf\]'"):
         quantizer.require_fit(wide)
 

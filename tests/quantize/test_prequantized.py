@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
 from tests.quantize.test_gguf_file import SIZES, byte_level
-from unlearn_lab import libraries
+from unlearn_lab.config import libraries
 from unlearn_lab.models.hub import point
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import Source, load_model, load_skeleton, to_compute

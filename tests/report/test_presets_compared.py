@@ -6,7 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from unlearn_lab.paths import data_dir
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.report.compare import compared
 from unlearn_lab.report.record import labelled
 

@@ -5,7 +5,7 @@ import copy
 import pytest
 from yaml.constructor import ConstructorError
 
-from unlearn_lab.paths import data_dir
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.report.headline import published_mean
 from unlearn_lab.report.published.tables import (
     FOLDER,

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from unlearn_lab.build import Refused
+from unlearn_lab.config.build import Refused
 from unlearn_lab.report.tuning import ForgetQuality, TuneTarget, tune_target
 
 SCORE = st.floats(0, 100)

@@ -11,8 +11,8 @@ import pytest
 import pytest_socket
 import wandb
 
+from unlearn_lab.config.settings import Wandb
 from unlearn_lab.report import wandb_sink
-from unlearn_lab.settings import Wandb
 
 
 class Server(ThreadingHTTPServer):

@@ -3,7 +3,7 @@
 import pytest
 from omegaconf import OmegaConf
 
-from unlearn_lab.build import Refused, build, check, locate
+from unlearn_lab.config.build import Refused, build, check, locate
 from unlearn_lab.parts import build_parts
 
 NONE = "unlearn_lab.quantize.none.NoQuantizer"
@@ -17,7 +17,7 @@ NONE = "unlearn_lab.quantize.none.NoQuantizer"
         "torch.load",
         "unlearn_lab.models.load.torch.load",
         "unlearn_lab.quantize.gptqmodel_files.subprocess.run",
-        "unlearn_lab.build.instantiate",
+        "unlearn_lab.config.build.instantiate",
         "unlearn_lab.graph.cache.Path",
         "unlearn_lab.graph.cache.Cache.__init__.__globals__",
         "unlearn_lab.graph.cache._discard",
@@ -48,7 +48,7 @@ def test_only_classes_that_are_defined_here_are_built(target):
         "os:system",
         "unlearn_lab.graph.cache:_discard",
         "unlearn_lab.data.stage:Path",
-        "unlearn_lab.build:instantiate",
+        "unlearn_lab.config.build:instantiate",
         "unlearn_lab.data.stage.build",
     ],
 )

@@ -12,9 +12,9 @@ from lightning.pytorch import Callback
 
 from tests.unlearn.conftest import VOCABULARY, random_llama
 from tests.unlearn.test_sure import OBJECTIVE, RUNTIME, prepare, sure
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
-from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import Batches, Budget, fit
 from unlearn_lab.unlearn.lora import LoRA
 from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup

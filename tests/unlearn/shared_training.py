@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from torch.distributed.tensor import DTensor
 
 from tests.unlearn.conftest import VOCABULARY, random_llama
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.load import device_of
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
-from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import CHECKPOINT, Batches, Budget, fit
 from unlearn_lab.unlearn.forward import remember_reference
 from unlearn_lab.unlearn.ga import GradientAscent

@@ -4,7 +4,7 @@ import math
 import pytest
 import torch
 
-from unlearn_lab.settings import Runtime
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.unlearn.fit import CHECKPOINT, STEPS, Batches, Budget, fit, read_steps
 from unlearn_lab.unlearn.ga import GradientAscent
 from unlearn_lab.unlearn.module import Diverged, UnlearnModule, cosine_with_warmup

@@ -6,10 +6,10 @@ import pytest
 import torch
 from safetensors import safe_open
 
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
-from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import CHECKPOINT, Batches
 from unlearn_lab.unlearn.forward import Reference
 from unlearn_lab.unlearn.lora import LoRA
@@ -236,6 +236,6 @@ def test_the_missing_library_is_named_with_its_extra(model, monkeypatch):
     def missing(name):
         raise PackageNotFoundError(name)
 
-    monkeypatch.setattr("unlearn_lab.libraries.version", missing)
+    monkeypatch.setattr("unlearn_lab.config.libraries.version", missing)
     with pytest.raises(ValueError, match=r"needs the library peft, .*\.\[lora\]"):
         lora().require_fit(model)

@@ -5,9 +5,9 @@ import functools
 import pytest
 import torch
 
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
-from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.fit import CHECKPOINT, Batches, Budget, fit
 from unlearn_lab.unlearn.ga import GradientAscent
 from unlearn_lab.unlearn.layouts import layouts_of

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlearn_lab.config.exits import REFUSED
+from unlearn_lab.config.printed import told
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.parts import Part
 from unlearn_lab.data.survey import Survey, survey
 from unlearn_lab.data.write import write_corpus, write_parts
-from unlearn_lab.exits import REFUSED
-from unlearn_lab.printed import told
 
 _LAYOUTS = {"muse_news": "in MUSE's layout", "custom": "of your own"}
 _HEADINGS = ("part", "file", "items", "characters", "shortest", "longest", "begins")

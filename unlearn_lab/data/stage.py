@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from unlearn_lab.build import build as make
-from unlearn_lab.build import placed
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.build import placed
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.data.remarks import Surveyed, survey
 from unlearn_lab.data.stored import FILE
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.settings import Runtime
 
 
 @runtime_checkable

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from unlearn_lab.build import placed
+from unlearn_lab.config.build import placed
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.custom import PARTS, CustomCorpus, scored
 from unlearn_lab.data.muse import assemble
@@ -24,7 +25,6 @@ from unlearn_lab.data.problems import Problem
 from unlearn_lab.data.remarks import hopeless, remarks
 from unlearn_lab.data.rows import SUFFIXES
 from unlearn_lab.data.weaknesses import weaknesses
-from unlearn_lab.paths import data_dir
 
 
 @dataclass(frozen=True, kw_only=True)

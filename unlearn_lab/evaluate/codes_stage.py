@@ -9,7 +9,8 @@ from typing import Any, cast
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from unlearn_lab.build import build as make
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.evaluate.codes import Coder, compare_codes, compare_moves
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.linears import block_linears
@@ -17,7 +18,6 @@ from unlearn_lab.models.load import load_model
 from unlearn_lab.quantize.packed import read_codes
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer, Quantizer
 from unlearn_lab.quantize.rtn import RTN
-from unlearn_lab.settings import Runtime
 
 FILE, WIDTHS = "codes.json", "widths.json"
 BY_WIDTH = ("flip_rate", "relative_step", "update_kept", "zero_bin")

@@ -10,7 +10,8 @@ from typing import Any, cast
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.build import build as make
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.stored import remarks as read_remarks
@@ -30,7 +31,6 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, to_compute
 from unlearn_lab.models.memory import peak_gb, reset_peak
 from unlearn_lab.quantize.quantizer import AnyQuantizer, Quantizer
-from unlearn_lab.settings import Runtime
 
 FILE = "scores.json"
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from unlearn_lab.build import build as make
+from unlearn_lab.config.build import build as make
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.stage import read as read_scores

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers import PretrainedConfig, PreTrainedModel
 
-from unlearn_lab.libraries import require
+from unlearn_lab.config.libraries import require
 
 SUPPORTED = "compressed-tensors, gptq, awq, bitsandbytes and GGUF files"
 LIBRARIES = {

@@ -12,7 +12,7 @@ from tokenizers import Tokenizer
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import import_protobuf
 
-from unlearn_lab.libraries import require
+from unlearn_lab.config.libraries import require
 from unlearn_lab.models.safe_files import file_of
 
 _log = logging.getLogger(__name__)

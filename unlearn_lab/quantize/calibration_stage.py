@@ -8,12 +8,12 @@ from jaxtyping import Int
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from unlearn_lab.build import build as make
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import load_tokenizer
 from unlearn_lab.quantize.calibration import Calibration
-from unlearn_lab.settings import Runtime
 
 FILE = "tokens.safetensors"
 

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.libraries import require
+from unlearn_lab.config.libraries import require
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.grid import BIT_WIDTHS
 from unlearn_lab.quantize.quantizer import QuantReport

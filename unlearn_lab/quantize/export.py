@@ -6,9 +6,10 @@ from typing import Any
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.build import build as make
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.libraries import require
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.libraries import require
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.quantize import gguf_file, gptqmodel_files
 from unlearn_lab.quantize.awq import AWQ
@@ -18,7 +19,6 @@ from unlearn_lab.quantize.gguf import GGUF
 from unlearn_lab.quantize.gptq import GPTQ
 from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.quantize.rtn import RTN
-from unlearn_lab.settings import Runtime
 
 FORMATS: dict[type, tuple[str, ...]] = {
     RTN: ("compressed-tensors", "gptq", "awq"),

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
-from unlearn_lab.libraries import require
+from unlearn_lab.config.libraries import require
 from unlearn_lab.models.load import DTYPES
 from unlearn_lab.quantize.packed import quantized_layers, read_integers
 

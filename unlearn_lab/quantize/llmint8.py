@@ -10,7 +10,7 @@ from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from unlearn_lab.libraries import require
+from unlearn_lab.config.libraries import require
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import compute_dtype
 from unlearn_lab.models.quantized import without_notices

@@ -7,7 +7,8 @@ from typing import Any
 
 from huggingface_hub import snapshot_download
 
-from unlearn_lab.build import build as make
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.complete import require_finite_weights
 from unlearn_lab.models.hub import point
@@ -18,7 +19,6 @@ from unlearn_lab.quantize.calibration_stage import read as read_calibration
 from unlearn_lab.quantize.prequantized import count_quantized, describe, method_of
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer
 from unlearn_lab.quantize.rtn import RTN
-from unlearn_lab.settings import Runtime
 
 WANTED = ["*.safetensors", "*.json"]
 """Files of a checkpoint on the hub; none of them is a pickle."""

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_lab.printed import told
+from unlearn_lab.config.printed import told
 from unlearn_lab.report.blocks import Block, empty_table
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.text import Text
 
-from unlearn_lab.exits import REFUSED
+from unlearn_lab.config.exits import REFUSED
 from unlearn_lab.report.comparison import Comparison, compare
 from unlearn_lab.report.comparison_table import print_comparison
 from unlearn_lab.report.headline import compare_headline

@@ -7,14 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from unlearn_lab.exits import FAILED, Finished
+from unlearn_lab.config.exits import FAILED, Finished
+from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.report.closing import Closing, FailedLeaf, StageTally, print_closing
 from unlearn_lab.report.html import write_report
 from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.results import records_path
 from unlearn_lab.report.table import open_console, print_results
 from unlearn_lab.report.verdict import Thresholds
-from unlearn_lab.settings import Report, Runtime
 
 _log = logging.getLogger(__name__)
 

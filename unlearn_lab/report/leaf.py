@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from unlearn_lab.printed import visible
+from unlearn_lab.config.printed import visible
 
 Record = Mapping[str, object]
 

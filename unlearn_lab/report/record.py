@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from unlearn_lab import __version__
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.evaluate import codes_stage
 from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.plan_corpus import chain, fold_of
 from unlearn_lab.report.score_figures import score_figures
-from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.mask import read_mask
 
 FILE, SAMPLES, LAYERS = "record.json", "samples.json", "layers.json"

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from unlearn_lab.spelling import present_record
+from unlearn_lab.config.spelling import present_record
 
 try:
     import fcntl

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
-from unlearn_lab.build import build
+from unlearn_lab.config.build import build
 from unlearn_lab.report.leaf import RECOVERED, Record, score
 
 _PRECISIONS = {"full": ("full",), "quantized": ("quantized",), "worse": ("full", "quantized")}

@@ -9,6 +9,7 @@ from typing import Literal
 
 import wandb
 
+from unlearn_lab.config.settings import Wandb
 from unlearn_lab.report.leaf import Record, text
 from unlearn_lab.report.side_files import read_sides
 from unlearn_lab.report.wandb_payload import Content, content_of
@@ -19,7 +20,6 @@ from unlearn_lab.report.wandb_run import (
     deliver,
     quiet_client,
 )
-from unlearn_lab.settings import Wandb
 
 _log = logging.getLogger(__name__)
 

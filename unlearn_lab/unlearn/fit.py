@@ -16,6 +16,7 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers.logger import Logger
 from torch.utils.data import DataLoader
 
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import (
     Collate,
     PairedOrder,
@@ -24,7 +25,6 @@ from unlearn_lab.data.batch import (
     Sequences,
     SharedBatches,
 )
-from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.preempt import Signals
 from unlearn_lab.unlearn.ranks import is_first, num_ranks, rank
 from unlearn_lab.unlearn.resume import Course, Resumable

@@ -13,8 +13,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, distributed
 
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.load import device_of
-from unlearn_lab.settings import Runtime
 
 Decision = TypeVar("Decision")
 

@@ -10,7 +10,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from unlearn_lab.build import build as make
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import PairedOrder, Sequences, pad, to_device
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import chunk
@@ -20,7 +21,6 @@ from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.tokenizer import pad_id
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
-from unlearn_lab.settings import Runtime
 from unlearn_lab.unlearn.forward import ModelForward, Reference, remember_reference
 from unlearn_lab.unlearn.layouts import layouts_of
 from unlearn_lab.unlearn.objective import ForgetTerm, Unlearning

@@ -6,8 +6,8 @@ from typing import ClassVar, Protocol, runtime_checkable
 
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.settings import Runtime
 
 ShouldStop = Callable[[int], str | None]
 """Asked after each epoch (counted from 1); a reason ends the training."""

@@ -9,7 +9,7 @@ from lightning.fabric.plugins.environments.torchelastic import TorchElasticEnvir
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy
 
-from unlearn_lab.settings import Runtime
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.unlearn.ranks import num_ranks
 
 

@@ -9,7 +9,9 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.build import build as make
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.settings import Runtime
+from unlearn_lab.config.spelling import in_one_word
 from unlearn_lab.data.batch import Sequences, pad, to_device
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import chunk
@@ -21,8 +23,6 @@ from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.tokenizer import pad_id
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
-from unlearn_lab.settings import Runtime
-from unlearn_lab.spelling import in_one_word
 from unlearn_lab.unlearn import saliency_stage
 from unlearn_lab.unlearn.adapter import Injected
 from unlearn_lab.unlearn.fit import Batches, Budget, fit

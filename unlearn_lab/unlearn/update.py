@@ -12,8 +12,8 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from transformers import PreTrainedModel
 
-from unlearn_lab.build import Part as BuiltPart
-from unlearn_lab.build import Refused, assemble, assemble_partial
+from unlearn_lab.config.build import Part as BuiltPart
+from unlearn_lab.config.build import Refused, assemble, assemble_partial
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.unlearn.selected import OptimizerFactory, Part, SelectedOptimizer
 from unlearn_lab.unlearn.units import layout

@@ -22,8 +22,8 @@ class LabJoblib(Launcher):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Refuses more threads, over all jobs, than there are cores."""
+        from unlearn_lab.config.exits import RequestRefused
         from unlearn_lab.cores import require_cores
-        from unlearn_lab.exits import RequestRefused
 
         try:
             require_cores(config.hydra.launcher.n_jobs, config.runtime.threads)

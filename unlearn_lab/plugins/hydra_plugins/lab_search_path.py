@@ -13,8 +13,8 @@ class LabSearchPath(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Refuses a folder that is not there, and options whose names are taken."""
-        from unlearn_lab.conf_folder import conf_dir
-        from unlearn_lab.paths import data_dir
+        from unlearn_lab.config.conf_folder import conf_dir
+        from unlearn_lab.config.paths import data_dir
 
         search_path.append("unlearn_lab", f"file://{data_dir('sweeps')}")
         folder = conf_dir()
@@ -24,7 +24,7 @@ class LabSearchPath(SearchPathPlugin):
 
 
 def _require_new(folder: Path, search_path: ConfigSearchPath) -> None:
-    from unlearn_lab.exits import RequestRefused
+    from unlearn_lab.config.exits import RequestRefused
 
     if not folder.is_dir():
         raise RequestRefused(f"conf_dir={folder}: there is no such folder")

@@ -126,7 +126,7 @@ class LabSlurm(_Submitit):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         """Refuses where there is no Slurm."""
-        from unlearn_lab.exits import RequestRefused
+        from unlearn_lab.config.exits import RequestRefused
 
         if shutil.which("sbatch") is None:
             raise RequestRefused("hydra/launcher=lab_slurm: there is no Slurm here (no sbatch)")

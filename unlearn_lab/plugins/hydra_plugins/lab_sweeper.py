@@ -15,7 +15,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict, read_write
 
-from unlearn_lab.remembering import RememberingRepository
+from unlearn_lab.config.remembering import RememberingRepository
 
 if TYPE_CHECKING:  # Hydra imports every plugin to show its help
     from unlearn_lab.graph.content import ContentKey
@@ -99,8 +99,8 @@ class LabSweeper(BasicSweeper):
 
     def _request(self, overrides: Sequence[str]) -> Any:
         """The job's request: checked against its models and texts, or only planned when dry."""
-        from unlearn_lab.build import Refused
-        from unlearn_lab.exits import RequestRefused
+        from unlearn_lab.config.build import Refused
+        from unlearn_lab.config.exits import RequestRefused
         from unlearn_lab.request import content_key, read_values
 
         master, loader = self._setup["config"], self._setup["hydra_context"].config_loader

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unlearn_lab.conf_folder import (
+from unlearn_lab.config.conf_folder import (
     VARIABLE,
     conf_dir,
     option_exists,
@@ -10,7 +10,7 @@ from unlearn_lab.conf_folder import (
     require_settled,
     settle,
 )
-from unlearn_lab.exits import RequestRefused
+from unlearn_lab.config.exits import RequestRefused
 
 
 @pytest.fixture(autouse=True)

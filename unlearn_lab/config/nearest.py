@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from unlearn_lab.paths import data_dir
+from unlearn_lab.config.paths import data_dir
 
 
 def suggestion(message: str) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unlearn_lab.confidential import _kept, hidden, require_open, require_open_command
+from unlearn_lab.config.confidential import _kept, hidden, require_open, require_open_command
 
 TOKEN = "hf_" + "aB3" * 10
 

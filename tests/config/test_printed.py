@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from unlearn_lab.paths import plain_name
-from unlearn_lab.printed import Plain, visible
+from unlearn_lab.config.paths import plain_name
+from unlearn_lab.config.printed import Plain, visible
 
 
 @pytest.mark.parametrize(

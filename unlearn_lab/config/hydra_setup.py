@@ -6,11 +6,11 @@ import sys
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
-from unlearn_lab.conf_folder import option_exists, presets
+from unlearn_lab.config.conf_folder import option_exists, presets
+from unlearn_lab.config.paths import plain_name, plugin_dir
+from unlearn_lab.config.settings import Settings
+from unlearn_lab.config.trusted import from_environment
 from unlearn_lab.cores import num_jobs
-from unlearn_lab.paths import plain_name, plugin_dir
-from unlearn_lab.settings import Settings
-from unlearn_lab.trusted import from_environment
 
 
 def prepare() -> None:
@@ -57,7 +57,7 @@ def _register_resolvers() -> None:
     OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.jobs", num_jobs, replace=True)
-    OmegaConf.register_new_resolver("unlearn_lab.trusted", from_environment, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.config.trusted", from_environment, replace=True)
 
 
 def _option(group: str, name: str, otherwise: str) -> str:

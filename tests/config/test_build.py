@@ -6,7 +6,7 @@ from typing import Literal
 import pytest
 import torch
 
-from unlearn_lab.build import Refused, _spell, assemble_partial, build, check, locate
+from unlearn_lab.config.build import Refused, _spell, assemble_partial, build, check, locate
 
 
 @dataclass(frozen=True, kw_only=True)

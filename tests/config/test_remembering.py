@@ -8,9 +8,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from unlearn_lab.hydra_setup import prepare_configuration
-from unlearn_lab.paths import data_dir
-from unlearn_lab.remembering import RememberingRepository
+from unlearn_lab.config.hydra_setup import prepare_configuration
+from unlearn_lab.config.paths import data_dir
+from unlearn_lab.config.remembering import RememberingRepository
 
 JOBS = [
     ["method=ga"],

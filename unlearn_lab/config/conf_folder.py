@@ -7,8 +7,8 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from unlearn_lab.exits import RequestRefused
-from unlearn_lab.paths import data_dir
+from unlearn_lab.config.exits import RequestRefused
+from unlearn_lab.config.paths import data_dir
 
 VARIABLE = "UNLEARN_LAB_CONF"
 """The environment variable with the folder; processes that launchers start inherit it."""

@@ -12,7 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_typ
 from beartype.door import is_bearable
 from hydra.utils import instantiate
 
-from unlearn_lab.trusted import trusted, why_not
+from unlearn_lab.config.trusted import trusted, why_not
 
 Node = Mapping[str, Any]
 Built = TypeVar("Built")

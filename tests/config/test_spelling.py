@@ -6,9 +6,9 @@ import pytest
 from hydra.errors import HydraException
 from omegaconf import open_dict
 
-from unlearn_lab.build import Refused
+from unlearn_lab.config.build import Refused
+from unlearn_lab.config.spelling import in_one_word, moved, present_record, require_present_command
 from unlearn_lab.request import read_values
-from unlearn_lab.spelling import in_one_word, moved, present_record, require_present_command
 
 OVERRIDES = [
     ("trainer.finetune.steps=10", "finetune.steps=10"),

@@ -3,7 +3,7 @@
 import logging
 import re
 
-from unlearn_lab.confidential import hidden
+from unlearn_lab.config.confidential import hidden
 
 _STEERING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|\r(?!\n)"
