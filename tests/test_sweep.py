@@ -7,7 +7,7 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 
 from tests.graph.builders import make
-from tests.test_waves import goals
+from tests.graph.test_waves import goals
 from unlearn_lab.config.exits import Finished, RequestRefused
 from unlearn_lab.report.outcome import Outcome, failed
 from unlearn_lab.request import read_values

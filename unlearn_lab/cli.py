@@ -143,7 +143,7 @@ def _reasons(asked: "Request") -> list[str]:
     """Why stages of a single run are built again."""
     from unlearn_lab.changes import reasons
     from unlearn_lab.graph.cache import is_whole
-    from unlearn_lab.waves import missing
+    from unlearn_lab.graph.waves import missing
 
     cache = asked.values.cache
     lacking = missing(asked.goals, lambda stage: is_whole(cache, stage))

@@ -18,9 +18,9 @@ import unlearn_lab
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.config.trusted import trusted
 from unlearn_lab.graph.cache import Artifact, Facts, Interrupted
+from unlearn_lab.graph.signals import SIGNALS, deliver
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.handover import FACTS, FAILURE, Order, write_order
-from unlearn_lab.signals import SIGNALS, deliver
 
 _log = logging.getLogger(__name__)
 _GRACE = 60.0

@@ -12,16 +12,16 @@ from typing import Any
 from hydra.core.utils import JobReturn, JobStatus
 
 from unlearn_lab.config.exits import RequestRefused
-from unlearn_lab.costs import Costs
 from unlearn_lab.graph.cache import Artifact, is_whole
+from unlearn_lab.graph.costs import Costs
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
+from unlearn_lab.graph.waves import KINDS, kind, missing, most_demanding, next_wave
 from unlearn_lab.report.closing import FailedLeaf
 from unlearn_lab.report.outcome import Outcome, checked, failed
 from unlearn_lab.report.planned import foresee, print_outlook
 from unlearn_lab.report.table import open_console
 from unlearn_lab.request import Request, Values
-from unlearn_lab.waves import KINDS, kind, missing, most_demanding, next_wave
 
 _log = logging.getLogger(__name__)
 

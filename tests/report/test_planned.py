@@ -5,9 +5,9 @@ import io
 from rich.console import Console
 
 from tests.graph.builders import make, stage
-from tests.test_waves import goals
-from unlearn_lab.costs import Costs
+from tests.graph.test_waves import goals
 from unlearn_lab.graph.cache import is_whole
+from unlearn_lab.graph.costs import Costs
 from unlearn_lab.report.planned import foresee, print_outlook
 
 

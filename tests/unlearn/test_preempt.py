@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from unlearn_lab.graph.cache import Interrupted
-from unlearn_lab.signals import SIGNALS
+from unlearn_lab.graph.signals import SIGNALS
 from unlearn_lab.unlearn.fit import CHECKPOINT, read_steps
 
 from .cut_off import KINDS, STEPS_OF_AN_EPOCH, Cut, send, train

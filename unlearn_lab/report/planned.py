@@ -9,10 +9,10 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_lab.changes import reasons
-from unlearn_lab.costs import Costs
+from unlearn_lab.graph.costs import Costs
 from unlearn_lab.graph.stage import Stage, distinct
+from unlearn_lab.graph.waves import Goals, Has, kind, missing, next_wave
 from unlearn_lab.report.closing import format_seconds, print_again, stage_table
-from unlearn_lab.waves import Goals, Has, kind, missing, next_wave
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
 
-from unlearn_lab.signals import SIGNALS, deliver
+from unlearn_lab.graph.signals import SIGNALS, deliver
 
 
 class Preempted(BaseException):

@@ -67,8 +67,8 @@ class LabSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep; ends the process with its status."""
+        from unlearn_lab.graph.waves import KINDS
         from unlearn_lab.sweep import Job, Sweep, grouped, require_sweepable
-        from unlearn_lab.waves import KINDS
 
         require_sweepable(arguments, self._resources)
         dry = self._setup["config"].dry

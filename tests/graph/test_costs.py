@@ -5,8 +5,8 @@ import dataclasses
 import pytest
 
 from tests.graph.builders import make, stage
-from unlearn_lab.costs import Costs
 from unlearn_lab.graph import manifest
+from unlearn_lab.graph.costs import Costs
 
 
 def chain(model="small", seed=0, epochs=10, method="ga"):

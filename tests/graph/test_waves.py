@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.graph.builders import stage
-from unlearn_lab.waves import KINDS, kind, missing, most_demanding, next_wave
+from unlearn_lab.graph.waves import KINDS, kind, missing, most_demanding, next_wave
 
 
 def job(method, quant, *, stop=False, optimizer=None):

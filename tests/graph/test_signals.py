@@ -5,7 +5,7 @@ import signal
 import pytest
 
 from unlearn_lab.graph.cache import Interrupted
-from unlearn_lab.signals import deliver
+from unlearn_lab.graph.signals import deliver
 
 NUMBER = signal.SIGUSR1
 
