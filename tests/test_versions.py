@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from unlearn_lab import stages
 from unlearn_lab.config.paths import named_parts
 from unlearn_lab.graph import code
-from unlearn_lab.plan_parts import engine
+from unlearn_lab.plan import stages
+from unlearn_lab.plan.pinned import engine
 
 GOLDEN = Path(__file__).with_name("golden_versions.json")
 

@@ -15,7 +15,7 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.handover import Order, read_order, write_order
 from unlearn_lab.launch import WorkersFailed, build_in_processes
-from unlearn_lab.stages import VERSIONS
+from unlearn_lab.plan.stages import VERSIONS
 from unlearn_lab.worker import main
 
 from .unlearn.test_fit import RUNTIME

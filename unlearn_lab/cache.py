@@ -15,11 +15,11 @@ from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.inventory import Item, count_bytes, damage_of, freed_bytes, read_files
 from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.prune import Parting, part, remove
+from unlearn_lab.plan.stages import VERSIONS
 from unlearn_lab.report.cache_table import SHOWN_KEY, lines, print_line, print_lines, print_sizes
 from unlearn_lab.report.cache_view import View, open_view, require_records, select
 from unlearn_lab.report.cache_words import format_bytes
 from unlearn_lab.report.table import open_console
-from unlearn_lab.stages import VERSIONS
 
 _BEATS_A_SILENCE = 12
 _LOOK = 0.05

@@ -26,7 +26,7 @@ from unlearn_lab.config.printed import told
 from unlearn_lab.config.spelling import moved, require_present_command
 
 if TYPE_CHECKING:
-    from unlearn_lab.request import Request
+    from unlearn_lab.plan.request import Request
 
 _FULL = "HYDRA_FULL_ERROR"
 _NOISE = ("full_key:", "object_type=", "reference_type=")
@@ -141,9 +141,9 @@ def task(config: DictConfig) -> object:
 
 def _reasons(asked: "Request") -> list[str]:
     """Why stages of a single run are built again."""
-    from unlearn_lab.changes import reasons
     from unlearn_lab.graph.cache import is_whole
     from unlearn_lab.graph.waves import missing
+    from unlearn_lab.plan.changes import reasons
 
     cache = asked.values.cache
     lacking = missing(asked.goals, lambda stage: is_whole(cache, stage))
@@ -153,7 +153,7 @@ def _reasons(asked: "Request") -> list[str]:
 
 def _show_plan(config: DictConfig, choices: Mapping[str, str]) -> None:
     from unlearn_lab.parts import plan_values
-    from unlearn_lab.request import content_key, read_values
+    from unlearn_lab.plan.request import content_key, read_values
     from unlearn_lab.sweep import Job, Sweep
 
     values = read_values(config)

@@ -14,17 +14,25 @@ import torch
 from omegaconf import DictConfig
 from transformers.utils.logging import disable_progress_bar
 
-from unlearn_lab.changes import require_planned_code
 from unlearn_lab.config.build import Refused, locate
 from unlearn_lab.config.confidential import require_open
 from unlearn_lab.config.exits import NO_ROOM
-from unlearn_lab.describe import describe
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.launch import build_in_processes
 from unlearn_lab.parts import build_parts
+from unlearn_lab.plan.changes import require_planned_code
+from unlearn_lab.plan.describe import describe
+from unlearn_lab.plan.request import (
+    Request,
+    Values,
+    content_key,
+    plan_request,
+    read_values,
+    unusable,
+)
 from unlearn_lab.preflight import compare_sizes, require_possible
 from unlearn_lab.preflight_devices import require_devices, require_shardable
 from unlearn_lab.report import results, wandb_sink
@@ -33,14 +41,6 @@ from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.record import labelled, read_record
 from unlearn_lab.report.tuning import tune_target
 from unlearn_lab.report.verdict import Thresholds, judged
-from unlearn_lab.request import (
-    Request,
-    Values,
-    content_key,
-    plan_request,
-    read_values,
-    unusable,
-)
 from unlearn_lab.unlearn.fit import read_steps
 
 _log = logging.getLogger(__name__)

@@ -10,10 +10,10 @@ from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.privleak import check_auc_retrain
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.models.stage import BaseModel
+from unlearn_lab.plan.request import Request, Values, plan_request
 from unlearn_lab.quantize.grid import BIT_WIDTHS
 from unlearn_lab.quantize.none import NoQuantizer
 from unlearn_lab.quantize.quantizer import AnyQuantizer
-from unlearn_lab.request import Request, Values, plan_request
 from unlearn_lab.unlearn.objective import Objective
 from unlearn_lab.unlearn.training import FineTuning, UnlearningTraining
 from unlearn_lab.unlearn.update import Plain, UpdateRule, update_part

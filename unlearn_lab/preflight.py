@@ -23,8 +23,8 @@ from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
 from unlearn_lab.models.quantized import quant_method
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.parts import Parts
-from unlearn_lab.plan import Plan
-from unlearn_lab.plan_corpus import fold_of
+from unlearn_lab.plan.corpora import fold_of
+from unlearn_lab.plan.job_graph import Plan
 from unlearn_lab.preflight_models import require_models, require_rows
 from unlearn_lab.quantize.export import require_exportable
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer

@@ -17,7 +17,7 @@ from unlearn_lab.models.architecture import difference
 from unlearn_lab.models.complete import Incomplete
 from unlearn_lab.models.load import load_skeleton
 from unlearn_lab.models.tokenizer import special_id
-from unlearn_lab.plan import Plan
+from unlearn_lab.plan.job_graph import Plan
 
 
 def require_models(plan: Plan, cache: Cache) -> Path:

@@ -16,11 +16,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from unlearn_lab.changes import require_planned_code
 from unlearn_lab.config.build import locate
 from unlearn_lab.config.exits import FAILED, REFUSED
 from unlearn_lab.config.trusted import trust
 from unlearn_lab.handover import FACTS, FAILURE, Order, read_order
+from unlearn_lab.plan.changes import require_planned_code
 
 
 def main(arguments: Sequence[str]) -> int:

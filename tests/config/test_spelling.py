@@ -8,7 +8,7 @@ from omegaconf import open_dict
 
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.spelling import in_one_word, moved, present_record, require_present_command
-from unlearn_lab.request import read_values
+from unlearn_lab.plan.request import read_values
 
 OVERRIDES = [
     ("trainer.finetune.steps=10", "finetune.steps=10"),

@@ -59,7 +59,7 @@ def base_key(config: dict[str, object]) -> str:
     """The key of the stage that stands for the model, as a run with this configuration plans it."""
     from unlearn_lab.graph.content import ContentKey
     from unlearn_lab.parts import build_parts
-    from unlearn_lab.plan import plan
+    from unlearn_lab.plan.job_graph import plan
 
     return plan(
         build_parts(config), config, ContentKey(Path(os.environ["HF_HOME"]) / "memory")

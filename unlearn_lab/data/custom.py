@@ -13,7 +13,7 @@ from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
 from unlearn_lab.data.problems import Problem, refusal
 from unlearn_lab.data.remarks import Surveyed, remarks
 from unlearn_lab.data.rows import SUFFIXES, read_rows
-from unlearn_lab.declared import Outside
+from unlearn_lab.plan.protocols import Outside
 
 PARTS = {
     "forget": TEXT,

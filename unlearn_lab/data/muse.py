@@ -23,7 +23,7 @@ from unlearn_lab.data.parts import Part, parse
 from unlearn_lab.data.problems import refusal
 from unlearn_lab.data.remarks import Surveyed, remarks
 from unlearn_lab.data.rows import Row, Rows
-from unlearn_lab.declared import Outside
+from unlearn_lab.plan.protocols import Outside
 
 _READ = ("raw", "scal", "sust", "knowmem", "verbmem", "privleak")
 """The folders that are a corpus; not what else lies beside them, say the results of runs."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.data.hub import load_split, not_loaded, read_split
-from unlearn_lab.declared import Outside
+from unlearn_lab.plan.protocols import Outside
 
 if TYPE_CHECKING:
     from datasets import Dataset

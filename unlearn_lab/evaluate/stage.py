@@ -16,7 +16,6 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.stored import remarks as read_remarks
 from unlearn_lab.data.tokenise import text_ids
-from unlearn_lab.declared import FullPrecision
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.logits import holdout_logits, logit_error
 from unlearn_lab.evaluate.metric import (
@@ -30,6 +29,7 @@ from unlearn_lab.evaluate.metric import (
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import device_of, load_model, load_tokenizer, to_compute
 from unlearn_lab.models.memory import peak_gb, reset_peak
+from unlearn_lab.plan.protocols import FullPrecision
 from unlearn_lab.quantize.quantizer import AnyQuantizer, Quantizer
 
 FILE = "scores.json"

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.declared import Outside
 from unlearn_lab.models.load import POINTER, Source, inspect, load_skeleton, load_tokenizer
 from unlearn_lab.models.padding import require_padding
 from unlearn_lab.models.tokenizer import pad_id
+from unlearn_lab.plan.protocols import Outside
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from unlearn_lab.describe import describe_quantizer
 from unlearn_lab.graph.inventory import Item
+from unlearn_lab.plan.describe import describe_quantizer
 
 _KINDS = {
     "unfinished": "unfinished build",

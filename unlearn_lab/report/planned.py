@@ -8,10 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_lab.changes import reasons
 from unlearn_lab.graph.costs import Costs
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.graph.waves import Goals, Has, kind, missing, next_wave
+from unlearn_lab.plan.changes import reasons
 from unlearn_lab.report.closing import format_seconds, print_again, stage_table
 
 

@@ -14,7 +14,7 @@ from unlearn_lab.evaluate import codes_stage
 from unlearn_lab.evaluate import stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.plan_corpus import chain, fold_of
+from unlearn_lab.plan.corpora import chain, fold_of
 from unlearn_lab.report.score_figures import score_figures
 from unlearn_lab.unlearn.mask import read_mask
 

@@ -101,7 +101,7 @@ class LabSweeper(BasicSweeper):
         """The job's request: checked against its models and texts, or only planned when dry."""
         from unlearn_lab.config.build import Refused
         from unlearn_lab.config.exits import RequestRefused
-        from unlearn_lab.request import content_key, read_values
+        from unlearn_lab.plan.request import content_key, read_values
 
         master, loader = self._setup["config"], self._setup["hydra_context"].config_loader
         config = loader.load_sweep_config(master, list(overrides))

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from unlearn_lab.declared import Folded
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.plan_parts import Pinned, stage
+from unlearn_lab.plan.pinned import Pinned, stage
+from unlearn_lab.plan.protocols import Folded
 
 
 @dataclass(frozen=True, kw_only=True)

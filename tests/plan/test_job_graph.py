@@ -11,7 +11,7 @@ from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.parts import build_parts
-from unlearn_lab.plan import plan
+from unlearn_lab.plan.job_graph import plan
 
 RTN = {
     "_target_": "unlearn_lab.quantize.rtn.RTN",

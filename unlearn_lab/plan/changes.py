@@ -7,7 +7,7 @@ from typing import Any
 from unlearn_lab.graph import code
 from unlearn_lab.graph import manifest as manifests
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.stages import VERSIONS
+from unlearn_lab.plan.stages import VERSIONS
 
 Description = Mapping[str, Any]
 

@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from unlearn_lab.declared import GivenModels, NeedsCalibration, Packable
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.plan_parts import Pinned, stage
+from unlearn_lab.plan.pinned import Pinned, stage
+from unlearn_lab.plan.protocols import GivenModels, NeedsCalibration, Packable
 
 _WRITER = "gptqmodel"
 """Writes the formats of auto-gptq and autoawq."""

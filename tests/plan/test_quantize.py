@@ -2,8 +2,8 @@
 
 import pytest
 
-from tests.test_plan import RTN, changed, names, plain_config, stages
-from tests.test_plan_corpus import own_corpus
+from tests.plan.test_corpora import own_corpus
+from tests.plan.test_job_graph import RTN, changed, names, plain_config, stages
 from unlearn_lab.config.build import Part
 from unlearn_lab.config.libraries import version_of
 from unlearn_lab.config.paths import data_dir
@@ -11,7 +11,7 @@ from unlearn_lab.graph import code
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.distributions import required_by
 from unlearn_lab.parts import build_parts
-from unlearn_lab.plan import plan
+from unlearn_lab.plan.job_graph import plan
 
 CALIBRATION = {
     "_target_": "unlearn_lab.quantize.calibration.Calibration",
@@ -115,7 +115,7 @@ def test_the_versions_of_the_libraries_that_run_are_part_of_the_keys(
 def newer(monkeypatch, library):
     """Makes a library be of another version than it is."""
     monkeypatch.setattr(
-        "unlearn_lab.plan_parts.version_of",
+        "unlearn_lab.plan.pinned.version_of",
         lambda name: "newer" if name == library else version_of(name),
     )
 

@@ -18,7 +18,7 @@ from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.plan import Parts, Plan, plan
+from unlearn_lab.plan.job_graph import Parts, Plan, plan
 
 _KEY_LENGTH = 8
 """Digits of a stage's key that are enough to name it."""

@@ -4,12 +4,12 @@ import dataclasses
 
 import pytest
 
-from unlearn_lab import changes
-from unlearn_lab.changes import reasons, require_planned_code
 from unlearn_lab.graph import manifest as manifests
 from unlearn_lab.graph.code import closure, digests
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.stages import VERSIONS
+from unlearn_lab.plan import changes
+from unlearn_lab.plan.changes import reasons, require_planned_code
+from unlearn_lab.plan.stages import VERSIONS
 
 
 def stage(**changed):

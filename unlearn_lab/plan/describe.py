@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.plan_corpus import fold_of
+from unlearn_lab.plan.corpora import fold_of
 
 
 def describe(stage: Stage) -> str:

@@ -4,7 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn_lab.declared import (
+from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.graph.stage import Stage
+from unlearn_lab.plan.corpora import Corpora, corpora
+from unlearn_lab.plan.pinned import Parts, Pinned, pin, stage
+from unlearn_lab.plan.protocols import (
     BatchDependent,
     FinishedModel,
     FullPrecision,
@@ -13,17 +17,13 @@ from unlearn_lab.declared import (
     NeedsControlScores,
     NeedsSaliency,
 )
-from unlearn_lab.graph.content import ContentKey
-from unlearn_lab.graph.stage import Stage
-from unlearn_lab.plan_corpus import Corpora, corpora
-from unlearn_lab.plan_parts import Parts, Pinned, pin, stage
-from unlearn_lab.plan_quantize import (
+from unlearn_lab.plan.quantize import (
     asked_export,
     calibration_stage,
     export_stages,
     quantized_models,
 )
-from unlearn_lab.stages import Config
+from unlearn_lab.plan.stages import Config
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,12 +17,12 @@ from unlearn_lab.config.build import Part
 from unlearn_lab.config.libraries import version_of
 from unlearn_lab.config.paths import named_parts
 from unlearn_lab.config.trusted import trusted
-from unlearn_lab.declared import Outside, ReadsOutside, UsesLibraries
 from unlearn_lab.graph import code
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.distributions import required_by
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.stages import VERSIONS, Config
+from unlearn_lab.plan.protocols import Outside, ReadsOutside, UsesLibraries
+from unlearn_lab.plan.stages import VERSIONS, Config
 
 _SPOKEN = {"quant.calibration.text": "generic_text"}
 """Where a node is composed from another place: the place that a user sets."""

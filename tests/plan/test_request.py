@@ -9,7 +9,7 @@ from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from tests.test_job import CHOICES
 from unlearn_lab.config.build import Refused
 from unlearn_lab.parts import plan_values
-from unlearn_lab.request import content_key, read_values
+from unlearn_lab.plan.request import content_key, read_values
 
 
 @pytest.fixture

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.test_plan import RTN, changed, plain_config, stages
+from tests.plan.test_job_graph import RTN, changed, plain_config, stages
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.parts import build_parts
-from unlearn_lab.plan import plan
+from unlearn_lab.plan.job_graph import plan
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def make(tmp_path):
 def installed(monkeypatch):
     """Makes lm-eval be of a version, or missing."""
     return lambda version: monkeypatch.setattr(
-        "unlearn_lab.plan_parts.version_of", {"lm-eval": version}.__getitem__
+        "unlearn_lab.plan.pinned.version_of", {"lm-eval": version}.__getitem__
     )
 
 
