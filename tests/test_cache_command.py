@@ -16,7 +16,7 @@ from unlearn_lab.graph.lease import lease
 from unlearn_lab.report import results
 
 RTN = {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}
-GA = {"forget": {"_target_": "unlearn_lab.unlearn.ga.GA"}, "retain": None}
+GA = {"forget": {"_target_": "unlearn_lab.unlearn.objectives.ga.GA"}, "retain": None}
 CORPUS = stage("corpus")
 TARGET = stage("target", {"corpus": CORPUS}, learn=["forget", "retain"], seed=0)
 UNLEARN = stage("unlearn", {"target": TARGET}, method=GA, seed=0)

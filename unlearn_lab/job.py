@@ -41,10 +41,10 @@ from unlearn_lab.report.outcome import Outcome
 from unlearn_lab.report.record import labelled, read_record
 from unlearn_lab.report.tuning import tune_target
 from unlearn_lab.report.verdict import Thresholds, judged
-from unlearn_lab.unlearn.fit import read_steps
+from unlearn_lab.unlearn.training.fit import read_steps
 
 _log = logging.getLogger(__name__)
-_TRAINING = "unlearn_lab.unlearn.train:"
+_TRAINING = "unlearn_lab.unlearn.training.train_stage:"
 
 _compared: set[str] = set()
 """Leaves whose sizes this process has compared: a sweep checks all jobs first, then runs each."""

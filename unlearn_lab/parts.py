@@ -14,9 +14,9 @@ from unlearn_lab.plan.request import Request, Values, plan_request
 from unlearn_lab.quantize.grid import BIT_WIDTHS
 from unlearn_lab.quantize.none import NoQuantizer
 from unlearn_lab.quantize.quantizer import AnyQuantizer
-from unlearn_lab.unlearn.objective import Objective
-from unlearn_lab.unlearn.training import FineTuning, UnlearningTraining
-from unlearn_lab.unlearn.update import Plain, UpdateRule, update_part
+from unlearn_lab.unlearn.objectives.objective import Objective
+from unlearn_lab.unlearn.optimizers.update import Plain, UpdateRule, update_part
+from unlearn_lab.unlearn.training.settings import FineTuning, UnlearningTraining
 
 Config = Mapping[str, Any]
 _NO_QUANTIZER = {"_target_": f"{NoQuantizer.__module__}.{NoQuantizer.__name__}"}

@@ -13,10 +13,10 @@ from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.quantize.calibration import SOURCES, Calibration
 from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.report.tuning import TuneTarget, tune_target
-from unlearn_lab.unlearn.objective import Objective
-from unlearn_lab.unlearn.stop import StopRule
-from unlearn_lab.unlearn.training import FineTuning, UnlearningTraining
-from unlearn_lab.unlearn.update import UpdateRule, update_rule
+from unlearn_lab.unlearn.objectives.objective import Objective
+from unlearn_lab.unlearn.optimizers.update import UpdateRule, update_rule
+from unlearn_lab.unlearn.training.settings import FineTuning, UnlearningTraining
+from unlearn_lab.unlearn.training.stop import StopRule
 
 CONF = data_dir("conf")
 SWEEPS = data_dir("sweeps")

@@ -15,8 +15,8 @@ from unlearn_lab.config.paths import data_dir
 from unlearn_lab.config.spelling import written_out
 from unlearn_lab.parts import build_parts
 from unlearn_lab.report.tuning import TuneTarget, tune_target
-from unlearn_lab.unlearn.npo import NPO, NPOLogits
-from unlearn_lab.unlearn.retain import RetainKL
+from unlearn_lab.unlearn.objectives.npo import NPO, NPOLogits
+from unlearn_lab.unlearn.objectives.retain import RetainKL
 
 STEMS = sorted(path.stem for path in (data_dir("sweeps") / "grid").glob("*.yaml"))
 STUDIES = [stem for stem in STEMS if stem.startswith("tune_")]

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from unlearn_lab.data.batch import Tokens
-from unlearn_lab.unlearn.objective import Forward
+from unlearn_lab.unlearn.objectives.objective import Forward
 from unlearn_lab.unlearn.ranks import batch_mean
 
 
@@ -37,7 +37,7 @@ class SimNPO:
 '''
 METHOD = """
 # SimNPO alone
-_target_: unlearn_lab.unlearn.objective.Unlearning
+_target_: unlearn_lab.unlearn.objectives.objective.Unlearning
 forget: {_target_: own_parts.SimNPO, beta: 2.5, gamma: 0.0}
 retain: null
 """

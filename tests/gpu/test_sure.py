@@ -12,9 +12,9 @@ from tests.unlearn.test_selected import (
     random_mask,
     train,
 )
-from unlearn_lab.unlearn.mask import kept_units
-from unlearn_lab.unlearn.saliency import percentile_of
-from unlearn_lab.unlearn.selected import Part, SelectedOptimizer
+from unlearn_lab.unlearn.optimizers.mask import kept_units
+from unlearn_lab.unlearn.optimizers.saliency import percentile_of
+from unlearn_lab.unlearn.optimizers.selected import Part, SelectedOptimizer
 
 pytestmark = pytest.mark.gpu
 GPU = torch.device("cuda")

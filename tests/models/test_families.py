@@ -5,9 +5,9 @@ import dataclasses
 
 import pytest
 import torch
+from tests.unlearn.test_fit import RUNTIME
 from transformers import AutoModelForCausalLM
 
-from tests.unlearn.test_fit import RUNTIME
 from unlearn_lab.data.batch import pad
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate.answer import answer
@@ -19,15 +19,15 @@ from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.quantize.rtn import RTN
-from unlearn_lab.unlearn.forward import ModelForward, remember_reference
-from unlearn_lab.unlearn.ga import GradientAscent
-from unlearn_lab.unlearn.layouts import layouts_of
-from unlearn_lab.unlearn.lora import LoRA
-from unlearn_lab.unlearn.npo import NPO
-from unlearn_lab.unlearn.objective import Unlearning
-from unlearn_lab.unlearn.retain import RetainKL, RetainNLL
-from unlearn_lab.unlearn.saliency import mean_gradient, unit_scores
-from unlearn_lab.unlearn.saliency_stage import forget_losses
+from unlearn_lab.unlearn.objectives.forward import ModelForward, remember_reference
+from unlearn_lab.unlearn.objectives.ga import GradientAscent
+from unlearn_lab.unlearn.objectives.npo import NPO
+from unlearn_lab.unlearn.objectives.objective import Unlearning
+from unlearn_lab.unlearn.objectives.retain import RetainKL, RetainNLL
+from unlearn_lab.unlearn.optimizers.layouts import layouts_of
+from unlearn_lab.unlearn.optimizers.saliency import mean_gradient, unit_scores
+from unlearn_lab.unlearn.optimizers.saliency_stage import forget_losses
+from unlearn_lab.unlearn.training.lora import LoRA
 
 from .families import FAMILIES, LINEARS, SIZES, TEXTS, TIED, save
 

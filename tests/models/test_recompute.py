@@ -10,7 +10,7 @@ from tests.unlearn.test_fit import RUNTIME
 from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
-from unlearn_lab.unlearn.lora import LoRA
+from unlearn_lab.unlearn.training.lora import LoRA
 
 ON = dataclasses.replace(RUNTIME, gradient_checkpointing=True)
 OFF = RUNTIME

@@ -14,7 +14,7 @@ from unlearn_lab.plan.stages import VERSIONS
 
 def stage(**changed):
     depends = {
-        "code": {"unlearn_lab.unlearn.npo": "1", "mine.loss": "2"},
+        "code": {"unlearn_lab.unlearn.objectives.npo": "1", "mine.loss": "2"},
         "files": {"dataset.path": "a"},
         "libraries": {"peft": "0.1"},
     }
@@ -37,7 +37,7 @@ def build(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"code": {"unlearn_lab.unlearn.npo": "9"}}, ["code of npo.py changed"]),
+        ({"code": {"unlearn_lab.unlearn.objectives.npo": "9"}}, ["code of npo.py changed"]),
         ({"code": {"mine.new": "9"}}, ["code of new.py changed"]),
         ({"files": {"dataset.path": "b"}}, ["dataset.path changed"]),
         ({"libraries": {"peft": "0.2"}}, ["peft is 0.2, was 0.1"]),
@@ -80,7 +80,7 @@ def test_a_damaged_manifest_is_passed_over(build, tmp_path):
 
 
 def planned(**changed):
-    code = digests(closure("unlearn_lab.unlearn.npo"))
+    code = digests(closure("unlearn_lab.unlearn.objectives.npo"))
     params = {"name": "unlearn", "builder": "b:c", "version": VERSIONS["unlearn"], "params": {}}
     return Stage(**{**params, "depends": {"code": {**code, **changed}}})
 
@@ -91,7 +91,7 @@ def test_the_code_that_was_planned_is_built():
 
 def test_other_code_than_planned_is_refused_by_file():
     with pytest.raises(ValueError, match=r"^the code of npo\.py is not what this was planned with"):
-        require_planned_code(planned(**{"unlearn_lab.unlearn.npo": "0" * 32}))
+        require_planned_code(planned(**{"unlearn_lab.unlearn.objectives.npo": "0" * 32}))
     with pytest.raises(ValueError, match=r"the code of gone\.py is not what"):
         require_planned_code(planned(**{"unlearn_lab.gone": "0" * 32}))
 

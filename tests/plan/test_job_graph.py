@@ -22,7 +22,7 @@ RTN = {
     "convention": "absmax",
 }
 NONE = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
-NPO = {"_target_": "unlearn_lab.unlearn.npo.NPO", "beta": 0.1}
+NPO = {"_target_": "unlearn_lab.unlearn.objectives.npo.NPO", "beta": 0.1}
 MIN_K = {"_target_": "unlearn_lab.evaluate.min_k.MinK", "fraction": 0.4, "num_tokens": None}
 UTILITY_FLOOR = {
     "_target_": "unlearn_lab.evaluate.stop.UtilityFloor",
@@ -30,7 +30,7 @@ UTILITY_FLOOR = {
     "every_epochs": 1,
 }
 LORA = {
-    "_target_": "unlearn_lab.unlearn.lora.LoRA",
+    "_target_": "unlearn_lab.unlearn.training.lora.LoRA",
     "rank": 2,
     "alpha": 4.0,
     "dropout": 0.0,
@@ -239,7 +239,7 @@ def test_without_a_control_there_are_two_models(hub, make):
 @pytest.fixture
 def sure(config):
     optimizer = {
-        "_target_": "unlearn_lab.unlearn.sure.SURE",
+        "_target_": "unlearn_lab.unlearn.optimizers.sure.SURE",
         "lr": 0.1,
         "inner": {"_target_": "torch.optim.SGD", "momentum": 0.9},
         "percentile": 90.0,
@@ -296,4 +296,4 @@ def test_only_sure_has_a_saliency_stage_and_it_wants_a_forget_term(config, sure,
     assert "saliency" not in names(make(config))
     assert make(sure).unlearn.inputs["saliency"].inputs["target"].name == "target"
     with pytest.raises(ValueError, match=r"optimizer: SURE needs .* method\.forget"):
-        make(sure | {"method": {"_target_": "unlearn_lab.unlearn.objective.Learning"}})
+        make(sure | {"method": {"_target_": "unlearn_lab.unlearn.objectives.objective.Learning"}})

@@ -85,7 +85,7 @@ def test_a_published_preset_s_records_are_no_corrected_rows(would_record):
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("trainer/adapter=lora", "config.trainer.adapter=unlearn_lab.unlearn.lora.LoRA"),
+        ("trainer/adapter=lora", "config.trainer.adapter=unlearn_lab.unlearn.training.lora.LoRA"),
         ("trainer/stop=utility", "config.trainer.stop._target_=unlearn_lab.evaluate.stop."),
     ],
 )

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch.optim import SGD
 from transformers import LlamaForCausalLM
-from unlearn_lab.unlearn.objective import Unlearning
+from unlearn_lab.unlearn.objectives.objective import Unlearning
 
 number = 3
 
@@ -119,7 +119,10 @@ def test_a_class_from_elsewhere_is_told_with_its_home(parts):
     allowed = r"only unlearn_lab, torch\.optim and lab_parts may be instantiated"
     with pytest.raises(Refused, match=rf"{allowed}, this is transformers\.[\w.]+$"):
         locate("lab_parts.Imported", "method")
-    assert locate("lab_parts.Unlearning", "method").__module__ == "unlearn_lab.unlearn.objective"
+    assert (
+        locate("lab_parts.Unlearning", "method").__module__
+        == "unlearn_lab.unlearn.objectives.objective"
+    )
 
 
 def test_a_module_that_cannot_be_read_is_told_in_one_line(parts):

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
+from tests.unlearn.test_sure import OBJECTIVE, RUNTIME, prepare, sure
 
 from tests.unlearn.conftest import VOCABULARY, random_llama
-from tests.unlearn.test_sure import OBJECTIVE, RUNTIME, prepare, sure
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
-from unlearn_lab.unlearn.fit import Batches, Budget, fit
-from unlearn_lab.unlearn.lora import LoRA
-from unlearn_lab.unlearn.module import UnlearnModule, cosine_with_warmup
-from unlearn_lab.unlearn.update import Prepared
+from unlearn_lab.unlearn.optimizers.update import Prepared
+from unlearn_lab.unlearn.training.fit import Batches, Budget, fit
+from unlearn_lab.unlearn.training.lora import LoRA
+from unlearn_lab.unlearn.training.module import UnlearnModule, cosine_with_warmup
 
 KINDS = ("adamw", "sure", "lora")
 STEPS_OF_AN_EPOCH = 4

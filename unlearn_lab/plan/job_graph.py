@@ -134,7 +134,7 @@ class _Planner:
             learn = ["forget", "retain"] if who == "target" else ["retain"]
             return stage(
                 who,
-                "unlearn_lab.unlearn.train:build_finetuned",
+                "unlearn_lab.unlearn.training.train_stage:build_finetuned",
                 {"finetune": self.finetune.node, "learn": learn, "seed": self._seed},
                 {"base": base, "corpus": corpus},
                 parts=[self.finetune],
@@ -166,7 +166,7 @@ class _Planner:
         params = {name: getattr(self, name).node for name in ("method", "optimizer", "trainer")}
         return stage(
             "unlearn",
-            "unlearn_lab.unlearn.train:build_unlearned",
+            "unlearn_lab.unlearn.training.train_stage:build_unlearned",
             {**params, "seed": self._seed},
             inputs,
             parts=[self.method, self.optimizer, self.trainer],
@@ -188,7 +188,7 @@ class _Planner:
         }
         return stage(
             "saliency",
-            "unlearn_lab.unlearn.saliency_stage:build",
+            "unlearn_lab.unlearn.optimizers.saliency_stage:build",
             params,
             {"target": target, "corpus": corpus},
             parts=[forget],

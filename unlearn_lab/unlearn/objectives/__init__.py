@@ -1,0 +1,1 @@
+"""Objectives: loss terms of a batch, computed from the policy's and the reference model's logits."""

@@ -1,0 +1,27 @@
+"""Gradient ascent: make the forget texts less likely."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unlearn_lab.data.batch import Tokens
+from unlearn_lab.unlearn.objectives.objective import Forward
+from unlearn_lab.unlearn.ranks import batch_mean
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradientAscent:
+    """Minus the token-mean negative log-likelihood of the forget batch, in nats.
+
+    From Jang et al., arXiv 2210.01504. The mean runs over all tokens of the batch, as in MUSE's
+    reference code, not over per-sequence means.
+    """
+
+    needs_likelihood: ClassVar[bool] = False
+    needs_distribution: ClassVar[bool] = False
+
+    def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
+        """The mean log-likelihood, which descends."""
+        return batch_mean(forward.policy(forget).token_log_likelihood())

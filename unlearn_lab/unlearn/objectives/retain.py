@@ -1,0 +1,64 @@
+"""Retain terms: what keeps the rest of the model's knowledge while it forgets."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from jaxtyping import Float
+from torch import Tensor
+
+from unlearn_lab.data.batch import Tokens
+from unlearn_lab.unlearn.objectives.likelihood import raw_logit_kl, token_kl
+from unlearn_lab.unlearn.objectives.objective import Forward
+from unlearn_lab.unlearn.ranks import batch_mean
+
+KLVariant = Literal["divergence", "token_sum", "raw_logits"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetainNLL:
+    """Gradient descent on retain (GDR): token-mean negative log-likelihood of a batch, in nats."""
+
+    weight: float
+    needs_distribution: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        _require_weight(self.weight)
+
+    def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
+        """The unweighted loss."""
+        return -batch_mean(forward.policy(retain).token_log_likelihood())
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetainKL:
+    """KL on retain (KLR): KL(target || unlearned) in nats, by the form called `variant`.
+
+    - `divergence`: the mean over the tokens of a batch, the definition.
+    - `token_sum`: the sum over each sequence's tokens, averaged over sequences, as in the code
+      released with SURE: some hundred to two thousand times `divergence`, so another weight.
+    - `raw_logits`: MUSE's reference code, which takes logits for log-probabilities, summed as in
+      `token_sum`. No divergence: its minimum is not the target, and it falls without bound.
+
+    Both released codes also count the last position of each sequence, which predicts nothing; here
+    it is left out.
+    """
+
+    weight: float
+    variant: KLVariant
+    needs_distribution: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        _require_weight(self.weight)
+
+    def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
+        """The unweighted loss; zero for the target itself."""
+        compare = raw_logit_kl if self.variant == "raw_logits" else token_kl
+        tokens = forward.policy(retain).against_reference(compare, "retain")
+        if self.variant == "divergence":
+            return batch_mean(tokens)
+        return batch_mean(tokens, num_items=retain.ids.shape[0])
+
+
+def _require_weight(weight: float) -> None:
+    if weight < 0:
+        raise ValueError(f"weight={weight}: must be 0 or more")

@@ -1,0 +1,99 @@
+"""The saliency stage: how strongly the forget loss pulls at each unit of the target's weights."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.batch import PairedOrder, Sequences, pad, to_device
+from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.tokenise import chunk
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.load import device_of, load_model, load_tokenizer
+from unlearn_lab.models.recompute import recomputed_blocks
+from unlearn_lab.models.tokenizer import pad_id
+from unlearn_lab.models.trained import choose_trainable, trained_parameters
+from unlearn_lab.models.upcast import float32_arithmetic
+from unlearn_lab.unlearn.objectives.forward import ModelForward, Reference, remember_reference
+from unlearn_lab.unlearn.objectives.objective import ForgetTerm, Unlearning
+from unlearn_lab.unlearn.optimizers.layouts import layouts_of
+from unlearn_lab.unlearn.optimizers.saliency import mean_gradient, unit_scores
+
+FILE = "saliency.safetensors"
+
+
+def build(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the artifact: `saliency.safetensors`, the score of every unit by parameter.
+
+    The percentile is not read: it belongs to the training that uses the scores.
+    """
+    term = make(params["forget"], ForgetTerm, "method.forget")
+    model: PreTrainedModel = load_model(inputs["target"].path, params["weights"]).eval()
+    tokenizer = load_tokenizer(inputs["target"].path)
+    choose_trainable(model, params["trainable"])
+    torch.nn.Module.to(model, device_of(runtime.accelerator))
+    forget = read_corpus(inputs["corpus"]).forget
+    sequences = chunk(forget, tokenizer, params["max_length"], params["chunking"])
+    batches = first_epoch(len(sequences), params["batch_size"], params["seed"], params["batches"])
+    padding, objective = pad_id(tokenizer), Unlearning(forget=term, retain=None)
+    with float32_arithmetic(model), recomputed_blocks(model, runtime):
+        parameters = trained_parameters(model)
+        layouts = layouts_of(model, parameters, params["granularity"], params["modules"])
+        reference = remember_reference(
+            model,
+            {"forget": sequences},
+            padding,
+            likelihood_of=objective.likelihood_of,
+            distribution_of=objective.distribution_of,
+            batch_size=params["batch_size"],
+            folder=work,
+        )
+        started = time.monotonic()
+        losses = forget_losses(model, term, sequences, reference, padding, batches)
+        gradient = mean_gradient({name: parameters[name] for name in layouts}, losses)
+        differentiated = time.monotonic()
+        scores = unit_scores(gradient, layouts)
+    save_file(scores, work / FILE)
+    return {
+        "units": sum(part.numel() for part in scores.values()),
+        "batches": len(batches),
+        "seconds_gradient": round(differentiated - started, 3),
+        "seconds_scores": round(time.monotonic() - differentiated, 3),
+    }
+
+
+def read(artifact: Artifact) -> dict[str, Tensor]:
+    """The score of every unit, by parameter."""
+    return load_file(artifact.path / FILE)
+
+
+def first_epoch(
+    num_texts: int, batch_size: int, seed: int, num_batches: int | None
+) -> list[tuple[int, ...]]:
+    """The forget batches of the training's first epoch, all (None) or the first few."""
+    order = [indices[0] for indices in PairedOrder([num_texts], seed, "reshuffled")]
+    batches = [tuple(order[i : i + batch_size]) for i in range(0, num_texts, batch_size)]
+    return batches[:num_batches]
+
+
+def forget_losses(
+    model: PreTrainedModel,
+    term: ForgetTerm,
+    sequences: Sequences,
+    reference: Reference | None,
+    padding: int,
+    batches: Sequence[Sequence[int]],
+) -> Iterator[Tensor]:
+    """The forget loss of each batch, at the weights that the model has when it is asked for."""
+    for indices in batches:
+        tokens = pad([sequences[i] for i in indices], indices, padding)
+        yield term(ModelForward(model, reference), to_device(tokens, model.device))

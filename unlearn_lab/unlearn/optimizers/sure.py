@@ -1,0 +1,212 @@
+"""SURE: a large learning rate for the few units of the weights that the forget loss pulls at."""
+
+import functools
+from collections.abc import Callable, Container, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from unlearn_lab.unlearn.optimizers.layouts import compiled, layouts_of
+from unlearn_lab.unlearn.optimizers.mask import kept_units, read_mask, summary, write_mask
+from unlearn_lab.unlearn.optimizers.saliency import choose, mean_gradient, unit_scores
+from unlearn_lab.unlearn.optimizers.selected import Part, SelectedOptimizer
+from unlearn_lab.unlearn.optimizers.units import Granularity, Layout
+from unlearn_lab.unlearn.optimizers.update import Prepared, Request, Training
+from unlearn_lab.unlearn.ranks import as_on_first, wait
+
+
+@dataclass(frozen=True, kw_only=True)
+class SURE:
+    """Saliency-based unlearning with a large learning rate (Zhang et al., 2410.16454, Eq. 4-6).
+
+    The gradient of the forget loss at the target, over the forget set, gives each unit i of the
+    weights a saliency s_i = ||g_i||_2; with gamma the `percentile` of all s_i, the mask is
+    m_i = 1[s_i >= gamma]. The `inner` torch optimizer then descends the full objective with
+    learning rate `lr` on the chosen units alone: every other weight stays bit-identical, whatever
+    the inner optimizer does.
+
+    `granularity` says what a unit is (see `units.layout`). `modules` is a regular expression: of
+    the trained parameters, only those whose name it is found in take part; null takes all.
+    `batches` takes so many forget batches of the first epoch for the mask, null all of them.
+    `refresh_steps` makes a new mask at the present weights every so many steps, and starts the
+    inner optimizer anew: beyond the paper. A weight may then move once its unit is chosen, and the
+    mask that is kept is the union of all.
+
+    The released code masks gradients, of every step anew, in a hook that its trainer never calls:
+    see `released.SUREReleased`.
+    """
+
+    lr: float
+    inner: Callable[..., Optimizer]
+    percentile: float
+    granularity: Granularity
+    modules: str | None
+    batches: int | None
+    refresh_steps: int | None
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr={self.lr}: must be above 0")
+        require_percentile(self.percentile)
+        for name in ("batches", "refresh_steps"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: must be at least 1, or null")
+        compiled(self.modules)
+        inner_optimizer(self.inner, self.lr)
+
+    @property
+    def saliency(self) -> dict[str, object]:
+        """What the units' scores depend on; the percentile chooses among them later."""
+        return {name: getattr(self, name) for name in ("granularity", "modules", "batches")}
+
+    def require_fit(self, request: Request) -> None:
+        """Raises `ValueError` for modules, heads or batches that are not there."""
+        layouts_of(request.model, request.parameters, self.granularity, self.modules)
+        if self.batches is not None and self.batches > request.num_batches:
+            raise ValueError(
+                f"batches={self.batches}: an epoch has {request.num_batches} forget batches; "
+                "choose at most that, or null for all"
+            )
+
+    def prepare(self, training: Training) -> Prepared:
+        """The mask, the optimizer over the chosen units, and the callback that renews the mask."""
+        if training.scores is None:
+            raise ValueError("SURE needs the saliency stage, whose scores are not there")
+        layouts = layouts_of(training.model, training.parameters, self.granularity, self.modules)
+        mask, gamma = choose(training.scores, self.percentile)
+        make = inner_optimizer(self.inner, self.lr)
+        if self.refresh_steps is None:
+            write_mask(training.work, mask)
+            parts = _parts(training.parameters, layouts, mask)
+            _freeze_all_but(parts, training.parameters)
+            callbacks, facts = (), {"mask": summary(mask, layouts, gamma)}
+        else:
+            renewal = _Renewal(self, training, layouts, mask, gamma)
+            parts = _parts(training.parameters, layouts, mask, empty=True)
+            _freeze_all_but(layouts, training.parameters)
+            callbacks, facts = (renewal,), renewal.facts
+        return Prepared(
+            make=lambda: SelectedOptimizer(parts, make, rounding_seed=training.rounding_seed),
+            callbacks=callbacks,
+            facts=facts,
+        )
+
+
+def inner_optimizer(inner: Callable[..., Optimizer], lr: float) -> Callable[..., Optimizer]:
+    """The inner optimizer at the rule's learning rate.
+
+    Raises `ValueError` when it was given another, or cannot take a plain step.
+    """
+    given, target = getattr(inner, "keywords", {}), getattr(inner, "func", inner)
+    is_optimizer = isinstance(target, type) and issubclass(target, Optimizer)
+    if not is_optimizer:
+        raise ValueError(f"inner._target_={target}: must be an optimizer of torch.optim")
+    if "lr" in given:
+        raise ValueError(f"inner.lr={given['lr']}: set optimizer.lr instead")
+    made = functools.partial(inner, lr=lr)
+    probe = Parameter(torch.zeros(2, 2))
+    probe.grad = torch.ones(2, 2)
+    try:
+        made([probe]).step()
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"inner: {target.__name__} cannot be used: {error}") from error
+    return made
+
+
+def require_percentile(percentile: float) -> None:
+    """Raises `ValueError` for what is no percentile, or would keep the single largest unit."""
+    if not 0 <= percentile < 100:
+        raise ValueError(
+            f"percentile={percentile}: must be at least 0 (keep all) and below 100; 90 keeps the "
+            "most salient tenth"
+        )
+
+
+class _Renewal(Callback):
+    """Makes a new mask every `refresh_steps` steps; what it keeps is the union of all masks."""
+
+    def __init__(
+        self,
+        rule: SURE,
+        training: Training,
+        layouts: Mapping[str, Layout],
+        first: Mapping[str, Tensor],
+        gamma: float,
+    ) -> None:
+        self._rule = rule
+        self._training = training
+        self._layouts = layouts
+        self._step = 0
+        self._union = read_mask(training.work) or dict(first)  # of a training that is resumed
+        wait()  # all have read what the first rank writes next
+        self.facts: dict[str, object] = {}
+        self._tell(gamma)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The threshold of the latest mask; the masks' union lies beside the checkpoint."""
+        return {"gamma": self._gamma}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Tells of that mask again."""
+        self._tell(state_dict["gamma"])
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
+    ) -> None:
+        """Ranks the units again, at the present weights, before the step that is due for it."""
+        every, step = self._rule.refresh_steps, trainer.global_step
+        if every is None or step == self._step or step % every:
+            return
+        self._step = step
+        optimizer = trainer.optimizers[0]
+        if not isinstance(optimizer, SelectedOptimizer):
+            raise TypeError(f"SURE's optimizer was replaced by {type(optimizer).__name__}")
+        mask, gamma = self._rank()
+        optimizer.choose(_parts(self._training.parameters, self._layouts, mask, empty=True))
+        self._union = {name: kept | mask[name] for name, kept in self._union.items()}
+        self._tell(gamma)
+
+    def _rank(self) -> tuple[Mapping[str, Tensor], float]:
+        taking_part = {name: self._training.parameters[name] for name in self._layouts}
+        self._training.model.eval()
+        gradient = mean_gradient(taking_part, self._training.forget_losses(self._rule.batches))
+        self._training.model.train()
+        scores = as_on_first(unit_scores(gradient, self._layouts))
+        return choose(scores, self._rule.percentile)
+
+    def _tell(self, gamma: float) -> None:
+        self._gamma = gamma
+        write_mask(self._training.work, self._union)
+        self.facts["mask"] = summary(self._union, self._layouts, gamma)
+
+
+def _parts(
+    parameters: Mapping[str, Parameter],
+    layouts: Mapping[str, Layout],
+    mask: Mapping[str, Tensor],
+    *,
+    empty: bool = False,
+) -> dict[str, Part]:
+    """The chosen units by parameter; parameters without any only where `empty` ones may come in."""
+    return {
+        name: Part(
+            parameter=parameters[name],
+            layout=layouts[name],
+            units=kept_units(kept, parameters[name].device),
+        )
+        for name, kept in mask.items()
+        if empty or bool(kept.any())
+    }
+
+
+def _freeze_all_but(trained: Container[str], parameters: Mapping[str, Parameter]) -> None:
+    """Spares the backward pass the gradients of parameters that will not move."""
+    for name, parameter in parameters.items():
+        if name not in trained:
+            parameter.requires_grad_(False)

@@ -1,0 +1,131 @@
+"""SURE as its authors released it: what ran, and what the code says should have run."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+from torch.nn import Parameter
+from torch.optim import Optimizer
+
+from unlearn_lab.unlearn.optimizers.saliency import percentile_of
+from unlearn_lab.unlearn.optimizers.sure import inner_optimizer, require_percentile
+from unlearn_lab.unlearn.optimizers.units import layout
+from unlearn_lab.unlearn.optimizers.update import Prepared, Request, Training
+from unlearn_lab.unlearn.optimizers.wrapped import WrappedOptimizer
+from unlearn_lab.unlearn.ranks import average_gradients
+from unlearn_lab.unlearn.training.module import UnlearnModule
+
+
+@dataclass(frozen=True, kw_only=True)
+class SUREReleased:
+    """SURE in the form of github.com/zzwjames/FailureLLMUnlearning, for its published numbers.
+
+    How it deviates from the paper (see `sure.SURE` for what the paper says):
+
+    - the mask is made anew in every step, from the forget gradient of that step's batch;
+    - the forget gradient enters twice: the backward pass for the mask adds to the step's own;
+    - gradients are set to zero in between, so accumulation over batches has no effect;
+    - the mask multiplies the gradient, after clipping: weight decay and momentum go on moving
+      masked rows;
+    - and it sits in a method that the trainer never calls. `masked=false` is what really ran: plain
+      `inner` at a large `lr` with a doubled forget gradient. `masked=true` is what was written.
+
+    Units are rows of all trained parameters, every entry of a vector being one.
+    """
+
+    lr: float
+    inner: Callable[..., Optimizer]
+    percentile: float
+    masked: bool
+
+    def __post_init__(self) -> None:
+        if not self.lr > 0:
+            raise ValueError(f"lr={self.lr}: must be above 0")
+        require_percentile(self.percentile)
+        inner_optimizer(self.inner, self.lr)
+
+    def require_fit(self, request: Request) -> None:
+        """Raises `ValueError` for stochastic rounding, which the released code does not have."""
+        if request.rounding != "nearest":
+            raise ValueError(
+                f"the released form of SURE knows trainer.rounding=nearest only, not "
+                f"{request.rounding}"
+            )
+
+    def prepare(self, training: Training) -> Prepared:
+        """The inner optimizer, and the callback that adds the forget gradient and ranks rows."""
+        make = inner_optimizer(self.inner, self.lr)
+        extra = _ForgetFirst(self, training.parameters)
+
+        def build() -> Optimizer:
+            if not self.masked:
+                return make(list(training.parameters.values()))
+            return _GradientMasked(list(training.parameters.values()), make, extra.mask)
+
+        return Prepared(make=build, callbacks=(extra,), facts={})
+
+
+class _ForgetFirst(Callback):
+    """The forget loss's own backward pass, and the mask that it gives."""
+
+    def __init__(self, rule: SUREReleased, parameters: Mapping[str, Parameter]) -> None:
+        self._rule = rule
+        self._parameters = parameters
+        self._layouts = {
+            name: layout(name, tuple(parameter.shape), "row", None)
+            for name, parameter in parameters.items()
+        }
+        self._norms: dict[str, Tensor] = {}
+        self._gamma = math.inf
+
+    def on_before_backward(
+        self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
+    ) -> None:
+        """Leaves the forget gradient in place, so that the step's own is added to it."""
+        if not isinstance(pl_module, UnlearnModule) or pl_module.terms is None:
+            raise TypeError("the released form of SURE needs the terms of an UnlearnModule")
+        pl_module.zero_grad()
+        pl_module.terms.parts["forget"].backward(retain_graph=True)
+        if self._rule.masked:
+            self._norms = {
+                name: self._layouts[name].norms(parameter.grad)
+                for name, parameter in self._parameters.items()
+                if parameter.grad is not None
+            }
+            self._gamma = percentile_of(self._norms.values(), self._rule.percentile)
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Averages over ranks what DDP leaves to us: it does so for one backward pass of a step.
+
+        That was the forget loss's; its mean, to which the step's own gradient was added on each
+        rank, is the same on all, and stays.
+        """
+        average_gradients(self._parameters)
+
+    def mask(self, place: int, gradient: Tensor) -> Tensor:
+        """The present mask of a parameter, shaped to multiply its gradient."""
+        kept = self._norms[list(self._parameters)[place]] >= self._gamma
+        return kept.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1))
+
+
+class _GradientMasked(WrappedOptimizer):
+    """Multiplies gradients by a mask, after clipping and before the inner optimizer's step."""
+
+    def __init__(
+        self,
+        parameters: list[Parameter],
+        make: Callable[[Iterable[Parameter]], Optimizer],
+        mask: Callable[[int, Tensor], Tensor],
+    ) -> None:
+        self._parameters = parameters
+        self._mask = mask
+        super().__init__(make(parameters))
+
+    def step_inner(self, inner: Optimizer) -> None:
+        """One step of the inner optimizer with masked gradients."""
+        for place, parameter in enumerate(self._parameters):
+            if parameter.grad is not None:
+                parameter.grad.mul_(self._mask(place, parameter.grad))
+        inner.step()

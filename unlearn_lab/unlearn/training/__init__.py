@@ -1,0 +1,1 @@
+"""The training loop: Lightning's Trainer, checkpoints, preemption, several processes, adapters."""

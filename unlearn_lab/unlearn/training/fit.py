@@ -1,0 +1,237 @@
+"""Runs Lightning's Trainer: resumable at any step, quiet, every step's figures in one file."""
+
+import json
+import logging
+import math
+import sys
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers.logger import Logger
+from torch.utils.data import DataLoader
+
+from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.batch import (
+    Collate,
+    PairedOrder,
+    PairedTexts,
+    Pairing,
+    Sequences,
+    SharedBatches,
+)
+from unlearn_lab.unlearn.optimizers.wrapped import WrappedOptimizer
+from unlearn_lab.unlearn.ranks import is_first, num_ranks, rank
+from unlearn_lab.unlearn.training.preempt import Signals
+from unlearn_lab.unlearn.training.resume import Course, Resumable
+from unlearn_lab.unlearn.training.sharding import unshard
+from unlearn_lab.unlearn.training.stop import ShouldStop
+from unlearn_lab.unlearn.training.strategy import trainer_options, what_ran
+
+STEPS = "steps.jsonl"
+CHECKPOINT = "last.ckpt"
+
+_WARNINGS = (
+    ".*does not have many workers.*",
+    ".*treespec, LeafSpec.*is deprecated.*",
+    ".*your dataloader is not resumable.*",  # `Resumable` moves its order on
+    ".*`srun` command is available.*",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """How long to train (`steps` or `epochs`, exactly one) and the norm to clip gradients to."""
+
+    steps: int | None
+    epochs: int | None
+    clip_norm: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batches:
+    """How sequences are dealt: `size` of each split at a time, paired as `PairedOrder` does."""
+
+    size: int
+    pairing: Pairing
+    seed: int
+
+
+class StepLog(Logger):
+    """Appends a JSON line per call of `log_metrics`; a later line of a step adds to the earlier."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self._begun = False
+
+    @property
+    def name(self) -> str:
+        """Lightning wants one."""
+        return "steps"
+
+    @property
+    def version(self) -> str:
+        """Lightning wants one."""
+        return ""
+
+    def log_hyperparams(self, *args: object, **kwargs: object) -> None:
+        """Hyper-parameters stand in the stage's parameters."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Appends the figures of a step; the first of an attempt tells where it went on from."""
+        if not self._begun:
+            self._begun = True
+            self._forget_from(step or 0)
+        with self._path.open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps({"step": step, **metrics}) + "\n")
+
+    def _forget_from(self, step: int) -> None:
+        """Drops what an interrupted attempt logged of `step` and later ones: they are repeated."""
+        if not self._path.exists():
+            return
+        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+        done = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] < step]
+        fresh = self._path.with_suffix(".new")
+        fresh.write_text("".join(done), encoding="utf-8")
+        fresh.rename(self._path)
+
+
+def read_steps(folder: Path) -> list[dict[str, int | float]]:
+    """One row per step, in order; a step that was repeated after a resume counts once."""
+    path, rows = folder / STEPS, dict[int, dict[str, int | float]]()
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            if not line.endswith("}"):  # torn by a crash; the step was repeated afterwards
+                continue
+            row = json.loads(line)
+            rows[row["step"]] = rows.get(row["step"], {}) | row
+    return [rows[step] for step in sorted(rows)]
+
+
+def fit(
+    module: LightningModule,
+    splits: Mapping[str, Sequences],
+    *,
+    pad_id: int,
+    batches: Batches,
+    budget: Budget,
+    should_stop: ShouldStop,
+    work: Path,
+    runtime: Runtime,
+) -> dict[str, object]:
+    """Trains `module` in place and returns what ran: epochs, steps, why it stopped.
+
+    `splits` are sequences by role; the first is passed over once an epoch. A checkpoint left in
+    `work` is resumed from. SIGUSR1, SIGUSR2 and SIGTERM wait for the end of the step and for a
+    checkpoint, then do what they would have done (see `resume`).
+    """
+    texts = PairedTexts(splits)
+    if batches.size > len(texts):
+        role = next(iter(splits))
+        raise ValueError(
+            f"trainer batch_size={batches.size}: the {role} split has only {len(texts)} sequences"
+        )
+    sizes = [len(sequences) for sequences in splits.values()]
+    order = PairedOrder(sizes, batches.seed, batches.pairing)
+    loader = _loader(texts, order, batches.size, pad_id)
+    course = Course(
+        order=order,
+        batch_size=batches.size,
+        seed=batches.seed,
+        steps=budget.steps,
+        should_stop=should_stop,
+    )
+    checkpoint = work / CHECKPOINT
+    epochs = budget.epochs or math.ceil((budget.steps or 0) / len(loader))
+    with Signals() as signals, warnings.catch_warnings():
+        every = runtime.checkpoint_seconds
+        resumable = Resumable(course, checkpoint, every_seconds=every, signals=signals)
+        trainer = _trainer(resumable, epochs, budget.clip_norm, work, runtime)
+        for known in _WARNINGS:
+            warnings.filterwarnings("ignore", message=known)
+        trainer.fit(
+            module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
+        )
+    stopped = resumable.conclude()
+    unshard(module)
+    for left in (checkpoint, checkpoint.with_suffix(".new")):
+        left.unlink(missing_ok=True)
+    return {
+        "epochs": resumable.epochs,
+        "steps": trainer.global_step,
+        "stopped": stopped,
+        "batch": batches.size,
+        **_update_facts(trainer.optimizers[0]),
+        **what_ran(runtime),
+    }
+
+
+def _loader(texts: PairedTexts, order: PairedOrder, size: int, pad_id: int) -> DataLoader[Any]:
+    """This rank's shares of the batches."""
+    return DataLoader(
+        texts,
+        batch_sampler=SharedBatches(order, size, rank=rank(), num_ranks=num_ranks()),
+        collate_fn=Collate(pad_id, texts.roles),
+        generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
+    )
+
+
+def _update_facts(optimizer: torch.optim.Optimizer) -> dict[str, object]:
+    """What turned gradients into updates, and of how many weights."""
+    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    return {
+        "optimizer": optimizer_name(optimizer),
+        "optimizer_state": _state_dtypes(optimizer),
+        "trained_parameters": sum(parameter.numel() for parameter in held),
+    }
+
+
+def optimizer_name(optimizer: torch.optim.Optimizer) -> str:
+    """The class that does the work, without what stands in front of it."""
+    wrapped = isinstance(optimizer, WrappedOptimizer)
+    return optimizer.inner_name if wrapped else type(optimizer).__name__
+
+
+def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:
+    """The dtypes in which the optimizer keeps its per-weight state, as it really is."""
+    states = [value for state in optimizer.state.values() for value in state.values()]
+    found = {
+        str(s.dtype).removeprefix("torch.")
+        for s in states
+        if isinstance(s, torch.Tensor) and s.dim() > 0
+    }
+    return "+".join(sorted(found)) or "none"
+
+
+def _trainer(
+    resumable: Resumable, epochs: int, clip_norm: float | None, work: Path, runtime: Runtime
+) -> Trainer:
+    """Counts epochs only: with a number of steps Lightning 2.6 resumes at other batches.
+
+    A Slurm job is none of Lightning's business: it would requeue the job by itself, or refuse
+    numbers of tasks that have nothing to do with this training.
+    """
+    verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.DEBUG if verbose else logging.ERROR)
+    progress = sys.stderr.isatty() if runtime.progress is None else runtime.progress
+    bar = [TQDMProgressBar(refresh_rate=10)] if progress else []
+    return Trainer(
+        accelerator=runtime.accelerator,
+        default_root_dir=work,
+        max_epochs=epochs,
+        gradient_clip_val=clip_norm,
+        logger=StepLog(work / STEPS) if is_first() else False,
+        callbacks=[resumable, *bar],
+        enable_progress_bar=progress,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+        log_every_n_steps=1,
+        **trainer_options(runtime),
+    )

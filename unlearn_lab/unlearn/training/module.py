@@ -1,0 +1,131 @@
+"""The one LightningModule: any objective, any torch optimizer, any schedule."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from lightning.pytorch import Callback, LightningModule
+from lightning.pytorch.strategies import ModelParallelStrategy
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from transformers import PreTrainedModel
+
+from unlearn_lab.data.batch import Tokens
+from unlearn_lab.unlearn.objectives.forward import ModelForward, Reference
+from unlearn_lab.unlearn.objectives.objective import LossTerms, Objective
+from unlearn_lab.unlearn.optimizers.selected import SelectedOptimizer
+from unlearn_lab.unlearn.ranks import averaged
+from unlearn_lab.unlearn.training.sharding import shard, whole
+
+Schedule = Callable[[int], float]
+
+
+class Diverged(ValueError):
+    """A loss or gradient became NaN or infinite; the message gives term, step, last good values."""
+
+
+class UnlearnModule(LightningModule):
+    """Minimises an objective with the optimizer that `optimizer` makes.
+
+    Logs, per step: every loss term, the total, the norm of the optimizer's gradients before
+    clipping and the token accuracy of each role. `terms` are those of the latest batch.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        objective: Objective,
+        reference: Reference | None,
+        optimizer: Callable[[], Optimizer],
+        schedule: Schedule | None,
+        callbacks: Sequence[Callback] = (),
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self._objective = objective
+        self._reference = reference
+        self._optimizer = optimizer
+        self._schedule = schedule
+        self._callbacks = callbacks
+        self._last_good: dict[str, float] = {}
+        self.terms: LossTerms | None = None
+
+    def training_step(self, batch: Mapping[str, Tokens], batch_index: int) -> Tensor:
+        """The objective's total on one batch."""
+        forward = ModelForward(self.model, self._reference)
+        terms = self.terms = self._objective(forward, batch)
+        losses = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
+            "loss": terms.total.item()
+        }
+        figures = averaged(losses | forward.accuracies(batch))
+        values = {name: figures[name] for name in losses}
+        self._require_finite(values)
+        self._last_good = values
+        self.log("loss", values["loss"], prog_bar=True, logger=False)
+        self._send(figures)
+        return terms.total
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Measures the gradient before it is clipped: that of the weights the optimizer holds."""
+        if isinstance(optimizer, SelectedOptimizer):
+            optimizer.gather()
+        held = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in held if p.grad is not None]
+        norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
+        self._require_finite({"gradient_norm": norm})
+        self._send({"gradient_norm": norm})
+
+    def configure_model(self) -> None:
+        """Shards the weights where the Trainer's strategy leaves that to us."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, ModelParallelStrategy):
+            shard(self, self.model, strategy.device_mesh["data_parallel"])
+
+    def configure_callbacks(self) -> Sequence[Callback]:
+        """What the optimizer option wants done around a step."""
+        return self._callbacks
+
+    def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
+        """The optimizer; the schedule scales its rate every step."""
+        optimizer = self._optimizer()
+        if self._schedule is None:
+            return optimizer
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": LambdaLR(optimizer, self._schedule), "interval": "step"},
+        }
+
+    def _send(self, values: Mapping[str, float]) -> None:
+        if self.logger is not None:
+            self.logger.log_metrics(dict(values), step=self.global_step)
+
+    def _require_finite(self, values: Mapping[str, float]) -> None:
+        for name, value in values.items():
+            if not math.isfinite(value):
+                good = (
+                    ", ".join(f"{key}={number:.4g}" for key, number in self._last_good.items())
+                    or "none"
+                )
+                todo = (
+                    "Lower the learning rate (optimizer.lr), or raise the retain weight"
+                    if self._last_good
+                    else "Nothing was trained yet: the model it started from is not finite"
+                )
+                raise Diverged(
+                    f"{name} became {value} at step {self.global_step}; last good values: {good}. "
+                    f"{todo}"
+                )
+
+
+def cosine_with_warmup(num_steps: int, warmup_steps: int, floor: float) -> Schedule:
+    """Factor on the learning rate: linear warm-up, then a half cosine from 1 down to `floor`."""
+
+    def factor(step: int) -> float:
+        warm = min(1.0, (step + 1) / max(1, warmup_steps))
+        return warm * (
+            floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / num_steps)))
+        )
+
+    return factor

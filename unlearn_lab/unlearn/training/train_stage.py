@@ -1,0 +1,205 @@
+"""The training stages: target, retrain control and unlearned model, all by the same code."""
+
+import functools
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from unlearn_lab.config.build import build as make
+from unlearn_lab.config.settings import Runtime
+from unlearn_lab.config.spelling import in_one_word
+from unlearn_lab.data.batch import Sequences, pad, to_device
+from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.tokenise import chunk
+from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.causal_lm import require_plain_head
+from unlearn_lab.models.load import device_of, load_model, load_tokenizer
+from unlearn_lab.models.memory import peak_gb, processor, reset_peak
+from unlearn_lab.models.recompute import recomputed_blocks
+from unlearn_lab.models.tokenizer import pad_id
+from unlearn_lab.models.trained import choose_trainable, trained_parameters
+from unlearn_lab.models.upcast import float32_arithmetic
+from unlearn_lab.unlearn.objectives.forward import Reference, remember_reference
+from unlearn_lab.unlearn.objectives.objective import ForgetTerm, Learning, Objective
+from unlearn_lab.unlearn.optimizers import saliency_stage
+from unlearn_lab.unlearn.optimizers.update import Prepared, Training, update_rule
+from unlearn_lab.unlearn.ranks import is_first, require_equal
+from unlearn_lab.unlearn.training.adapter import Injected
+from unlearn_lab.unlearn.training.fit import Batches, Budget, fit
+from unlearn_lab.unlearn.training.module import UnlearnModule, cosine_with_warmup
+from unlearn_lab.unlearn.training.settings import FineTuning, UnlearningTraining, Weights
+from unlearn_lab.unlearn.training.stop import Watched
+
+
+def build_finetuned(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the target (`learn: [forget, retain]`) or the retrain control (`learn: [retain]`)."""
+    settings = make(params["finetune"], FineTuning, "finetune")
+    model, tokenizer = _start(inputs["base"].path, settings.weights, work)
+    corpus = read_corpus(inputs["corpus"])
+    texts = [text for split in params["learn"] for text in getattr(corpus, split)]
+    optimizer = functools.partial(
+        torch.optim.AdamW, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
+    )
+    schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
+    sequences = chunk(texts, tokenizer, settings.max_length, settings.chunking)
+    with float32_arithmetic(model), recomputed_blocks(model, runtime):
+        _require_plain_head(model, sequences, pad_id(tokenizer))
+        facts = fit(
+            UnlearnModule(
+                model.train(), Learning(), None, lambda: optimizer(model.parameters()), schedule
+            ),
+            {"learn": sequences},
+            pad_id=pad_id(tokenizer),
+            batches=Batches(size=settings.batch_size, pairing="reshuffled", seed=params["seed"]),
+            budget=Budget(steps=settings.steps, epochs=None, clip_norm=settings.clip_norm),
+            should_stop=lambda epoch: None,
+            work=work,
+            runtime=runtime,
+        )
+    return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
+
+
+def build_unlearned(
+    params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+) -> dict[str, object]:
+    """Builds the unlearned model from the target."""
+    settings = make(params["trainer"], UnlearningTraining, "trainer")
+    objective = make(params["method"], Objective, "method")
+    model, tokenizer = _start(inputs["target"].path, settings.weights, work)
+    adapters = _choose_trained(model, settings, params["seed"])
+    corpus = read_corpus(inputs["corpus"])
+    splits = {
+        role: chunk(getattr(corpus, role), tokenizer, settings.max_length, settings.chunking)
+        for role in objective.roles
+    }
+    padding = pad_id(tokenizer)
+    torch.nn.Module.to(model, device_of(runtime.accelerator))
+    watched = Watched(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
+    with float32_arithmetic(model), recomputed_blocks(model, runtime):
+        _require_plain_head(model, splits["forget"], padding)
+        reference = remember_reference(
+            model,
+            splits,
+            padding,
+            likelihood_of=objective.likelihood_of,
+            distribution_of=objective.distribution_of,
+            batch_size=settings.batch_size,
+            folder=work,
+        )
+        prepared = _prepare(params, inputs, model, splits["forget"], reference, padding, work)
+        facts = fit(
+            UnlearnModule(
+                model.train(), objective, reference, prepared.make, None, prepared.callbacks
+            ),
+            splits,
+            pad_id=padding,
+            batches=Batches(
+                size=settings.batch_size, pairing=settings.pairing, seed=params["seed"]
+            ),
+            budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
+            should_stop=settings.stop.watch(watched),
+            work=work,
+            runtime=runtime,
+        )
+    facts |= {**prepared.facts, **({} if adapters is None else adapters.merge())}
+    told = in_one_word(settings.weights, settings.rounding)
+    return _finish(model, work, facts, told) | _machine(runtime, settings.weights)
+
+
+def _choose_trained(
+    model: PreTrainedModel, settings: UnlearningTraining, seed: int
+) -> Injected | None:
+    """Freezes what does not take part; the adapters where there are any."""
+    if settings.adapter is not None:
+        return settings.adapter.inject(model, seed)
+    choose_trainable(model, settings.trainable)
+    return None
+
+
+def _prepare(
+    params: Mapping[str, Any],
+    inputs: Mapping[str, Artifact],
+    model: PreTrainedModel,
+    forget: Sequences,
+    reference: Reference | None,
+    padding: int,
+    work: Path,
+) -> Prepared:
+    """Sets up the optimizer option of an unlearning."""
+    rule = update_rule(params["optimizer"])
+    trainer = params["trainer"]
+
+    def losses(num_batches: int | None) -> Iterator[Tensor]:
+        term = make(params["method"]["forget"], ForgetTerm, "method.forget")
+        batches = saliency_stage.first_epoch(
+            len(forget), trainer["batch_size"], params["seed"], num_batches
+        )
+        return saliency_stage.forget_losses(model, term, forget, reference, padding, batches)
+
+    return rule.prepare(
+        Training(
+            model=model,
+            parameters=trained_parameters(model),
+            scores=saliency_stage.read(inputs["saliency"]) if "saliency" in inputs else None,
+            forget_losses=losses,
+            rounding_seed=params["seed"] if trainer["rounding"] == "stochastic" else None,
+            work=work,
+        )
+    )
+
+
+def _start(
+    folder: Path, weights: Weights, work: Path
+) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """The model to train and its tokenizer, a copy of which completes the artifact in `work`."""
+    tokenizer = load_tokenizer(folder)
+    if is_first():
+        tokenizer.save_pretrained(work)
+    reset_peak()
+    return load_model(folder, weights).eval(), tokenizer
+
+
+def _require_plain_head(model: PreTrainedModel, sequences: Sequences, padding: int) -> None:
+    """Looks at the beginnings of two texts."""
+    beginnings = [sequence[:64] for sequence in sequences[:2]]
+    require_plain_head(
+        model, to_device(pad(beginnings, range(len(beginnings)), padding), model.device)
+    )
+
+
+def _finish(
+    model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: str
+) -> dict[str, object]:
+    """Saves the trained model after checking its weights."""
+    require_equal(dict(model.named_parameters()))
+    for name, parameter in model.named_parameters():
+        if not torch.isfinite(parameter).all():
+            raise ValueError(
+                f"{name} holds NaN or infinite weights after training; lower the learning rate"
+            )
+    if is_first():
+        model.save_pretrained(work)
+    return {
+        **facts,
+        "weights": weights,
+        "parameters": sum(p.numel() for p in model.parameters()),
+    }
+
+
+def _machine(runtime: Runtime, weights: Weights) -> dict[str, object]:
+    """Where it ran: the dtype of the arithmetic, the processor, and peak memory in GB.
+
+    On a CPU the peak is the process', earlier stages included.
+    """
+    device = device_of(runtime.accelerator).type
+    return {
+        "arithmetic": weights if device == "cuda" else "fp32",
+        "processor": processor(device),
+        "peak_gb": peak_gb(device),
+    }
