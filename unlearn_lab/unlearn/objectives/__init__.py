@@ -1,1 +1,1 @@
-"""Objectives: loss terms of a batch, computed from the policy's and the reference model's logits."""
+"""Objectives: loss terms of a batch, from the logits of the policy and the reference model."""
