@@ -16,9 +16,9 @@ from tests.quantize.test_llmint8 import (
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
 from unlearn_lab.quantize.bnb import BNB4, BNB8
+from unlearn_lab.quantize.formats.packed import quantized_layers, read_codes
 from unlearn_lab.quantize.gguf import GGUF
 from unlearn_lab.quantize.llmint8 import LLMInt8
-from unlearn_lab.quantize.packed import quantized_layers, read_codes
 from unlearn_lab.quantize.rtn import RTN
 
 pytestmark = pytest.mark.gpu

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from tests.unlearn.test_selected import (
+from tests.unlearn.optimizers.test_selected import (
     OPTIMIZERS,
     fresh,
     masked_bits_are_kept,

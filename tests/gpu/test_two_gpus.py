@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.unlearn.test_two_processes import compare, start
+from tests.unlearn.training.test_two_processes import compare, start
 
 NAMES = ("ddp/ga_gdr", "ddp/npo_klr", "ddp/sure_renewed", "fsdp/npo_klr", "fsdp/resumed")
 

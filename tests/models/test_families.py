@@ -5,9 +5,9 @@ import dataclasses
 
 import pytest
 import torch
-from tests.unlearn.test_fit import RUNTIME
 from transformers import AutoModelForCausalLM
 
+from tests.unlearn.training.test_fit import RUNTIME
 from unlearn_lab.data.batch import pad
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate.answer import answer

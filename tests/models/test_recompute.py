@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
-from tests.unlearn.test_fit import RUNTIME
+from tests.unlearn.training.test_fit import RUNTIME
 from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic

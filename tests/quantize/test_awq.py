@@ -9,11 +9,11 @@ from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, OPTConfig, OPTForCau
 from unlearn_lab.evaluate.logits import logit_error
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
-from unlearn_lab.quantize import packed
 from unlearn_lab.quantize.awq import AWQ
 from unlearn_lab.quantize.calibration import Calibration
 from unlearn_lab.quantize.compressor import quietly
-from unlearn_lab.quantize.packed import quantized_layers, read_codes
+from unlearn_lab.quantize.formats import packed
+from unlearn_lab.quantize.formats.packed import quantized_layers, read_codes
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer
 from unlearn_lab.quantize.rtn import RTN
 

@@ -18,9 +18,9 @@ from unlearn_lab.models.load import load_model
 from unlearn_lab.quantize import compressor
 from unlearn_lab.quantize.calibration import Calibration
 from unlearn_lab.quantize.compressor import config_groups, quietly
+from unlearn_lab.quantize.formats.packed import quantized_layers, read_codes
 from unlearn_lab.quantize.gptq import GPTQ
 from unlearn_lab.quantize.grid import decode
-from unlearn_lab.quantize.packed import quantized_layers, read_codes
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer, Quantizer
 from unlearn_lab.quantize.rtn import RTN
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, LlamaForCausalLM
 
-from tests.quantize.test_gguf_file import SIZES, byte_level
+from tests.quantize.formats.test_gguf_file import SIZES, byte_level
 from unlearn_lab.config import libraries
 from unlearn_lab.models.hub import point
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import Source, load_model, load_skeleton, to_compute
 from unlearn_lab.models.quantized import without_notices
-from unlearn_lab.quantize import gguf_file, packed
 from unlearn_lab.quantize.bnb import BNB4, BNB8
+from unlearn_lab.quantize.formats import gguf_file, packed
 from unlearn_lab.quantize.gguf import GGUF
 from unlearn_lab.quantize.prequantized import Prequantized, count_quantized, describe
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer, Quantizer

@@ -7,12 +7,12 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.security.conftest import edit
-from tests.unlearn.test_fit import RUNTIME, train
+from tests.unlearn.training.test_fit import RUNTIME, train
 from unlearn_lab.models.hub import point
 from unlearn_lab.models.load import Source, load_model, load_skeleton, load_tokenizer
-from unlearn_lab.quantize.packed import read_codes
+from unlearn_lab.quantize.formats.packed import read_codes
 from unlearn_lab.quantize.prequantized import describe
-from unlearn_lab.quantize.stage import build_prequantized
+from unlearn_lab.quantize.quantize_stage import build_prequantized
 
 INDEX = "model.safetensors.index.json"
 CODE = "from transformers import LlamaConfig as C, LlamaForCausalLM as L\nT = None\n"

@@ -15,7 +15,7 @@ from unlearn_lab.evaluate.codes import Coder, compare_codes, compare_moves
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
-from unlearn_lab.quantize.packed import read_codes
+from unlearn_lab.quantize.formats.packed import read_codes
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer, Quantizer
 from unlearn_lab.quantize.rtn import RTN
 

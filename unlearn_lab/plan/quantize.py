@@ -48,7 +48,7 @@ def quantized_models(
     return {
         who: stage(
             "quantize",
-            "unlearn_lab.quantize.stage:build",
+            "unlearn_lab.quantize.quantize_stage:build",
             {"quant": quant.node, "weights": weights},
             {"model": model, **text},
             parts=[quant],
@@ -66,7 +66,7 @@ def export_stages(
     if isinstance(export, str) or (export and kept is None):
         stages["export"] = stage(
             "export",
-            "unlearn_lab.quantize.export:build",
+            "unlearn_lab.quantize.export_stage:build",
             {"quant": quant.node, "format": export},
             {"model": unlearn} if kept is None else {"model": unlearn, "quantized": kept},
             parts=[quant],
@@ -89,7 +89,7 @@ def _given(quant: Pinned, setting: str | None, weights: str) -> Stage | None:
     params = {"path": path, "revision": revision, "weights": weights}
     return stage(
         "quantize",
-        "unlearn_lab.quantize.stage:build_prequantized",
+        "unlearn_lab.quantize.quantize_stage:build_prequantized",
         params,
         parts=[quant.reading(setting)],
     )

@@ -13,7 +13,7 @@ from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
 from unlearn_lab.models.architecture import difference
 from unlearn_lab.models.quantized import quant_method, require_method, split_gguf
 from unlearn_lab.plan.protocols import Outside
-from unlearn_lab.quantize.packed import tensor_names
+from unlearn_lab.quantize.formats.packed import tensor_names
 from unlearn_lab.quantize.quantizer import QuantReport
 
 _WHO = ("unlearned", "target", "retrain")

@@ -1,6 +1,6 @@
 """Reads and writes the file formats of auto-gptq and autoawq through gptqmodel.
 
-Runs as a process of its own, `python -m unlearn_lab.quantize.gptqmodel_files`, because importing
+Runs as a process of its own, `python -m unlearn_lab.quantize.formats.gptqmodel_files`, because importing
 gptqmodel replaces functions of transformers and safetensors, sets environment variables and starts
 threads that end the whole process when one of them fails.
 """
@@ -23,7 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from unlearn_lab.config.libraries import require
 from unlearn_lab.models.load import DTYPES
-from unlearn_lab.quantize.packed import quantized_layers, read_integers
+from unlearn_lab.quantize.formats.packed import quantized_layers, read_integers
 
 LIBRARY = "gptqmodel"
 _GENERATION = "generation_config.json"

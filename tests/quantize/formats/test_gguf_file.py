@@ -19,8 +19,8 @@ from transformers import (
 )
 
 from unlearn_lab.models.linears import block_linears
+from unlearn_lab.quantize.formats.gguf_file import require_llama, write
 from unlearn_lab.quantize.gguf import GGUF
-from unlearn_lab.quantize.gguf_file import require_llama, write
 
 FILE = "model.gguf"
 SIZES = {

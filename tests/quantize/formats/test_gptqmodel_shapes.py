@@ -7,8 +7,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from unlearn_lab.config import libraries
-from unlearn_lab.quantize.export import require_exportable
-from unlearn_lab.quantize.foreign_shapes import require_shapes
+from unlearn_lab.quantize.export_stage import require_exportable
+from unlearn_lab.quantize.formats.gptqmodel_shapes import require_shapes
 from unlearn_lab.quantize.rtn import RTN
 
 RTN4 = RTN(bits=4, symmetric=True, granularity="row", group_size=None, convention="absmax")

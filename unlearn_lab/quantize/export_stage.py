@@ -11,10 +11,10 @@ from unlearn_lab.config.libraries import require
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import load_model, load_tokenizer
-from unlearn_lab.quantize import gguf_file, gptqmodel_files
 from unlearn_lab.quantize.awq import AWQ
 from unlearn_lab.quantize.compressor import LIBRARY as COMPRESSOR
-from unlearn_lab.quantize.foreign_shapes import BITS, require_shapes
+from unlearn_lab.quantize.formats import gguf_file, gptqmodel_files
+from unlearn_lab.quantize.formats.gptqmodel_shapes import BITS, require_shapes
 from unlearn_lab.quantize.gguf import GGUF
 from unlearn_lab.quantize.gptq import GPTQ
 from unlearn_lab.quantize.quantizer import AnyQuantizer

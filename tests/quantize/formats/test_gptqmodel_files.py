@@ -20,7 +20,7 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.tiny import TinyLlama
-from unlearn_lab.quantize import gptqmodel_files, packed
+from unlearn_lab.quantize.formats import gptqmodel_files, packed
 from unlearn_lab.quantize.rtn import RTN
 
 pytestmark = pytest.mark.gptqmodel

@@ -8,8 +8,8 @@ from safetensors.torch import load_file, save_file
 
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
-from unlearn_lab.quantize import gptqmodel_files
-from unlearn_lab.quantize.gptqmodel_files import make_plain
+from unlearn_lab.quantize.formats import gptqmodel_files
+from unlearn_lab.quantize.formats.gptqmodel_files import make_plain
 
 UP = "model.layers.1.mlp.up_proj"
 GPTQ = {"quant_method": "gptq", "bits": 4}

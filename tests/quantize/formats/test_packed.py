@@ -12,8 +12,8 @@ from transformers import AutoModelForCausalLM
 
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
-from unlearn_lab.quantize import packed
 from unlearn_lab.quantize.compressor import config_groups, other_linears, quietly
+from unlearn_lab.quantize.formats import packed
 from unlearn_lab.quantize.grid import decode
 from unlearn_lab.quantize.rtn import RTN
 

@@ -1,0 +1,1 @@
+"""File formats of quantized weights: compressed-tensors, GGUF, auto-gptq and autoawq."""
