@@ -15,7 +15,7 @@ from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import encode
-from unlearn_lab.evaluate import stage as evaluations
+from unlearn_lab.evaluate import evaluate_stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.stop import Forgotten, UtilityFloor
 from unlearn_lab.graph.cache import Artifact

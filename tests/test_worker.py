@@ -21,7 +21,7 @@ from unlearn_lab.worker import main
 from .unlearn.test_fit import RUNTIME
 
 
-def corpus_stage(folder, builder="unlearn_lab.data.stage:build"):
+def corpus_stage(folder, builder="unlearn_lab.data.corpus_stage:build"):
     """Reads forget.txt, retain.txt and holdout.txt, and writes corpus.json."""
     parts = {name: str(folder / f"{name}.txt") for name in ("forget", "retain", "holdout")}
     questions = ("forget_questions", "forget_examples", "retain_questions", "retain_examples")
@@ -105,8 +105,8 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, capsys, text):
     [
         ("os:system", "only unlearn_lab and torch.optim may be instantiated"),
         ("unlearn_lab.handover:Path", "may be instantiated, this is pathlib"),
-        ("unlearn_lab.data.stage:nothing", "nothing"),
-        ("unlearn_lab.data.stage:json.loads", "No module named"),
+        ("unlearn_lab.data.corpus_stage:nothing", "nothing"),
+        ("unlearn_lab.data.corpus_stage:json.loads", "No module named"),
     ],
 )
 def test_builders_from_elsewhere_are_refused(order, tmp_path, capsys, builder, message):

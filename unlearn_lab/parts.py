@@ -9,7 +9,7 @@ from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.privleak import check_auc_retrain
 from unlearn_lab.graph.content import ContentKey
-from unlearn_lab.models.stage import BaseModel
+from unlearn_lab.models.import_stage import BaseModel
 from unlearn_lab.plan.request import Request, Values, plan_request
 from unlearn_lab.quantize.grid import BIT_WIDTHS
 from unlearn_lab.quantize.none import NoQuantizer

@@ -14,9 +14,9 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
+from unlearn_lab.evaluate.evaluate_stage import corpus_remarks
 from unlearn_lab.evaluate.harness import HarnessTask
 from unlearn_lab.evaluate.metric import Metric, missing_metrics
-from unlearn_lab.evaluate.stage import corpus_remarks
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer

@@ -134,7 +134,7 @@ def test_an_optimizer_waits_for_its_parameters():
 
 
 def test_builders_are_found_by_colon_path():
-    assert locate("unlearn_lab.data.stage:build", "corpus").__name__ == "build"
+    assert locate("unlearn_lab.data.corpus_stage:build", "corpus").__name__ == "build"
     with pytest.raises(Refused, match="may be instantiated"):
         locate("os:system", "stage")
 

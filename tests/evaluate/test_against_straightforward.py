@@ -14,11 +14,11 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
 from unlearn_lab.data.gazette import Gazette
+from unlearn_lab.evaluate.evaluate_stage import score_all
 from unlearn_lab.evaluate.knowmem import KnowMem
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.min_k import MinK
 from unlearn_lab.evaluate.privleak import privleak
-from unlearn_lab.evaluate.stage import score_all
 from unlearn_lab.evaluate.verbmem import VerbMem
 
 NUM, NUM_STEPS = 8, 100

@@ -205,7 +205,7 @@ def test_a_finished_target_and_control_are_imported(hub, make, tmp_path):
     model = hub["model"] | {"finetune": False, "retrain": str(tmp_path / "control")}
     found = {stage.name: stage for stage in stages(make(hub | {"model": model})).values()}
     for who, folder in (("target", "mine"), ("retrain", "control")):
-        assert found[who].builder == "unlearn_lab.models.stage:build_imported"
+        assert found[who].builder == "unlearn_lab.models.import_stage:build_imported"
         assert found[who].params["path"] == str(tmp_path / folder)
         setting = "model.path" if who == "target" else "model.retrain"
         digests = found[who].depends["files"]

@@ -47,9 +47,9 @@ def test_only_classes_that_are_defined_here_are_built(target):
     [
         "os:system",
         "unlearn_lab.graph.cache:_discard",
-        "unlearn_lab.data.stage:Path",
+        "unlearn_lab.data.corpus_stage:Path",
         "unlearn_lab.config.build:instantiate",
-        "unlearn_lab.data.stage.build",
+        "unlearn_lab.data.corpus_stage.build",
     ],
 )
 def test_a_stage_names_a_builder_and_nothing_else(builder):
@@ -59,7 +59,7 @@ def test_a_stage_names_a_builder_and_nothing_else(builder):
 
 def test_a_builder_is_no_node():
     with pytest.raises(Refused, match="only classes"):
-        check({"_target_": "unlearn_lab.data.stage:build"}, "dataset", given=None)
+        check({"_target_": "unlearn_lab.data.corpus_stage:build"}, "dataset", given=None)
 
 
 @pytest.mark.parametrize("key", ["_partial_", "_args_", "_recursive_", "_convert_"])

@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from unlearn_lab.config.build import build as make
 from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.evaluate.evaluate_stage import read as read_scores
+from unlearn_lab.evaluate.evaluate_stage import score_all
 from unlearn_lab.evaluate.metric import AnyMetric
-from unlearn_lab.evaluate.stage import read as read_scores
-from unlearn_lab.evaluate.stage import score_all
 from unlearn_lab.unlearn.training.stop import ShouldStop, Watched
 
 Values = Mapping[str, float]

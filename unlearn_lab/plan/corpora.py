@@ -46,5 +46,5 @@ def chain(unlearn: Stage) -> tuple[Stage, ...]:
 
 def _corpus(dataset: Pinned) -> Stage:
     return stage(
-        "corpus", "unlearn_lab.data.stage:build", {"dataset": dataset.node}, parts=[dataset]
+        "corpus", "unlearn_lab.data.corpus_stage:build", {"dataset": dataset.node}, parts=[dataset]
     )

@@ -112,7 +112,7 @@ class _Planner:
         corpus, model = read.whole, self.model.value
         base = stage(
             "base",
-            "unlearn_lab.models.stage:build_base",
+            "unlearn_lab.models.import_stage:build_base",
             {"model": self.model.node, "seed": self._seed},
             {"corpus": corpus},
             parts=[self.model],
@@ -149,7 +149,7 @@ class _Planner:
             },
         }
         read = self.model.reading(path, "tokenizer")
-        return stage(who, "unlearn_lab.models.stage:build_imported", params, parts=[read])
+        return stage(who, "unlearn_lab.models.import_stage:build_imported", params, parts=[read])
 
     def _unlearn(self, target: Stage, corpus: Stage, retrain_scores: Stage | None) -> Stage:
         inputs = {"target": target, "corpus": corpus}
@@ -247,7 +247,7 @@ class _Planner:
             inputs["quantized"] = quantized
         return stage(
             "evaluate",
-            "unlearn_lab.evaluate.stage:build",
+            "unlearn_lab.evaluate.evaluate_stage:build",
             params,
             inputs,
             parts=[*self.metrics.values(), quant],

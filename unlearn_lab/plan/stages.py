@@ -24,8 +24,8 @@ VERSIONS = {
 
 
 BUILDERS = {
-    "corpus": "unlearn_lab.data.stage",
-    "base": "unlearn_lab.models.stage",
+    "corpus": "unlearn_lab.data.corpus_stage",
+    "base": "unlearn_lab.models.import_stage",
     "target": "unlearn_lab.unlearn.training.train_stage",
     "retrain": "unlearn_lab.unlearn.training.train_stage",
     "saliency": "unlearn_lab.unlearn.optimizers.saliency_stage",
@@ -33,7 +33,7 @@ BUILDERS = {
     "calibration": "unlearn_lab.quantize.calibration_stage",
     "quantize": "unlearn_lab.quantize.quantize_stage",
     "export": "unlearn_lab.quantize.export_stage",
-    "evaluate": "unlearn_lab.evaluate.stage",
+    "evaluate": "unlearn_lab.evaluate.evaluate_stage",
     "codes": "unlearn_lab.evaluate.codes_stage",
     "widths": "unlearn_lab.evaluate.codes_stage",
     "record": "unlearn_lab.report.record",

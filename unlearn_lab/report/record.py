@@ -11,7 +11,7 @@ from typing import Any, cast
 from unlearn_lab import __version__
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.evaluate import codes_stage
-from unlearn_lab.evaluate import stage as evaluations
+from unlearn_lab.evaluate import evaluate_stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.plan.corpora import chain, fold_of

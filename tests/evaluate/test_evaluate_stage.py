@@ -11,10 +11,10 @@ from transformers import (
 )
 
 from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.evaluate.evaluate_stage import score_all
 from unlearn_lab.evaluate.knowmem import KnowMem
 from unlearn_lab.evaluate.metric import Metric, ModelMetric, Score, missing_metrics
 from unlearn_lab.evaluate.min_k import MinK
-from unlearn_lab.evaluate.stage import score_all
 from unlearn_lab.evaluate.verbmem import VerbMem
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.data.corpora import custom, muse, muse_folder, own_folder, questions
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.data.stage import build
+from unlearn_lab.data.corpus_stage import build
 from unlearn_lab.data.stored import read, remarks
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
