@@ -13,7 +13,7 @@ from unlearn_lab.cache import main
 from unlearn_lab.graph import manifest
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.lease import lease
-from unlearn_lab.report import results
+from unlearn_lab.record import results
 
 RTN = {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}
 GA = {"forget": {"_target_": "unlearn_lab.unlearn.objectives.ga.GA"}, "retain": None}

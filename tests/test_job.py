@@ -23,8 +23,8 @@ from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.job import describe, request, run
 from unlearn_lab.models.load import load_model, load_tokenizer
-from unlearn_lab.report import results
-from unlearn_lab.report.side_files import read_sides
+from unlearn_lab.record import results
+from unlearn_lab.record.side_files import read_sides
 from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.training.stop import Watched
 

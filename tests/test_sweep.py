@@ -10,7 +10,7 @@ from tests.graph.builders import make
 from tests.graph.test_waves import goals
 from unlearn_lab.config.exits import Finished, RequestRefused
 from unlearn_lab.plan.request import read_values
-from unlearn_lab.report.outcome import Outcome, failed
+from unlearn_lab.record.outcome import Outcome, failed
 from unlearn_lab.sweep import Job, Launch, Sweep, grouped, outcome_of, require_sweepable
 
 

@@ -16,9 +16,9 @@ from unlearn_lab.config.build import Refused
 from unlearn_lab.config.exits import REFUSED, Finished
 from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.config.trusted import trust
-from unlearn_lab.report.outcome import Outcome, failed
+from unlearn_lab.record.outcome import Outcome, failed
+from unlearn_lab.record.tuning import tune_target
 from unlearn_lab.report.table import open_console
-from unlearn_lab.report.tuning import tune_target
 
 _OURS = "hydra_plugins.lab_sweeper.LabSweeper"
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"

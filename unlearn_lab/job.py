@@ -35,12 +35,13 @@ from unlearn_lab.plan.request import (
 )
 from unlearn_lab.preflight import compare_sizes, require_possible
 from unlearn_lab.preflight_devices import require_devices, require_shardable
-from unlearn_lab.report import results, wandb_sink
+from unlearn_lab.record import results
+from unlearn_lab.record.outcome import Outcome
+from unlearn_lab.record.record_stage import labelled, read_record
+from unlearn_lab.record.tuning import tune_target
+from unlearn_lab.record.verdict import Thresholds, judged
+from unlearn_lab.report import wandb_sink
 from unlearn_lab.report.closing import format_seconds
-from unlearn_lab.report.outcome import Outcome
-from unlearn_lab.report.record import labelled, read_record
-from unlearn_lab.report.tuning import tune_target
-from unlearn_lab.report.verdict import Thresholds, judged
 from unlearn_lab.unlearn.training.fit import read_steps
 
 _log = logging.getLogger(__name__)

@@ -28,7 +28,7 @@ from unlearn_lab.plan.job_graph import Plan
 from unlearn_lab.preflight_models import require_models, require_rows
 from unlearn_lab.quantize.export_stage import require_exportable
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer
-from unlearn_lab.report.verdict import Thresholds
+from unlearn_lab.record.verdict import Thresholds
 from unlearn_lab.report.wandb_sink import check_settings
 from unlearn_lab.unlearn.optimizers.update import Request as UpdateRequest
 

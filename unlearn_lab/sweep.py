@@ -18,8 +18,8 @@ from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.graph.waves import KINDS, kind, missing, most_demanding, next_wave
 from unlearn_lab.plan.request import Request, Values
+from unlearn_lab.record.outcome import Outcome, checked, failed
 from unlearn_lab.report.closing import FailedLeaf
-from unlearn_lab.report.outcome import Outcome, checked, failed
 from unlearn_lab.report.planned import foresee, print_outlook
 from unlearn_lab.report.table import open_console
 

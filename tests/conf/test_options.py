@@ -12,7 +12,7 @@ from unlearn_lab.data.texts import TextSource
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.quantize.calibration import SOURCES, Calibration
 from unlearn_lab.quantize.quantizer import AnyQuantizer
-from unlearn_lab.report.tuning import TuneTarget, tune_target
+from unlearn_lab.record.tuning import TuneTarget, tune_target
 from unlearn_lab.unlearn.objectives.objective import Objective
 from unlearn_lab.unlearn.optimizers.update import UpdateRule, update_rule
 from unlearn_lab.unlearn.training.settings import FineTuning, UnlearningTraining

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unlearn_lab.report.results import read
+from unlearn_lab.record.results import read
 
 GROUPS = ("quant=rtn4", "quant.granularity=group", "quant.group_size=32")
 SIZES = ("model.hidden_size=32", "model.intermediate_size=64")

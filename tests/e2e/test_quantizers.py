@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.e2e.artifacts import built, stamps
 from unlearn_lab.models.load import load_model
 from unlearn_lab.quantize.gguf import GGUF
-from unlearn_lab.report.results import read
+from unlearn_lab.record.results import read
 
 BLOCKS_OF_32 = ("model.hidden_size=32", "model.intermediate_size=64")
 

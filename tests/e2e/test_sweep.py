@@ -4,7 +4,7 @@ import re
 import pytest
 
 from tests.e2e.artifacts import built, stamps
-from unlearn_lab.report.results import read
+from unlearn_lab.record.results import read
 
 HEADLINE = ("-m", "method=ga,npo", "quant=rtn4,rtn8")
 

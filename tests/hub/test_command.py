@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.artifacts import SMALL, built, stamps
 from tests.hub.conftest import NOWHERE, variables
-from unlearn_lab.report.results import read
+from unlearn_lab.record.results import read
 
 NAME = "maker/tiny-llama"
 ARGUMENTS = (

@@ -8,9 +8,9 @@ import sys
 import pytest
 from rich.console import Console
 
+from unlearn_lab.record.results import append
 from unlearn_lab.report.compare import chosen_records, compared, main
 from unlearn_lab.report.comparison_table import print_comparison
-from unlearn_lab.report.results import append
 
 ZERO = (0.0, 0.0, 0.0, 0.0)
 GDR = {"full": (2.0, 27.0, 95.0, 34.2), "quantized": (29.0, 50.1, -99.1, 47.7)}

@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from tests.security import hostile
-from unlearn_lab.report.results import read
+from unlearn_lab.record.results import read
 
 SETTINGS = [
     *(s for s in SMALL if not s.startswith(("dataset.", "report."))),

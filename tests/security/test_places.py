@@ -8,8 +8,8 @@ import pytest
 from tests.data.corpora import own_folder, texts
 from tests.graph.builders import make, stage
 from unlearn_lab.data.check import main
-from unlearn_lab.report import results
-from unlearn_lab.report.side_files import read_sides
+from unlearn_lab.record import results
+from unlearn_lab.record.side_files import read_sides
 
 
 def secretive(asked, inputs, work):

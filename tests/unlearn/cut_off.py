@@ -9,9 +9,9 @@ from pathlib import Path
 
 import torch
 from lightning.pytorch import Callback
-from tests.unlearn.test_sure import OBJECTIVE, RUNTIME, prepare, sure
 
 from tests.unlearn.conftest import VOCABULARY, random_llama
+from tests.unlearn.optimizers.test_sure import OBJECTIVE, RUNTIME, prepare, sure
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic

@@ -99,7 +99,7 @@ class _Planner:
             if not isinstance(quant.value, FullPrecision) and (not given or kept[who]):
                 inputs[f"{who}.quantized"] = self._evaluate(model, corpus, self._rule, kept[who])
         figures = {name: self._config["eval"][name] for name in ("recovery", "auc_retrain")}
-        record = stage("record", "unlearn_lab.report.record:build", figures, inputs)
+        record = stage("record", "unlearn_lab.record.record_stage:build", figures, inputs)
         return Plan(
             corpora=read, base=base, calibration=calibration, unlearn=unlearn, record=record
         )

@@ -36,6 +36,6 @@ BUILDERS = {
     "evaluate": "unlearn_lab.evaluate.evaluate_stage",
     "codes": "unlearn_lab.evaluate.codes_stage",
     "widths": "unlearn_lab.evaluate.codes_stage",
-    "record": "unlearn_lab.report.record",
+    "record": "unlearn_lab.record.record_stage",
 }
 """The module of each stage's builder. A target or control that is imported has models.stage's."""

@@ -6,6 +6,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from unlearn_lab.record.leaf import METRICS, TITLES, Record, interval, is_quantized, score
+from unlearn_lab.record.verdict import Thresholds, Verdict, verdict
 from unlearn_lab.report.drawing import (
     CONTROL_COLOURS,
     INK,
@@ -15,10 +17,8 @@ from unlearn_lab.report.drawing import (
     plain_text,
     to_svg,
 )
-from unlearn_lab.report.leaf import METRICS, TITLES, Record, interval, is_quantized, score
 from unlearn_lab.report.rows import build_rows
 from unlearn_lab.report.swept import Names
-from unlearn_lab.report.verdict import Thresholds, Verdict, verdict
 
 _OFFSET = {"full": -0.17, "quantized": 0.17}
 

@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_lab.report.leaf import RECOVERED, TITLES, shown_metrics, title
+from unlearn_lab.record.leaf import RECOVERED, TITLES, shown_metrics, title
 from unlearn_lab.report.rows import Row
 
 GAP = 2

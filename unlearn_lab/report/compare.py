@@ -13,10 +13,11 @@ from typing import Any
 from rich.text import Text
 
 from unlearn_lab.config.exits import REFUSED
+from unlearn_lab.record.leaf import Record, text
+from unlearn_lab.record.results import read
 from unlearn_lab.report.comparison import Comparison, compare
 from unlearn_lab.report.comparison_table import print_comparison
 from unlearn_lab.report.headline import compare_headline
-from unlearn_lab.report.leaf import Record, text
 from unlearn_lab.report.published.tables import (
     HEADLINE,
     PUBLISHED,
@@ -24,7 +25,6 @@ from unlearn_lab.report.published.tables import (
     load_headline,
     names,
 )
-from unlearn_lab.report.results import read
 from unlearn_lab.report.table import open_console
 
 _HEADLINES = {HEADLINE: PUBLISHED, f"{HEADLINE}_corrected": "corrected"}

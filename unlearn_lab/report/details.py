@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from unlearn_lab.report.leaf import (
+from unlearn_lab.record.leaf import (
     RECOVERED,
     TITLES,
     Record,
@@ -12,7 +12,7 @@ from unlearn_lab.report.leaf import (
     score,
     text,
 )
-from unlearn_lab.report.side_files import Sample
+from unlearn_lab.record.side_files import Sample
 from unlearn_lab.report.swept import Names
 
 _WHO = ("unlearned", "target", "retrain")

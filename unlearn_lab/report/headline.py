@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
+from unlearn_lab.record.leaf import Record, is_quantized
 from unlearn_lab.report.comparison import (
     Cell,
     Comparison,
@@ -11,7 +12,6 @@ from unlearn_lab.report.comparison import (
     eligible,
     run_names,
 )
-from unlearn_lab.report.leaf import Record, is_quantized
 from unlearn_lab.report.matching import Match, Ours, match, share
 from unlearn_lab.report.published.tables import Headline, Row, Table
 

@@ -3,8 +3,8 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from unlearn_lab.report.leaf import METRICS, Record, number, shown_metrics, text, title
-from unlearn_lab.report.verdict import Thresholds, judge
+from unlearn_lab.record.leaf import METRICS, Record, number, shown_metrics, text, title
+from unlearn_lab.record.verdict import Thresholds, judge
 
 _SKIPPED, _CORPUS = "skipped.", "corpus."
 

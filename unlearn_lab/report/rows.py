@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unlearn_lab.report.leaf import (
+from unlearn_lab.record.leaf import (
     Record,
     is_quantized,
     number,
@@ -15,8 +15,8 @@ from unlearn_lab.report.leaf import (
     shown_metrics,
     text,
 )
+from unlearn_lab.record.verdict import Thresholds, Verdict, verdict
 from unlearn_lab.report.swept import heading, swept_keys
-from unlearn_lab.report.verdict import Thresholds, Verdict, verdict
 
 Who = Literal["target", "retrain", "unlearned"]
 

@@ -4,10 +4,8 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from unlearn_lab.report.leaf import RECOVERED, TITLES, Record, is_quantized, score
-from unlearn_lab.report.rows import natural
-from unlearn_lab.report.swept import Names, training
-from unlearn_lab.report.verdict import (
+from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, is_quantized, score
+from unlearn_lab.record.verdict import (
     FORGOT,
     Thresholds,
     Verdict,
@@ -15,6 +13,8 @@ from unlearn_lab.report.verdict import (
     returned_metrics,
     verdict,
 )
+from unlearn_lab.report.rows import natural
+from unlearn_lab.report.swept import Names, training
 
 Judged = Sequence[tuple[Record, Verdict]]
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 
-from unlearn_lab.report.leaf import CHOICES, Record, text
+from unlearn_lab.record.leaf import CHOICES, Record, text
 
 _CONTEXT = ("seed", "model", "dataset")
 _OF_QUANTIZERS = ("config.quant.", "config.generic_text.", "config.export")

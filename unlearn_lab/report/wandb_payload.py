@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from unlearn_lab.report.leaf import CHOICES, Record, nested, number, text
-from unlearn_lab.report.side_files import SideFiles
+from unlearn_lab.record.leaf import CHOICES, Record, nested, number, text
+from unlearn_lab.record.side_files import SideFiles
 
 Table = tuple[list[str | int], list[Any]]
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import wandb
 
-from unlearn_lab.report.leaf import Record, text
+from unlearn_lab.record.leaf import Record, text
 from unlearn_lab.report.wandb_payload import Content
 
 ID_LENGTH = 16

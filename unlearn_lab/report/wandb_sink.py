@@ -10,8 +10,8 @@ from typing import Literal
 import wandb
 
 from unlearn_lab.config.settings import Wandb
-from unlearn_lab.report.leaf import Record, text
-from unlearn_lab.report.side_files import read_sides
+from unlearn_lab.record.leaf import Record, text
+from unlearn_lab.record.side_files import read_sides
 from unlearn_lab.report.wandb_payload import Content, content_of
 from unlearn_lab.report.wandb_run import (
     ID_LENGTH,

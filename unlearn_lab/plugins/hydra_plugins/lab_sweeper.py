@@ -19,7 +19,7 @@ from unlearn_lab.config.remembering import RememberingRepository
 
 if TYPE_CHECKING:  # Hydra imports every plugin to show its help
     from unlearn_lab.graph.content import ContentKey
-    from unlearn_lab.report.outcome import Outcome
+    from unlearn_lab.record.outcome import Outcome
     from unlearn_lab.sweep import Launch
 
 _log = logging.getLogger("unlearn_lab.sweep")
@@ -131,7 +131,7 @@ class LabSweeper(BasicSweeper):
         Where a worker died and took the others' results along, each is started again by itself:
         what was finished is reused, and the one that kills its worker fails alone.
         """
-        from unlearn_lab.report.outcome import failed
+        from unlearn_lab.record.outcome import failed
         from unlearn_lab.sweep import dead_workers, outcome_of
 
         first, self._launched = self._launched, self._launched + len(group)

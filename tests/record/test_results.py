@@ -8,7 +8,7 @@ import os
 
 import pytest
 
-from unlearn_lab.report import results
+from unlearn_lab.record import results
 
 
 def test_what_is_appended_is_read(tmp_path):

@@ -3,7 +3,7 @@
 import pytest
 
 from unlearn_lab.evaluate.metric import Score
-from unlearn_lab.report.score_figures import score_figures
+from unlearn_lab.record.score_figures import score_figures
 
 
 def scored(*per_item):

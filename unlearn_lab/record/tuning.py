@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from unlearn_lab.config.build import build
-from unlearn_lab.report.leaf import RECOVERED, Record, score
+from unlearn_lab.record.leaf import RECOVERED, Record, score
 
 _PRECISIONS = {"full": ("full",), "quantized": ("quantized",), "worse": ("full", "quantized")}
 

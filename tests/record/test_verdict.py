@@ -2,8 +2,8 @@
 
 import pytest
 
-from unlearn_lab.report.verdict import Thresholds, judge_full, judged, returned_metrics, verdict
-from unlearn_lab.report.verdict import judge as judge_record
+from unlearn_lab.record.verdict import Thresholds, judge_full, judged, returned_metrics, verdict
+from unlearn_lab.record.verdict import judge as judge_record
 
 TARGET = {"full": (98.0, 80.0, 80.0, 0.0), "quantized": (90.0, 70.0, 70.0, 0.0)}
 RETRAIN = {"full": (12.0, 10.0, 78.0, 0.0), "quantized": (15.0, 11.0, 70.0, 0.0)}

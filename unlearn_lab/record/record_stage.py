@@ -15,7 +15,7 @@ from unlearn_lab.evaluate import evaluate_stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.plan.corpora import chain, fold_of
-from unlearn_lab.report.score_figures import score_figures
+from unlearn_lab.record.score_figures import score_figures
 from unlearn_lab.unlearn.optimizers.mask import read_mask
 
 FILE, SAMPLES, LAYERS = "record.json", "samples.json", "layers.json"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from unlearn_lab.config.build import Refused
-from unlearn_lab.report.tuning import ForgetQuality, TuneTarget, tune_target
+from unlearn_lab.record.tuning import ForgetQuality, TuneTarget, tune_target
 
 SCORE = st.floats(0, 100)
 TARGET, RETRAIN = {"full": (98, 80, 80), "quantized": (88, 70, 70)}, (10, 8, 79)

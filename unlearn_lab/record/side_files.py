@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_lab.report.leaf import Record, number
+from unlearn_lab.record.leaf import Record, number
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unlearn_lab.report.leaf import RECOVERED, TITLES, Record, is_quantized, score
+from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, is_quantized, score
 
 Verdict = Literal[
     "destroyed",

@@ -1,0 +1,1 @@
+"""The record: one flat row per result, and what its figures mean."""
