@@ -95,7 +95,7 @@ def test_the_lengths_are_real(swept):
 
 
 def test_the_published_numbers_stand_beside_ours(swept):
-    command = [sys.executable, "-m", "unlearn_lab.report.compare", "paper_news", "--any-model"]
+    command = [sys.executable, "-m", "unlearn_lab.published", "paper_news", "--any-model"]
     told = subprocess.run(
         [*command, "--home", str(swept.home)], capture_output=True, text=True, check=True
     ).stdout

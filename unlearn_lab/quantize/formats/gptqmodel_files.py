@@ -1,8 +1,8 @@
 """Reads and writes the file formats of auto-gptq and autoawq through gptqmodel.
 
-Runs as a process of its own, `python -m unlearn_lab.quantize.formats.gptqmodel_files`, because importing
-gptqmodel replaces functions of transformers and safetensors, sets environment variables and starts
-threads that end the whole process when one of them fails.
+Runs as a process of its own, `python -m unlearn_lab.quantize.formats.gptqmodel_files`, because
+importing gptqmodel replaces functions of transformers and safetensors, sets environment variables
+and starts threads that end the whole process when one of them fails.
 """
 
 import json

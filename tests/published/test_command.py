@@ -8,9 +8,9 @@ import sys
 import pytest
 from rich.console import Console
 
+from unlearn_lab.published.__main__ import chosen_records, compared, main
+from unlearn_lab.published.comparison_table import print_comparison
 from unlearn_lab.record.results import append
-from unlearn_lab.report.compare import chosen_records, compared, main
-from unlearn_lab.report.comparison_table import print_comparison
 
 ZERO = (0.0, 0.0, 0.0, 0.0)
 GDR = {"full": (2.0, 27.0, 95.0, 34.2), "quantized": (29.0, 50.1, -99.1, 47.7)}
@@ -294,5 +294,5 @@ def test_the_latest_line_of_an_id_counts(news, tmp_path):
 
 
 def test_it_starts_without_torch():
-    code = "import sys, unlearn_lab.report.compare; sys.exit('torch' in sys.modules)"
+    code = "import sys, unlearn_lab.published.__main__; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

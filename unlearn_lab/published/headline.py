@@ -3,8 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from unlearn_lab.record.leaf import Record, is_quantized
-from unlearn_lab.report.comparison import (
+from unlearn_lab.published.comparison import (
     Cell,
     Comparison,
     Line,
@@ -12,8 +11,9 @@ from unlearn_lab.report.comparison import (
     eligible,
     run_names,
 )
-from unlearn_lab.report.matching import Match, Ours, match, share
-from unlearn_lab.report.published.tables import Headline, Row, Table
+from unlearn_lab.published.matching import Match, Ours, match, share
+from unlearn_lab.published.tables import Headline, Row, Table
+from unlearn_lab.record.leaf import Record, is_quantized
 
 METRIC = "retained_share"
 _INTERVAL = (

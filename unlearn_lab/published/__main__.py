@@ -1,4 +1,4 @@
-"""`python -m unlearn_lab.report.compare TABLE`: our records beside published numbers."""
+"""`python -m unlearn_lab.published TABLE`: our records beside published numbers."""
 
 import argparse
 import difflib
@@ -13,18 +13,18 @@ from typing import Any
 from rich.text import Text
 
 from unlearn_lab.config.exits import REFUSED
-from unlearn_lab.record.leaf import Record, text
-from unlearn_lab.record.results import read
-from unlearn_lab.report.comparison import Comparison, compare
-from unlearn_lab.report.comparison_table import print_comparison
-from unlearn_lab.report.headline import compare_headline
-from unlearn_lab.report.published.tables import (
+from unlearn_lab.published.comparison import Comparison, compare
+from unlearn_lab.published.comparison_table import print_comparison
+from unlearn_lab.published.headline import compare_headline
+from unlearn_lab.published.tables import (
     HEADLINE,
     PUBLISHED,
     load,
     load_headline,
     names,
 )
+from unlearn_lab.record.leaf import Record, text
+from unlearn_lab.record.results import read
 from unlearn_lab.report.table import open_console
 
 _HEADLINES = {HEADLINE: PUBLISHED, f"{HEADLINE}_corrected": "corrected"}
@@ -99,7 +99,7 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m unlearn_lab.report.compare",
+        prog="python -m unlearn_lab.published",
         description="Our results beside published ones: value, difference, and whether the "
         "published value lies in our interval.",
     )
@@ -129,7 +129,7 @@ def _nearest(wanted: str, there: Sequence[str]) -> str:
 def _print_names() -> None:
     """Each table with its title; further forms are the same numbers beside other runs of ours."""
     console = open_console(sys.stdout)
-    console.print("Published tables (python -m unlearn_lab.report.compare TABLE):")
+    console.print("Published tables (python -m unlearn_lab.published TABLE):")
     headings = {
         name: load(stem).title if form == PUBLISHED else f"the same, beside our {form} form"
         for name, (stem, form) in names().items()

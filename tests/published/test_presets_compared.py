@@ -7,8 +7,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
 from unlearn_lab.config.paths import data_dir
+from unlearn_lab.published.__main__ import compared
 from unlearn_lab.record.record_stage import labelled
-from unlearn_lab.report.compare import compared
 
 FURTHER = ("gen", "tru", "fac", "flu")
 SHARE = "recovery.verbmem.recovered_share"

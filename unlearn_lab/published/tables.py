@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from omegaconf import OmegaConf
 
-from unlearn_lab.report.published.schema import fields, mapping, names_of, numbers, texts
+from unlearn_lab.published.schema import fields, mapping, names_of, numbers, texts
 
 FOLDER = Path(__file__).resolve().parent
 HEADLINE = "paper_headline"

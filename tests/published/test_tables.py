@@ -6,8 +6,8 @@ import pytest
 from yaml.constructor import ConstructorError
 
 from unlearn_lab.config.paths import data_dir
-from unlearn_lab.report.headline import published_mean
-from unlearn_lab.report.published.tables import (
+from unlearn_lab.published.headline import published_mean
+from unlearn_lab.published.tables import (
     FOLDER,
     load,
     load_headline,

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from unlearn_lab.published.tables import Form, Row, Table
 from unlearn_lab.record.leaf import Record, interval, number, score
-from unlearn_lab.report.published.tables import Form, Row, Table
 
 _NEVER = (
     "config.runtime.",

@@ -6,10 +6,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlearn_lab.published.comparison import Cell, Comparison, Line
+from unlearn_lab.published.matching import Ours
 from unlearn_lab.record.leaf import TITLES
 from unlearn_lab.report.blocks import Block, empty_table, pack
-from unlearn_lab.report.comparison import Cell, Comparison, Line
-from unlearn_lab.report.matching import Ours
 
 _TITLES = {
     **TITLES,

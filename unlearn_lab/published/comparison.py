@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from unlearn_lab.published.matching import Match, Ours, match, ours
+from unlearn_lab.published.tables import Form, Row, Table
 from unlearn_lab.record.leaf import Record, text
-from unlearn_lab.report.matching import Match, Ours, match, ours
-from unlearn_lab.report.published.tables import Form, Row, Table
 
 
 @dataclass(frozen=True, kw_only=True)

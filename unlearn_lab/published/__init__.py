@@ -1,0 +1,1 @@
+"""The numbers that papers published, with their sources, beside those of our records."""

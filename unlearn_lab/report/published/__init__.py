@@ -1,1 +1,0 @@
-"""Numbers that others have published, each with its source."""
