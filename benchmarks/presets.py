@@ -11,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir, plugin_dir
+from unlearn_lab.execute.cores import num_jobs
 
 NEWS_FOLDS = (0.83e6, 1.67e6, 2.51e6, 3.36e6)
 """Tokens of the cumulative forget folds of MUSE-News. The first is 102 steps of 4 x 2048 tokens in
@@ -83,7 +84,7 @@ def load_presets() -> dict[str, Preset]:
     """The presets of MUSE's models, by name."""
     if str(plugin_dir()) not in sys.path:
         sys.path.append(str(plugin_dir()))
-    prepare_configuration()
+    prepare_configuration(num_jobs)
     presets = dict[str, Preset]()
     with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
         for path in sorted((data_dir("sweeps") / "grid").glob("*.yaml")):

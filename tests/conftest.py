@@ -22,6 +22,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir, plugin_dir
+from unlearn_lab.execute.cores import num_jobs
 
 torch.set_num_threads(1)  # two workers share two cores; more threads than cores slow AWQ 17 times
 
@@ -82,7 +83,7 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture
 def composed():
     """Composes plain values from overrides."""
-    prepare_configuration()
+    prepare_configuration(num_jobs)
 
     def make(*overrides):
         with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):

@@ -24,6 +24,7 @@ from unlearn_lab.config.nearest import suggestion
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.config.printed import told
 from unlearn_lab.config.spelling import moved, require_present_command
+from unlearn_lab.execute.cores import num_jobs
 
 if TYPE_CHECKING:
     from unlearn_lab.plan.request import Request
@@ -40,7 +41,7 @@ def main() -> None:
     _refuse_at_once()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
-    prepare()
+    prepare(num_jobs)
     in_full = bool(os.environ.get(_FULL))
     os.environ[_FULL] = "1"  # Hydra then hands its errors to us instead of printing its own frames
     try:
@@ -92,7 +93,7 @@ def _refuse_at_once() -> None:
 
 def _close_foreign() -> None:
     """Ends the process as the lab's sweeper does, if someone else's has swept in it."""
-    from unlearn_lab.foreign import close_foreign
+    from unlearn_lab.execute.external_sweeper import close_foreign
 
     close_foreign()
 
@@ -104,7 +105,7 @@ def task(config: DictConfig) -> object:
     outcome that it returns, so that the other jobs of a sweep go on.
     """
     from unlearn_lab.config.build import Refused
-    from unlearn_lab.foreign import hand_over, hand_over_refusal, is_foreign
+    from unlearn_lab.execute.external_sweeper import hand_over, hand_over_refusal, is_foreign
 
     hydra_config = HydraConfig.get()
     if hydra_config.verbose is True:
@@ -113,7 +114,7 @@ def task(config: DictConfig) -> object:
     try:
         if config.dry:
             return _show_plan(config, choices)
-        from unlearn_lab.job import request, run
+        from unlearn_lab.execute.job import request, run
 
         asked = request(config, choices)
     except Refused as error:
@@ -124,7 +125,7 @@ def task(config: DictConfig) -> object:
     again = _reasons(asked) if alone else []
     outcome = run(asked)
     if alone:
-        from unlearn_lab.report.ending import close
+        from unlearn_lab.execute.ending import close
 
         close(
             [outcome],
@@ -152,9 +153,9 @@ def _reasons(asked: "Request") -> list[str]:
 
 
 def _show_plan(config: DictConfig, choices: Mapping[str, str]) -> None:
-    from unlearn_lab.parts import plan_values
+    from unlearn_lab.execute.parts import plan_values
+    from unlearn_lab.execute.sweep import Job, Sweep
     from unlearn_lab.plan.request import content_key, read_values
-    from unlearn_lab.sweep import Job, Sweep
 
     values = read_values(config)
     asked = plan_values(values, choices, content_key(values))

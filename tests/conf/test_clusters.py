@@ -41,7 +41,7 @@ def test_a_training_asks_slurm_for_more_than_an_evaluation():
 @pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize(("threads", "jobs"), [(1, 8), (4, 2), (16, 1)])
 def test_jobs_on_this_machine_follow_its_cores(monkeypatch, threads, jobs):
-    monkeypatch.setattr("unlearn_lab.cores.num_cores", lambda: 8)
+    monkeypatch.setattr("unlearn_lab.execute.cores.num_cores", lambda: 8)
     given = ("runtime.accelerator=cpu", f"runtime.threads={threads}")
     assert hydra_of("+cluster=local", *given).hydra.launcher.n_jobs == jobs
     assert hydra_of("+cluster=submitit", *given).hydra.sweeper.max_batch_size == jobs

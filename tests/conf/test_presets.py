@@ -13,7 +13,7 @@ from benchmarks.gpu_hours import told
 from benchmarks.presets import load_presets
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.config.spelling import written_out
-from unlearn_lab.parts import build_parts
+from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.record.tuning import TuneTarget, tune_target
 from unlearn_lab.unlearn.objectives.npo import NPO, NPOLogits
 from unlearn_lab.unlearn.objectives.retain import RetainKL

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.config.remembering import RememberingRepository
+from unlearn_lab.execute.cores import num_jobs
 
 JOBS = [
     ["method=ga"],
@@ -22,7 +23,7 @@ JOBS = [
 
 @pytest.fixture
 def loader():
-    prepare_configuration()
+    prepare_configuration(num_jobs)
     with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
         yield GlobalHydra.instance().config_loader()
     GlobalHydra.instance().clear()

@@ -57,8 +57,8 @@ def load(path: str, revision: str | None, folder: Path) -> dict[str, str]:
 
 def base_key(config: dict[str, object]) -> str:
     """The key of the stage that stands for the model, as a run with this configuration plans it."""
+    from unlearn_lab.execute.parts import build_parts
     from unlearn_lab.graph.content import ContentKey
-    from unlearn_lab.parts import build_parts
     from unlearn_lab.plan.job_graph import plan
 
     return plan(

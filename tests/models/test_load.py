@@ -8,15 +8,9 @@ from transformers import AutoModel, AutoModelForCausalLM
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.models.causal_lm import output_embedding
+from unlearn_lab.models.device import device_of
 from unlearn_lab.models.hub import HubModel
-from unlearn_lab.models.load import (
-    POINTER,
-    device_of,
-    load_model,
-    load_skeleton,
-    load_tokenizer,
-    to_compute,
-)
+from unlearn_lab.models.load import POINTER, load_model, load_skeleton, load_tokenizer, to_compute
 from unlearn_lab.models.tokenizer import pad_id
 
 

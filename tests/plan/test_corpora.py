@@ -8,8 +8,8 @@ from tests.plan.test_job_graph import MUSE, NONE, names, plain_config, stages
 from unlearn_lab.config.build import assemble
 from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.data.custom import NEEDED, PARTS
+from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.graph.content import ContentKey
-from unlearn_lab.parts import build_parts
 from unlearn_lab.plan.corpora import chain, corpora, fold_of
 from unlearn_lab.plan.job_graph import plan
 from unlearn_lab.plan.pinned import pin

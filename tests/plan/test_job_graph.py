@@ -9,8 +9,9 @@ from omegaconf import OmegaConf
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir
+from unlearn_lab.execute.cores import num_jobs
+from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.graph.content import ContentKey
-from unlearn_lab.parts import build_parts
 from unlearn_lab.plan.job_graph import plan
 
 RTN = {
@@ -47,7 +48,7 @@ MUSE = {
 
 @functools.cache
 def _small():
-    prepare_configuration()
+    prepare_configuration(num_jobs)
     with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
         found = compose("config", [*SMALL, *SMALL_MODEL, "method=ga_gdr"])
     return OmegaConf.to_container(found, resolve=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from tests.plan.test_job_graph import RTN, changed, plain_config, stages
+from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.graph.content import ContentKey
-from unlearn_lab.parts import build_parts
 from unlearn_lab.plan.job_graph import plan
 
 

@@ -7,10 +7,10 @@ from tests.plan.test_job_graph import RTN, changed, names, plain_config, stages
 from unlearn_lab.config.build import Part
 from unlearn_lab.config.libraries import version_of
 from unlearn_lab.config.paths import data_dir
+from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.graph import code
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.distributions import required_by
-from unlearn_lab.parts import build_parts
 from unlearn_lab.plan.job_graph import plan
 
 CALIBRATION = {

@@ -6,9 +6,9 @@ import sys
 import pytest
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
-from tests.test_job import CHOICES
+from tests.execute.test_job import CHOICES
 from unlearn_lab.config.build import Refused
-from unlearn_lab.parts import plan_values
+from unlearn_lab.execute.parts import plan_values
 from unlearn_lab.plan.request import content_key, read_values
 
 

@@ -4,7 +4,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from unlearn_lab.config.build import Refused, build, check, locate
-from unlearn_lab.parts import build_parts
+from unlearn_lab.execute.parts import build_parts
 
 NONE = "unlearn_lab.quantize.none.NoQuantizer"
 

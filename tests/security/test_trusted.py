@@ -4,11 +4,11 @@ import sys
 
 import pytest
 
-from tests.test_worker import order as order
+from tests.execute.test_worker import order as order
 from unlearn_lab.config.build import Refused, assemble_partial, build, check, locate
 from unlearn_lab.config.trusted import from_environment, trust, trusted
+from unlearn_lab.execute.worker import main
 from unlearn_lab.plan.request import read_values
-from unlearn_lab.worker import main
 
 PARTS = """
 import os

@@ -17,7 +17,7 @@ from torch.distributed.tensor import DTensor
 
 from tests.unlearn.conftest import VOCABULARY, random_llama
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.models.load import device_of
+from unlearn_lab.models.device import device_of
 from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import remember_reference

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Callable
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
@@ -10,21 +11,23 @@ from unlearn_lab.config.conf_folder import option_exists, presets
 from unlearn_lab.config.paths import plain_name, plugin_dir
 from unlearn_lab.config.settings import Settings
 from unlearn_lab.config.trusted import from_environment
-from unlearn_lab.cores import num_jobs
+
+NumJobs = Callable[[int | None, str], int]
+"""How many jobs of `runtime.threads` this machine runs side by side on `runtime.accelerator`."""
 
 
-def prepare() -> None:
+def prepare(num_jobs: NumJobs) -> None:
     """Everything that composing a configuration needs, also in processes that launchers start."""
     sys.path.append(str(plugin_dir()))
     _tell_workers()
-    prepare_configuration()
+    prepare_configuration(num_jobs)
 
 
-def prepare_configuration() -> None:
-    """The typed settings and what the configuration files call; changes nothing else."""
+def prepare_configuration(num_jobs: NumJobs) -> None:
+    """Registers the typed settings and the resolvers of the YAML files; changes nothing else."""
     ConfigStore.instance().store(name="settings", node=Settings)
     _share_config_store()
-    _register_resolvers()
+    _register_resolvers(num_jobs)
 
 
 def _tell_workers() -> None:
@@ -50,7 +53,7 @@ def _shared(memo: dict[int, object]) -> ConfigStore:
     return ConfigStore.instance()
 
 
-def _register_resolvers() -> None:
+def _register_resolvers(num_jobs: NumJobs) -> None:
     """Makes what the configuration files call."""
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)

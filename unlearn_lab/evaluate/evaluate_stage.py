@@ -27,8 +27,8 @@ from unlearn_lab.evaluate.metric import (
     missing_metrics,
 )
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.models.load import device_of, load_model, load_tokenizer, to_compute
-from unlearn_lab.models.memory import peak_gb, reset_peak
+from unlearn_lab.models.device import device_of, peak_gb, reset_peak
+from unlearn_lab.models.load import load_model, load_tokenizer, to_compute
 from unlearn_lab.plan.protocols import FullPrecision
 from unlearn_lab.quantize.quantizer import AnyQuantizer, Quantizer
 

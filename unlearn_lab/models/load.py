@@ -191,14 +191,6 @@ def _missing(path: str, error: Exception) -> str:
     )
 
 
-def device_of(accelerator: str) -> torch.device:
-    """The device that `runtime.accelerator` stands for; `auto` is the GPU where there is one."""
-    if accelerator == "auto":
-        found = torch.accelerator.current_accelerator(check_available=True)
-        return torch.device("cpu") if found is None else found
-    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
-
-
 def compute_dtype(model: PreTrainedModel) -> torch.dtype:
     """The dtype of the activations once `to_compute` has seen the model."""
     return torch.float32 if model.device.type == "cpu" else model.dtype

@@ -10,8 +10,8 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.models.device import device_of
 from unlearn_lab.models.linears import blocks_name
-from unlearn_lab.models.load import device_of
 
 
 @contextmanager

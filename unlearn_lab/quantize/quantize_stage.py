@@ -11,9 +11,9 @@ from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.complete import require_finite_weights
+from unlearn_lab.models.device import device_of, peak_gb, reset_peak
 from unlearn_lab.models.hub import point
-from unlearn_lab.models.load import Source, device_of, load_model, load_tokenizer
-from unlearn_lab.models.memory import peak_gb, reset_peak
+from unlearn_lab.models.load import Source, load_model, load_tokenizer
 from unlearn_lab.quantize.calibration_stage import read as read_calibration
 from unlearn_lab.quantize.formats import gptqmodel_files, packed
 from unlearn_lab.quantize.prequantized import count_quantized, describe, method_of

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.models.load import device_of
+from unlearn_lab.models.device import device_of
 
 Decision = TypeVar("Decision")
 

@@ -23,7 +23,7 @@ class LabJoblib(Launcher):
     ) -> None:
         """Refuses more threads, over all jobs, than there are cores."""
         from unlearn_lab.config.exits import RequestRefused
-        from unlearn_lab.cores import require_cores
+        from unlearn_lab.execute.cores import require_cores
 
         try:
             require_cores(config.hydra.launcher.n_jobs, config.runtime.threads)

@@ -18,11 +18,11 @@ from omegaconf import OmegaConf, open_dict, read_write
 from unlearn_lab.config.remembering import RememberingRepository
 
 if TYPE_CHECKING:  # Hydra imports every plugin to show its help
+    from unlearn_lab.execute.sweep import Launch
     from unlearn_lab.graph.content import ContentKey
     from unlearn_lab.record.outcome import Outcome
-    from unlearn_lab.sweep import Launch
 
-_log = logging.getLogger("unlearn_lab.sweep")
+_log = logging.getLogger("unlearn_lab.execute.sweep")
 
 
 @dataclass
@@ -67,8 +67,8 @@ class LabSweeper(BasicSweeper):
 
     def sweep(self, arguments: list[str]) -> Any:
         """Runs the sweep; ends the process with its status."""
+        from unlearn_lab.execute.sweep import Job, Sweep, grouped, require_sweepable
         from unlearn_lab.graph.waves import KINDS
-        from unlearn_lab.sweep import Job, Sweep, grouped, require_sweepable
 
         require_sweepable(arguments, self._resources)
         dry = self._setup["config"].dry
@@ -116,10 +116,10 @@ class LabSweeper(BasicSweeper):
             values = read_values(config)
             self._content = self._content or content_key(values)
             if master.dry:
-                from unlearn_lab.parts import plan_values
+                from unlearn_lab.execute.parts import plan_values
 
                 return plan_values(values, choices, self._content)
-            from unlearn_lab.job import request
+            from unlearn_lab.execute.job import request
 
             return request(config, choices, self._content)
         except Refused as error:
@@ -131,8 +131,8 @@ class LabSweeper(BasicSweeper):
         Where a worker died and took the others' results along, each is started again by itself:
         what was finished is reused, and the one that kills its worker fails alone.
         """
+        from unlearn_lab.execute.sweep import dead_workers, outcome_of
         from unlearn_lab.record.outcome import failed
-        from unlearn_lab.sweep import dead_workers, outcome_of
 
         first, self._launched = self._launched, self._launched + len(group)
         try:

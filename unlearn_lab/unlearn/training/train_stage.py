@@ -17,8 +17,8 @@ from unlearn_lab.data.stored import read as read_corpus
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.causal_lm import require_plain_head
-from unlearn_lab.models.load import device_of, load_model, load_tokenizer
-from unlearn_lab.models.memory import peak_gb, processor, reset_peak
+from unlearn_lab.models.device import device_of, peak_gb, processor, reset_peak
+from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.tokenizer import pad_id
 from unlearn_lab.models.trained import choose_trainable, trained_parameters

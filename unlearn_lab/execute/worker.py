@@ -1,6 +1,6 @@
 """One process of a stage that several build together.
 
-`torchrun --standalone --nproc-per-node N -m unlearn_lab.worker stage.json` builds the stage in that
+`torchrun --standalone --nproc-per-node N -m unlearn_lab.execute.worker stage.json` builds the stage in that
 file (see `handover`), N being its `runtime.devices`, and writes what the builder reports beside it.
 Lightning's own launcher would run the command line again in every process, and with it the sweep.
 """
@@ -19,13 +19,13 @@ from typing import Any
 from unlearn_lab.config.build import locate
 from unlearn_lab.config.exits import FAILED, REFUSED
 from unlearn_lab.config.trusted import trust
-from unlearn_lab.handover import FACTS, FAILURE, Order, read_order
+from unlearn_lab.execute.worker_protocol import FACTS, FAILURE, Order, read_order
 from unlearn_lab.plan.changes import require_planned_code
 
 
 def main(arguments: Sequence[str]) -> int:
     """Builds the stage; returns 2, with one line on stderr, for what is no stage to build."""
-    parser = argparse.ArgumentParser(prog="unlearn_lab.worker", description=__doc__)
+    parser = argparse.ArgumentParser(prog="unlearn_lab.execute.worker", description=__doc__)
     parser.add_argument("order", type=Path, help="the stage to build, a JSON file")
     parser.add_argument(
         "--leave-with-parent", action="store_true", help="end when the standard input is closed"

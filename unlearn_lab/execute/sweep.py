@@ -134,7 +134,7 @@ class Sweep:
 
     def close(self) -> None:
         """Prints the table, writes the report; raises `Finished` with the exit status."""
-        from unlearn_lab.report.ending import close
+        from unlearn_lab.execute.ending import close
 
         skipped = [
             FailedLeaf(leaf=self._named(job), reason=f"the same result as {self._named(other)}")

@@ -15,7 +15,7 @@ def num_jobs(threads: int | None, accelerator: str) -> int:
 
     `threads` null is a thread each. The accelerator is `runtime.accelerator`.
     """
-    from unlearn_lab.models.load import device_of
+    from unlearn_lab.models.device import device_of
 
     if accelerator != "cpu" and device_of(accelerator).type != "cpu":
         return 1

@@ -145,7 +145,7 @@ def close_foreign() -> None:
 
     Raises `Finished` as the lab's own sweeper does, with code 2 where every job was refused.
     """
-    from unlearn_lab.report.ending import close
+    from unlearn_lab.execute.ending import close
 
     if not _begun:
         return

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from unlearn_lab.execute.launch import WorkersFailed, build_in_processes
+from unlearn_lab.execute.worker import main
+from unlearn_lab.execute.worker_protocol import Order, read_order, write_order
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.handover import Order, read_order, write_order
-from unlearn_lab.launch import WorkersFailed, build_in_processes
 from unlearn_lab.plan.stages import VERSIONS
-from unlearn_lab.worker import main
 
 from .unlearn.test_fit import RUNTIME
 
@@ -104,7 +104,7 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, capsys, text):
     ("builder", "message"),
     [
         ("os:system", "only unlearn_lab and torch.optim may be instantiated"),
-        ("unlearn_lab.handover:Path", "may be instantiated, this is pathlib"),
+        ("unlearn_lab.execute.worker_protocol:Path", "may be instantiated, this is pathlib"),
         ("unlearn_lab.data.corpus_stage:nothing", "nothing"),
         ("unlearn_lab.data.corpus_stage:json.loads", "No module named"),
     ],
@@ -130,8 +130,8 @@ def test_a_failure_is_told_in_the_builder_s_own_words(tmp_path):
 LAUNCH = """
 import sys
 from pathlib import Path
-from tests.test_worker import RUNTIME, corpus_stage
-from unlearn_lab.launch import build_in_processes
+from tests.execute.test_worker import RUNTIME, corpus_stage
+from unlearn_lab.execute.launch import build_in_processes
 folder = Path(sys.argv[1])
 build_in_processes(corpus_stage(folder), {}, folder, RUNTIME)
 """

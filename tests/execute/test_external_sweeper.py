@@ -6,10 +6,10 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from unlearn_lab import foreign
 from unlearn_lab.cli import main
 from unlearn_lab.config.exits import Finished
 from unlearn_lab.config.paths import data_dir
+from unlearn_lab.execute import external_sweeper as foreign
 
 REFUSAL = {"record": None, "label": "", "hint": "", "built": {}, "reused": {}, "seconds": {}}
 

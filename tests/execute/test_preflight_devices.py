@@ -5,7 +5,7 @@ import torch
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from unlearn_lab.config.build import Refused
-from unlearn_lab.job import request
+from unlearn_lab.execute.job import request
 
 CHOICES = {"model": "tiny", "dataset": "gazette", "method": "m", "optimizer": "adamw", "quant": "q"}
 
@@ -41,7 +41,7 @@ def test_what_sharded_weights_cannot_do_is_refused(ask, tmp_path, overrides, mes
 
 def test_more_gpus_than_there_are_are_refused(ask, monkeypatch):
     monkeypatch.setattr(
-        "unlearn_lab.preflight_devices.device_of", lambda name: torch.device("cuda")
+        "unlearn_lab.execute.preflight_devices.device_of", lambda name: torch.device("cuda")
     )
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     with pytest.raises(Refused, match=r"^runtime\.devices=4: this process sees 3 GPUs"):
@@ -49,7 +49,9 @@ def test_more_gpus_than_there_are_are_refused(ask, monkeypatch):
 
 
 def test_other_processors_are_refused(ask, monkeypatch):
-    monkeypatch.setattr("unlearn_lab.preflight_devices.device_of", lambda name: torch.device("mps"))
+    monkeypatch.setattr(
+        "unlearn_lab.execute.preflight_devices.device_of", lambda name: torch.device("mps")
+    )
     with pytest.raises(Refused, match=r"^runtime\.devices=2: several processes need"):
         ask("runtime.devices=2")
 

@@ -4,7 +4,7 @@ import torch
 
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.models.load import device_of
+from unlearn_lab.models.device import device_of
 from unlearn_lab.unlearn.optimizers.update import Plain, UpdateRule
 from unlearn_lab.unlearn.training.settings import UnlearningTraining
 from unlearn_lab.unlearn.training.stop import FixedEpochs

@@ -17,12 +17,14 @@ from transformers.utils.logging import disable_progress_bar
 from unlearn_lab.config.build import Refused, locate
 from unlearn_lab.config.confidential import require_open
 from unlearn_lab.config.exits import NO_ROOM
+from unlearn_lab.execute.launch import build_in_processes
+from unlearn_lab.execute.parts import build_parts
+from unlearn_lab.execute.preflight import compare_sizes, require_possible
+from unlearn_lab.execute.preflight_devices import require_devices, require_shardable
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
-from unlearn_lab.launch import build_in_processes
-from unlearn_lab.parts import build_parts
 from unlearn_lab.plan.changes import require_planned_code
 from unlearn_lab.plan.describe import describe
 from unlearn_lab.plan.request import (
@@ -33,8 +35,6 @@ from unlearn_lab.plan.request import (
     read_values,
     unusable,
 )
-from unlearn_lab.preflight import compare_sizes, require_possible
-from unlearn_lab.preflight_devices import require_devices, require_shardable
 from unlearn_lab.record import results
 from unlearn_lab.record.outcome import Outcome
 from unlearn_lab.record.record_stage import labelled, read_record

@@ -10,8 +10,8 @@ from unlearn_lab.config.build import Refused
 from unlearn_lab.config.exits import Finished
 from unlearn_lab.data.corpus import Question
 from unlearn_lab.data.gazette import Gazette
-from unlearn_lab.job import request, run
-from unlearn_lab.report.ending import close
+from unlearn_lab.execute.ending import close
+from unlearn_lab.execute.job import request, run
 
 CHOICES = {"model": "tiny", "dataset": "gazette", "method": "m", "optimizer": "adamw", "quant": "q"}
 QUESTIONS = ("forget_questions", "forget_examples", "retain_questions", "retain_examples")

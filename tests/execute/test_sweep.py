@@ -9,9 +9,9 @@ from hydra.core.utils import JobReturn, JobStatus
 from tests.graph.builders import make
 from tests.graph.test_waves import goals
 from unlearn_lab.config.exits import Finished, RequestRefused
+from unlearn_lab.execute.sweep import Job, Launch, Sweep, grouped, outcome_of, require_sweepable
 from unlearn_lab.plan.request import read_values
 from unlearn_lab.record.outcome import Outcome, failed
-from unlearn_lab.sweep import Job, Launch, Sweep, grouped, outcome_of, require_sweepable
 
 
 def outcome(stages, failure=None):

@@ -17,15 +17,16 @@ from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.evaluate_stage import corpus_remarks
 from unlearn_lab.evaluate.harness import HarnessTask
 from unlearn_lab.evaluate.metric import Metric, missing_metrics
+from unlearn_lab.execute.parts import Parts
+from unlearn_lab.execute.preflight_models import require_models, require_rows
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.models.load import device_of, load_skeleton, load_tokenizer
+from unlearn_lab.models.device import device_of
+from unlearn_lab.models.load import load_skeleton, load_tokenizer
 from unlearn_lab.models.quantized import quant_method
 from unlearn_lab.models.trained import choose_trainable, trained_parameters
-from unlearn_lab.parts import Parts
 from unlearn_lab.plan.corpora import fold_of
 from unlearn_lab.plan.job_graph import Plan
-from unlearn_lab.preflight_models import require_models, require_rows
 from unlearn_lab.quantize.export_stage import require_exportable
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer
 from unlearn_lab.record.verdict import Thresholds

@@ -13,7 +13,7 @@ from tests.e2e.artifacts import SMALL
 from tests.models import families
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.exits import RequestRefused
-from unlearn_lab.job import request
+from unlearn_lab.execute.job import request
 
 CHOICES = {"model": "hf", "dataset": "muse_news", "method": "m", "optimizer": "a", "quant": "q"}
 

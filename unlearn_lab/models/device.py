@@ -1,10 +1,18 @@
-"""What a computation ran on, and how much memory it needed at most."""
+"""Devices: which one a setting stands for, what runs on it, and the peak memory used there."""
 
 import platform
 import resource
 import sys
 
 import torch
+
+
+def device_of(accelerator: str) -> torch.device:
+    """The device that `runtime.accelerator` stands for; `auto` is the GPU where there is one."""
+    if accelerator == "auto":
+        found = torch.accelerator.current_accelerator(check_available=True)
+        return torch.device("cpu") if found is None else found
+    return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
 
 
 def processor(device: str) -> str:

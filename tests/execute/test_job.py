@@ -18,10 +18,10 @@ from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate import evaluate_stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.stop import Forgotten, UtilityFloor
+from unlearn_lab.execute.job import describe, request, run
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.job import describe, request, run
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.record import results
 from unlearn_lab.record.side_files import read_sides
@@ -165,7 +165,7 @@ def test_a_home_that_fills_up_while_results_are_kept_fails_the_leaf_only(ask, mo
     def full(home, record):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("unlearn_lab.job.results.append", full)
+    monkeypatch.setattr("unlearn_lab.execute.job.results.append", full)
     outcome = run(ask("method=ga", "quant=none"))
     assert "No space left" in outcome.failure
 
@@ -177,7 +177,7 @@ def test_a_running_job_keeps_all_that_it_stands_on_from_being_pruned(ask, home, 
         held.update(Lookout(home / "cache", QUICK).look())
         return append(home_, record)
 
-    monkeypatch.setattr("unlearn_lab.job.results.append", look_first)
+    monkeypatch.setattr("unlearn_lab.execute.job.results.append", look_first)
     asked = ask("method=ga", "quant=none")
     run(asked)
     assert held == {stage.key for stage in asked.plan.record.walk()}

@@ -17,10 +17,10 @@ from types import FrameType
 import unlearn_lab
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.config.trusted import trusted
+from unlearn_lab.execute.worker_protocol import FACTS, FAILURE, Order, write_order
 from unlearn_lab.graph.cache import Artifact, Facts, Interrupted
 from unlearn_lab.graph.signals import SIGNALS, deliver
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.handover import FACTS, FAILURE, Order, write_order
 
 _log = logging.getLogger(__name__)
 _GRACE = 60.0
@@ -75,7 +75,7 @@ def _attempt(order: Order, passing: "_Passing") -> Facts:
 
 def _start(order: Path, runtime: Runtime, log: int) -> subprocess.Popen[bytes]:
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1")
-    worker = ("-m", "unlearn_lab.worker", str(order), "--leave-with-parent")
+    worker = ("-m", "unlearn_lab.execute.worker", str(order), "--leave-with-parent")
     command = [sys.executable, *torchrun, f"--nproc-per-node={runtime.devices}", *worker]
     return subprocess.Popen(
         command,

@@ -1,0 +1,1 @@
+"""Jobs, sweeps and worker processes: from a checked request to its outcome."""
