@@ -1,7 +1,8 @@
 """One process of a stage that several build together.
 
-`torchrun --standalone --nproc-per-node N -m unlearn_lab.execute.worker stage.json` builds the stage in that
-file (see `handover`), N being its `runtime.devices`, and writes what the builder reports beside it.
+`torchrun --standalone --nproc-per-node N -m unlearn_lab.execute.worker stage.json` builds the stage
+in that file (see `worker_protocol`), N being its `runtime.devices`, and writes what the builder
+reports beside it.
 Lightning's own launcher would run the command line again in every process, and with it the sweep.
 """
 

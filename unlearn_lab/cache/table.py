@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from unlearn_lab.cache.words import Words, format_age, format_bytes
 from unlearn_lab.graph.inventory import Item, count_bytes
-from unlearn_lab.report.cache_words import Words, format_age, format_bytes
 
 SHOWN_KEY = 12
 """Digits of a key that are shown; the commands take as few as are unique."""

@@ -7,14 +7,14 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from unlearn_lab.cache.table import SHOWN_KEY
+from unlearn_lab.cache.view import View, find_key
+from unlearn_lab.cache.words import format_bytes
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.export import copy_artifact, exported_files, new_folder
 from unlearn_lab.graph.inventory import Item
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.manifest import DamagedArtifact
-from unlearn_lab.report.cache_table import SHOWN_KEY
-from unlearn_lab.report.cache_view import View, find_key
-from unlearn_lab.report.cache_words import format_bytes
 
 RECORD = "record.json"
 _SIDES = ("layers", "samples")

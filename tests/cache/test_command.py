@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.graph.builders import make, stage
-from unlearn_lab.cache import main
+from unlearn_lab.cache.__main__ import main
 from unlearn_lab.graph import manifest
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.lease import lease
@@ -292,7 +292,7 @@ def test_an_ambiguous_beginning_is_refused(home, run):
 
 
 def test_the_command_starts_without_torch(home):
-    told = "import sys; from unlearn_lab.cache import main; main(sys.argv[1:])"
+    told = "import sys; from unlearn_lab.cache.__main__ import main; main(sys.argv[1:])"
     check = f"{told}; sys.exit('torch' in sys.modules)"
     command = [sys.executable, "-c", check, "size", "--home", str(home)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 from rich.console import Console
 
-from unlearn_lab.cache_export import export
+from unlearn_lab.cache.export import export
+from unlearn_lab.cache.table import SHOWN_KEY, lines, print_line, print_lines, print_sizes
+from unlearn_lab.cache.view import View, open_view, require_records, select
+from unlearn_lab.cache.words import format_bytes
 from unlearn_lab.config.exits import FAILED, REFUSED
 from unlearn_lab.graph.claim import Patience
 from unlearn_lab.graph.inventory import Item, count_bytes, damage_of, freed_bytes, read_files
 from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.prune import Parting, part, remove
 from unlearn_lab.plan.stages import VERSIONS
-from unlearn_lab.report.cache_table import SHOWN_KEY, lines, print_line, print_lines, print_sizes
-from unlearn_lab.report.cache_view import View, open_view, require_records, select
-from unlearn_lab.report.cache_words import format_bytes
 from unlearn_lab.report.table import open_console
 
 _BEATS_A_SILENCE = 12

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from unlearn_lab.cache.words import Words
 from unlearn_lab.graph.inventory import Item, below, take_inventory
 from unlearn_lab.graph.prune import Selection
 from unlearn_lab.plan.stages import VERSIONS
 from unlearn_lab.record.results import read, records_path
-from unlearn_lab.report.cache_words import Words
 
 _SECONDS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
