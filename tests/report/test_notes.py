@@ -7,11 +7,11 @@ from rich.console import Console
 
 from unlearn_lab.record.leaf import METRICS, shown_metrics
 from unlearn_lab.record.verdict import verdict
-from unlearn_lab.report import html
+from unlearn_lab.report.html import page as html
 from unlearn_lab.report.notes import notes
 from unlearn_lab.report.sentences import headlines
-from unlearn_lab.report.table import print_results
-from unlearn_lab.report.wandb_payload import summary_of
+from unlearn_lab.report.terminal.table import print_results
+from unlearn_lab.report.wandb.payload import summary_of
 
 REASON = "the corpus has no questions about the retain set"
 

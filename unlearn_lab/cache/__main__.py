@@ -19,7 +19,7 @@ from unlearn_lab.graph.inventory import Item, count_bytes, damage_of, freed_byte
 from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.prune import Parting, part, remove
 from unlearn_lab.plan.stages import VERSIONS
-from unlearn_lab.report.table import open_console
+from unlearn_lab.report.terminal.table import open_console
 
 _BEATS_A_SILENCE = 12
 _LOOK = 0.05

@@ -12,9 +12,9 @@ from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.record.outcome import Outcome
 from unlearn_lab.record.results import records_path
 from unlearn_lab.record.verdict import Thresholds
-from unlearn_lab.report.closing import Closing, FailedLeaf, StageTally, print_closing
-from unlearn_lab.report.html import write_report
-from unlearn_lab.report.table import open_console, print_results
+from unlearn_lab.report.html.page import write_report
+from unlearn_lab.report.terminal.closing import Closing, FailedLeaf, StageTally, print_closing
+from unlearn_lab.report.terminal.table import open_console, print_results
 
 _log = logging.getLogger(__name__)
 

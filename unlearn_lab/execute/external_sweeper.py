@@ -18,7 +18,7 @@ from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.config.trusted import trust
 from unlearn_lab.record.outcome import Outcome, failed
 from unlearn_lab.record.tuning import tune_target
-from unlearn_lab.report.table import open_console
+from unlearn_lab.report.terminal.table import open_console
 
 _OURS = "hydra_plugins.lab_sweeper.LabSweeper"
 _BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"

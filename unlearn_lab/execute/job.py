@@ -40,8 +40,8 @@ from unlearn_lab.record.outcome import Outcome
 from unlearn_lab.record.record_stage import labelled, read_record
 from unlearn_lab.record.tuning import tune_target
 from unlearn_lab.record.verdict import Thresholds, judged
-from unlearn_lab.report import wandb_sink
-from unlearn_lab.report.closing import format_seconds
+from unlearn_lab.report.terminal.closing import format_seconds
+from unlearn_lab.report.wandb import sink as wandb_sink
 from unlearn_lab.unlearn.training.fit import read_steps
 
 _log = logging.getLogger(__name__)

@@ -30,7 +30,7 @@ from unlearn_lab.plan.job_graph import Plan
 from unlearn_lab.quantize.export_stage import require_exportable
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer
 from unlearn_lab.record.verdict import Thresholds
-from unlearn_lab.report.wandb_sink import check_settings
+from unlearn_lab.report.wandb.sink import check_settings
 from unlearn_lab.unlearn.optimizers.update import Request as UpdateRequest
 
 _log = logging.getLogger(__name__)

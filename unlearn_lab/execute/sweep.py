@@ -19,9 +19,9 @@ from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.graph.waves import KINDS, kind, missing, most_demanding, next_wave
 from unlearn_lab.plan.request import Request, Values
 from unlearn_lab.record.outcome import Outcome, checked, failed
-from unlearn_lab.report.closing import FailedLeaf
-from unlearn_lab.report.planned import foresee, print_outlook
-from unlearn_lab.report.table import open_console
+from unlearn_lab.report.terminal.closing import FailedLeaf
+from unlearn_lab.report.terminal.planned import foresee, print_outlook
+from unlearn_lab.report.terminal.table import open_console
 
 _log = logging.getLogger(__name__)
 

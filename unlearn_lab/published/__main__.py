@@ -25,7 +25,7 @@ from unlearn_lab.published.tables import (
 )
 from unlearn_lab.record.leaf import Record, text
 from unlearn_lab.record.results import read
-from unlearn_lab.report.table import open_console
+from unlearn_lab.report.terminal.table import open_console
 
 _HEADLINES = {HEADLINE: PUBLISHED, f"{HEADLINE}_corrected": "corrected"}
 

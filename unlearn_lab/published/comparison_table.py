@@ -9,7 +9,7 @@ from rich.text import Text
 from unlearn_lab.published.comparison import Cell, Comparison, Line
 from unlearn_lab.published.matching import Ours
 from unlearn_lab.record.leaf import TITLES
-from unlearn_lab.report.blocks import Block, empty_table, pack
+from unlearn_lab.report.terminal.blocks import Block, empty_table, pack
 
 _TITLES = {
     **TITLES,

@@ -1,1 +1,1 @@
-"""Records, tables, plots and the sinks that receive them."""
+"""Shows records: in the terminal, as an HTML page, in Weights & Biases."""

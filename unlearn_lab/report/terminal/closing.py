@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_lab.config.printed import told
-from unlearn_lab.report.blocks import Block, empty_table
+from unlearn_lab.report.terminal.blocks import Block, empty_table
 
 
 @dataclass(frozen=True, kw_only=True)

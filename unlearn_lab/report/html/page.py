@@ -14,16 +14,16 @@ from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, number, shown_met
 from unlearn_lab.record.leaf import title as metric_title
 from unlearn_lab.record.side_files import SideFiles, read_sides
 from unlearn_lab.record.verdict import Thresholds
-from unlearn_lab.report.arrows import arrow_plot
-from unlearn_lab.report.blocks import format_delta, format_pair, format_share
-from unlearn_lab.report.details import leaf_details
-from unlearn_lab.report.explanation import flip_map, layer_lines
+from unlearn_lab.report.html.arrows import arrow_plot
+from unlearn_lab.report.html.details import leaf_details
+from unlearn_lab.report.html.explanation import flip_map, layer_lines
+from unlearn_lab.report.html.plots import layer_map, recovery_map
 from unlearn_lab.report.notes import notes
-from unlearn_lab.report.plots import layer_map, recovery_map
 from unlearn_lab.report.rows import Row, build_rows, key_headings
 from unlearn_lab.report.sentences import headlines
 from unlearn_lab.report.swept import Names, training
-from unlearn_lab.report.table import legend, title
+from unlearn_lab.report.terminal.blocks import format_delta, format_pair, format_share
+from unlearn_lab.report.terminal.table import legend, title
 
 _TEMPLATE = "page.html.j2"
 _FIGURE_SPACE = "\u2007"

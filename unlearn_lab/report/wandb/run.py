@@ -8,7 +8,7 @@ from typing import Any, Literal
 import wandb
 
 from unlearn_lab.record.leaf import Record, text
-from unlearn_lab.report.wandb_payload import Content
+from unlearn_lab.report.wandb.payload import Content
 
 ID_LENGTH = 16
 """Hex digits of the record's id that name the W&B run; the run's config holds all 64."""

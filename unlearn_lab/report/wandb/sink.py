@@ -12,8 +12,8 @@ import wandb
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.record.leaf import Record, text
 from unlearn_lab.record.side_files import read_sides
-from unlearn_lab.report.wandb_payload import Content, content_of
-from unlearn_lab.report.wandb_run import (
+from unlearn_lab.report.wandb.payload import Content, content_of
+from unlearn_lab.report.wandb.run import (
     ID_LENGTH,
     Destination,
     UploadFailedError,

@@ -12,7 +12,7 @@ import pytest_socket
 import wandb
 
 from unlearn_lab.config.settings import Wandb
-from unlearn_lab.report import wandb_sink
+from unlearn_lab.report.wandb import sink as wandb_sink
 
 
 class Server(ThreadingHTTPServer):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from unlearn_lab.report.closing import (
+from unlearn_lab.report.terminal.closing import (
     Closing,
     FailedLeaf,
     StageTally,

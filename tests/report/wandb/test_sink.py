@@ -9,7 +9,7 @@ import pytest
 import wandb
 
 from unlearn_lab.config.settings import Wandb
-from unlearn_lab.report import wandb_sink
+from unlearn_lab.report.wandb import sink as wandb_sink
 
 DEAD = "http://127.0.0.1:9"
 KEY = "0123456789" * 4

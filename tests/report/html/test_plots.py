@@ -2,8 +2,8 @@
 
 import pytest
 
-from unlearn_lab.report.drawing import new_figure, to_svg
-from unlearn_lab.report.plots import layer_map, recovery_map, share_grid
+from unlearn_lab.report.html.drawing import new_figure, to_svg
+from unlearn_lab.report.html.plots import layer_map, recovery_map, share_grid
 
 
 def test_seeds_share_a_cell_and_quantizers_are_columns(make_record):

@@ -10,9 +10,9 @@ from rich.text import Text
 
 from unlearn_lab.record.leaf import Record, text
 from unlearn_lab.record.verdict import Thresholds
-from unlearn_lab.report.blocks import Block, arrange, empty_table
 from unlearn_lab.report.notes import notes
 from unlearn_lab.report.rows import Row, build_rows, key_headings
+from unlearn_lab.report.terminal.blocks import Block, arrange, empty_table
 
 _STYLES = {
     "comes back": "bold red",

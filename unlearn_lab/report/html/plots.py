@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
 from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, is_quantized, recovery
-from unlearn_lab.report.drawing import INK, new_figure, plain_axes, plain_text, to_svg
+from unlearn_lab.report.html.drawing import INK, new_figure, plain_axes, plain_text, to_svg
 from unlearn_lab.report.rows import natural
 from unlearn_lab.report.swept import Names
 

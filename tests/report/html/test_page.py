@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import matplotlib as mpl
 import pytest
 
-from unlearn_lab.report import html
+from unlearn_lab.report.html import page as html
 
 ATTACK = "<script>alert('x')</script> & \"quoted\" $x^2$ {{ 7 * 7 }}"
 

@@ -8,7 +8,7 @@ from matplotlib.lines import Line2D
 
 from unlearn_lab.record.leaf import METRICS, TITLES, Record, interval, is_quantized, score
 from unlearn_lab.record.verdict import Thresholds, Verdict, verdict
-from unlearn_lab.report.drawing import (
+from unlearn_lab.report.html.drawing import (
     CONTROL_COLOURS,
     INK,
     VERDICT_COLOURS,

@@ -12,7 +12,7 @@ from unlearn_lab.graph.costs import Costs
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.graph.waves import Goals, Has, kind, missing, next_wave
 from unlearn_lab.plan.changes import reasons
-from unlearn_lab.report.closing import format_seconds, print_again, stage_table
+from unlearn_lab.report.terminal.closing import format_seconds, print_again, stage_table
 
 
 @dataclass(frozen=True, kw_only=True)

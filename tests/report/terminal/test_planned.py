@@ -8,7 +8,7 @@ from tests.graph.builders import make, stage
 from tests.graph.test_waves import goals
 from unlearn_lab.graph.cache import is_whole
 from unlearn_lab.graph.costs import Costs
-from unlearn_lab.report.planned import foresee, print_outlook
+from unlearn_lab.report.terminal.planned import foresee, print_outlook
 
 
 def shown(outlook, width=100):

@@ -2,7 +2,7 @@
 
 import re
 
-from unlearn_lab.report.explanation import flip_map, layer_lines
+from unlearn_lab.report.html.explanation import flip_map, layer_lines
 
 LAYERS = [f"model.layers.{block}.{part}" for block in (0, 1) for part in ("q_proj", "up_proj")]
 

@@ -1,6 +1,6 @@
 """What a W&B run holds."""
 
-from unlearn_lab.report.wandb_payload import (
+from unlearn_lab.report.wandb.payload import (
     config_of,
     curve_points,
     flip_table,

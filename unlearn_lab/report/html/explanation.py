@@ -11,8 +11,8 @@ from matplotlib.ticker import FuncFormatter
 
 from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, number, recovery, text
 from unlearn_lab.record.side_files import Layers
-from unlearn_lab.report.drawing import INK, new_figure, plain_axes, plain_text, to_svg
-from unlearn_lab.report.plots import layer_ticks
+from unlearn_lab.report.html.drawing import INK, new_figure, plain_axes, plain_text, to_svg
+from unlearn_lab.report.html.plots import layer_ticks
 from unlearn_lab.report.rows import natural
 from unlearn_lab.report.swept import Names
 

@@ -1,0 +1,1 @@
+"""report.html: one page with its plots, which needs nothing else."""

@@ -1,0 +1,1 @@
+"""The Weights & Biases runs of results: what they hold and how they are sent."""
