@@ -1,5 +1,6 @@
 """Old names of settings are refused with the new one; the short value is written out."""
 
+import importlib.util
 import re
 
 import pytest
@@ -7,7 +8,13 @@ from hydra.errors import HydraException
 from omegaconf import open_dict
 
 from unlearn_lab.config.build import Refused
-from unlearn_lab.config.spelling import in_one_word, moved, present_record, require_present_command
+from unlearn_lab.config.spelling import (
+    _MOVED_MODULES,
+    in_one_word,
+    moved,
+    present_record,
+    require_present_command,
+)
 from unlearn_lab.plan.request import read_values
 
 OVERRIDES = [
@@ -18,6 +25,10 @@ OVERRIDES = [
     ("~trainer.finetune", "finetune"),
     ("quant.export=true", "export=true"),
     ("+quant.export=gptq,awq", "export=gptq,awq"),
+    (
+        "method._target_=unlearn_lab.unlearn.npo.NPO",
+        "method._target_=unlearn_lab.unlearn.objectives.npo.NPO",
+    ),
 ]
 
 
@@ -41,6 +52,12 @@ def test_present_names_pass(composed, tmp_path):
         ("trainer", {"finetune": {"steps": 3}}, "trainer.finetune.steps=3: has moved; use fine"),
         ("trainer", {"finetune": None}, "trainer.finetune=None: has moved; use finetune=None"),
         ("quant", {"export": True}, "quant.export=True: has moved; use export=True"),
+        (
+            "optimizer",
+            {"_target_": "unlearn_lab.unlearn.sure.SURE"},
+            "optimizer._target_=unlearn_lab.unlearn.sure.SURE: has moved; use "
+            "optimizer._target_=unlearn_lab.unlearn.optimizers.sure.SURE",
+        ),
     ],
 )
 def test_an_old_name_in_a_file_is_refused(composed, tmp_path, group, old, told):
@@ -96,3 +113,23 @@ def test_records_of_old_versions_have_the_present_names():
     assert present_record(present) == present
     found = present_record({"config.trainer.weights": "fp32"})
     assert found == {"config.trainer.weights": "fp32", "config.trainer.rounding": "nearest"}
+
+
+@pytest.mark.parametrize(
+    ("old", "present"),
+    [
+        ("unlearn.released.SUREReleased", "unlearn.optimizers.sure_released.SUREReleased"),
+        ("unlearn.objective.Unlearning", "unlearn.objectives.objective.Unlearning"),
+        ("quantize.rtn.RTN", "quantize.rtn.RTN"),
+    ],
+)
+def test_classes_in_records_of_old_versions_are_under_their_present_modules(old, present):
+    record = present_record({"config.method._target_": f"unlearn_lab.{old}", "method": "ga"})
+    assert record == {"config.method._target_": f"unlearn_lab.{present}", "method": "ga"}
+
+
+def test_every_moved_class_is_where_it_is_said_to_be():
+    for old, present in _MOVED_MODULES.items():
+        assert importlib.util.find_spec(f"unlearn_lab.{present}") is not None, present
+        spec = importlib.util.find_spec(f"unlearn_lab.{old}")
+        assert spec is None or spec.submodule_search_locations is not None, old

@@ -5,6 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 _MOVED = {"trainer.finetune": "finetune", "quant.export": "export"}
+_MOVED_MODULES = {
+    "foreign": "execute.external_sweeper",
+    "report.tuning": "record.tuning",
+    **{
+        f"unlearn.{name}": f"unlearn.objectives.{name}"
+        for name in ("ga", "npo", "objective", "retain")
+    },
+    "unlearn.released": "unlearn.optimizers.sure_released",
+    "unlearn.sure": "unlearn.optimizers.sure",
+    "unlearn.lora": "unlearn.training.lora",
+    "unlearn.stop": "unlearn.training.stop",
+    "unlearn.training": "unlearn.training.settings",
+}
+"""Modules of this package that a `_target_` named before they moved, and where they are now."""
 _SHORT, _IN_FULL = "bf16_sr", {"weights": "bf16", "rounding": "stochastic"}
 """A value of `trainer.weights`, and what it is short for."""
 
@@ -57,6 +71,11 @@ def in_one_word(weights: str, rounding: str) -> str:
 def present_record(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record with its settings under their present names, whichever version wrote it."""
     row = {_present_key(key): value for key, value in record.items()}
+    row |= {
+        key: _present_target(value)
+        for key, value in row.items()
+        if key.endswith("._target_") and isinstance(value, str)
+    }
     weights = row.get("config.trainer.weights")
     if weights is not None and "config.trainer.rounding" not in row:
         full = _IN_FULL if weights == _SHORT else {"rounding": "nearest"}
@@ -71,7 +90,19 @@ def _present_key(key: str) -> str:
     return key
 
 
+def _present_target(target: str) -> str:
+    """The class under the module that holds it now."""
+    module, _, name = target.rpartition(".")
+    package, _, inner = module.partition(".")
+    moved_to = _MOVED_MODULES.get(inner) if package == "unlearn_lab" else None
+    return target if moved_to is None else f"{package}.{moved_to}.{name}"
+
+
 def _require_present(path: str, given: str) -> None:
+    if path.endswith("_target_"):
+        target = given.removeprefix("=")
+        if _present_target(target) != target:
+            raise ValueError(f"{path}{given}: has moved; use {path}={_present_target(target)}")
     for old, new in _MOVED.items():
         if path == old or path.startswith(f"{old}."):
             present = f"{new}{path.removeprefix(old)}"

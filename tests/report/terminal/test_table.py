@@ -8,7 +8,6 @@ import pytest
 from rich.console import Console
 
 import unlearn_lab
-from unlearn_lab.report.terminal import table
 from unlearn_lab.report.terminal.blocks import format_delta, format_pair, format_share
 from unlearn_lab.report.terminal.table import open_console, print_results
 
