@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _ls(view: View, asked: argparse.Namespace, console: Console) -> int:
     selected = _selected(view, asked)
     parting = part(selected, Lookout(view.root, _patience(asked)))
-    chosen = _told(selected, parting)
+    chosen = _for_display(selected, parting)
     shown = lines(chosen, view.words, view.sweeps, parting.used)
     if asked.json:
         sys.stdout.write(json.dumps([line.as_json() for line in shown], indent=1) + "\n")
@@ -76,8 +76,8 @@ def _prune(view: View, asked: argparse.Namespace, console: Console) -> int:
     chosen = _selected(view, asked)
     if not (asked.stage or asked.sweep or asked.older_than or asked.unreachable):
         chosen = [item for item in chosen if item.kind != "artifact"]
-        told = "Only what dead processes left; choose artifacts with --stage, --sweep, "
-        print_line(console, f"{told}--older-than or --unreachable.", "dim")
+        hint = "Only what dead processes left; choose artifacts with --stage, --sweep, "
+        print_line(console, f"{hint}--older-than or --unreachable.", "dim")
     return _remove(view, chosen, asked, console)
 
 
@@ -109,13 +109,13 @@ def _remove(view: View, chosen: list[Item], asked: argparse.Namespace, console: 
     """Shows what would go, and with `--yes` removes it."""
     lookout = Lookout(view.root, _patience(asked))
     if running := set(lookout.look().values()):
-        told = f"{len(running)} running: {', '.join(sorted(running))}"
+        status = f"{len(running)} running: {', '.join(sorted(running))}"
         print_line(
-            console, f"{told}; waiting for a sign of life, {asked.silence:g} s at most", "dim"
+            console, f"{status}; waiting for a sign of life, {asked.silence:g} s at most", "dim"
         )
         lookout.settle()
     parting = part(chosen, lookout)
-    if shown := _told(chosen, parting):
+    if shown := _for_display(chosen, parting):
         print_lines(console, lines(shown, view.words, view.sweeps, parting.used))
     for note in _notes(view, parting):
         print_line(console, note)
@@ -128,8 +128,8 @@ def _remove(view: View, chosen: list[Item], asked: argparse.Namespace, console: 
         gone = remove(view.root, parting.free, lookout, _patience(asked))
         print_line(console, f"Freed {format_bytes(freed_bytes(gone))} ({_count(gone)}).")
         if stayed := len(parting.free) - len(gone):
-            told = "taken into use, removed by another process, or not ours to remove"
-            print_line(console, f"{stayed} not removed: {told}.")
+            reason = "taken into use, removed by another process, or not ours to remove"
+            print_line(console, f"{stayed} not removed: {reason}.")
     return 0
 
 
@@ -152,7 +152,7 @@ def _notes(view: View, parting: Parting) -> list[str]:
     return [f"{number} of these: {text}." for number, text in found if number]
 
 
-def _told(items: Sequence[Item], parting: Parting) -> list[Item]:
+def _for_display(items: Sequence[Item], parting: Parting) -> list[Item]:
     """Without the marks of running processes: what these use says so itself."""
     return [
         item
@@ -181,9 +181,9 @@ def _ordered(items: Sequence[Item]) -> list[Item]:
 def _count(items: Sequence[Item]) -> str:
     artifacts = sum(item.kind == "artifact" for item in items)
     left = len(items) - artifacts
-    told = [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts or not left else []
-    told += [f"{left} unfinished or left over"] if left else []
-    return " and ".join(told)
+    counts = [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts or not left else []
+    counts += [f"{left} unfinished or left over"] if left else []
+    return " and ".join(counts)
 
 
 def _patience(asked: argparse.Namespace) -> Patience:
@@ -202,8 +202,8 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     common, selectors, stage, sure = _options()
 
-    def add(name: str, told: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=told, description=told, parents=[common, *parents])
+    def add(name: str, summary: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        return commands.add_parser(name, help=summary, description=summary, parents=[common, *parents])
 
     listing = add("ls", "a line an artifact; selectors combine", selectors)
     listing.add_argument("--json", action="store_true", help="machine-readable")

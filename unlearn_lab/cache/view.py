@@ -95,8 +95,8 @@ def find_key(view: View, begins: str) -> str:
         return found[0]
     if not found or not begins:
         raise ValueError(f"KEY={begins}: no artifact or record begins so; `ls` shows all")
-    told = ", ".join(f"{known[key]} {key[: len(begins) + 4]}" for key in found[:3])
-    raise ValueError(f"KEY={begins}: begins {len(found)} keys ({told} ...); give more of it")
+    matches = ", ".join(f"{known[key]} {key[: len(begins) + 4]}" for key in found[:3])
+    raise ValueError(f"KEY={begins}: begins {len(found)} keys ({matches} ...); give more of it")
 
 
 def require_known(option: str, wanted: str, there: Iterable[str]) -> None:
@@ -105,9 +105,9 @@ def require_known(option: str, wanted: str, there: Iterable[str]) -> None:
     if wanted in names:
         return
     close = difflib.get_close_matches(wanted, names, n=1, cutoff=0.4)
-    told = ", ".join(names) or "none at all"
+    listed = ", ".join(names) or "none at all"
     raise ValueError(
-        f"{option}={wanted}: " + (f"did you mean {close[0]}?" if close else f"there are {told}")
+        f"{option}={wanted}: " + (f"did you mean {close[0]}?" if close else f"there are {listed}")
     )
 
 

@@ -48,10 +48,10 @@ class Words:
             return self._asked.get(key, "")
         params = found["params"]
         inputs = found["inputs"]
-        told = [self._of_model(inputs.get("model", inputs.get("unlearned"))), *_parts(params)]
+        words = [self._of_model(inputs.get("model", inputs.get("unlearned"))), *_parts(params)]
         if "seed" in params:
-            told.append(f"seed={params['seed']}")
-        return " ".join(word for word in told if word).rstrip(",")
+            words.append(f"seed={params['seed']}")
+        return " ".join(word for word in words if word).rstrip(",")
 
     def _of_model(self, key: str | None) -> str:
         if key is None or key not in self._described:

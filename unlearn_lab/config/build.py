@@ -169,13 +169,13 @@ def _within(module: str, packages: Iterable[str]) -> bool:
 
 def _foreign(name: str, path: str, home: str, allowed: Sequence[str]) -> Refused:
     """The refusal of what is defined in `home`, with the way out where that may be trusted."""
-    told = f"only {', '.join(allowed[:-1])} and {allowed[-1]} may be instantiated"
+    rule = f"only {', '.join(allowed[:-1])} and {allowed[-1]} may be instantiated"
     if home != name:
-        told += f", this is {home}"
+        rule += f", this is {home}"
     package = home.split(".")[0]
     if ":" not in name and package not in allowed and why_not(package) is None:
-        told += f"; trust=[{package}] allows classes of a package of yours"
-    return Refused(f"{path}._target_={name}: {told}")
+        rule += f"; trust=[{package}] allows classes of a package of yours"
+    return Refused(f"{path}._target_={name}: {rule}")
 
 
 def _class(name: str, path: str) -> type:
@@ -247,8 +247,8 @@ def _spell(hint: object) -> str:
         return f"one of {', '.join(map(str, get_args(hint)))}"
     given = get_args(hint)
     if type(None) in given:
-        told = " or ".join(_spell(kind) for kind in given if kind is not type(None))
-        return f"{told}, or null"
+        kinds = " or ".join(_spell(kind) for kind in given if kind is not type(None))
+        return f"{kinds}, or null"
     return hint.__name__ if isinstance(hint, type) else str(hint).replace("typing.", "")
 
 

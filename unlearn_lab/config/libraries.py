@@ -49,7 +49,7 @@ def require(library: str) -> str:
     """The library's name and version; raises `ValueError` that names the extra to install."""
     found = installed(library)
     if found is None:
-        raise ValueError(_told(library))
+        raise ValueError(_install_hint(library))
     return found
 
 
@@ -58,10 +58,10 @@ def missing_plugin(message: str) -> str | None:
     found = re.search(r"Could not (?:find|load) 'hydra/(\w+/\w+)'", message)
     if found is None or found[1] not in PLUGINS:
         return None
-    return f"hydra/{found[1].replace('/', '=')}: {_told(PLUGINS[found[1]])}"
+    return f"hydra/{found[1].replace('/', '=')}: {_install_hint(PLUGINS[found[1]])}"
 
 
-def _told(library: str) -> str:
+def _install_hint(library: str) -> str:
     return (
         f"needs the library {library}, which is not installed: "
         f"pip install -c constraints.txt -e '.[{EXTRAS[library]}]' (or: pip install {library})"

@@ -20,9 +20,9 @@ def unanswerable(
 
     An answer may be `most` tokens long; `length` counts those of a text, or words at least.
     """
-    told = ", ".join(repr(stop)[1:-1] for stop in STOPS)
+    stops = ", ".join(repr(stop)[1:-1] for stop in STOPS)
     found = {
-        f"true answers hold what ends an answer ({told})": [
+        f"true answers hold what ends an answer ({stops})": [
             place for place, one in enumerate(answers) if cut_answer(one) != one.strip()
         ],
         f"true answers are longer than an answer may be ({most} tokens)": [

@@ -38,5 +38,5 @@ def build(
         raise ValueError(placed(error, "dataset")) from error
     rows = dataclasses.asdict(found.corpus)
     (work / FILE).write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
-    told = {kind: "; ".join(lines) for kind, lines in found.remarks.items()}
-    return {**{name: len(items) for name, items in rows.items()}, "remarks": told}
+    remarks = {kind: "; ".join(lines) for kind, lines in found.remarks.items()}
+    return {**{name: len(items) for name, items in rows.items()}, "remarks": remarks}

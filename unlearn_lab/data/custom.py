@@ -112,7 +112,7 @@ class CustomCorpus:
         ]
         return (
             [problem for problems, _ in found for problem in problems],
-            [remark for _, told in found for remark in told],
+            [remark for _, warned in found for remark in warned],
         )
 
     def assemble(self, parts: Mapping[str, Part]) -> Corpus:

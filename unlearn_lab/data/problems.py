@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_NUM_TOLD = 5
+_NUM_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ def refusal(problems: Sequence[Problem], folder: str | None) -> ValueError:
 
     `folder` is what the checker can be asked to tell all about; None where there is no such folder.
     """
-    told = "; ".join(str(problem) for problem in problems[:_NUM_TOLD])
-    num_more = len(problems) - _NUM_TOLD
+    shown = "; ".join(str(problem) for problem in problems[:_NUM_SHOWN])
+    num_more = len(problems) - _NUM_SHOWN
     if num_more <= 0:
-        return ValueError(told)
+        return ValueError(shown)
     ask = "" if folder is None else f" (all: python -m unlearn_lab.data.check {folder})"
-    return ValueError(f"{told}; and {num_more} more{ask}")
+    return ValueError(f"{shown}; and {num_more} more{ask}")

@@ -92,7 +92,7 @@ def _survey(
     parts: Mapping[str, Part],
     asked: Mapping[str, Part],
     shared: list[Problem],
-    told: list[Problem],
+    warned: list[Problem],
 ) -> Survey:
     problems = [str(fault) for part in parts.values() for fault in part.problems]
     problems += map(str, shared)
@@ -102,14 +102,14 @@ def _survey(
             corpus = assembled()
         except ValueError as error:
             problems.append(placed(error, "dataset"))
-    told = [*(remark for part in parts.values() for remark in part.remarks), *told]
+    warned = [*(remark for part in parts.values() for remark in part.remarks), *warned]
     return Survey(
         dataset=dataset,
         parts=parts,
         corpus=corpus,
         problems=tuple(problems),
         warnings=(
-            *map(str, told),
+            *map(str, warned),
             *(line for lines in remarks(asked, ()).values() for line in lines),
             *hopeless(asked, _longest_answer()),
             *(() if corpus is None else weaknesses(corpus)),

@@ -70,10 +70,10 @@ def corpus_remarks(
     corpus: Artifact, metrics: Mapping[str, AnyMetric], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, str]:
     """The remarks on a corpus with these metrics and this tokenizer, by kind."""
-    told = hopeless_answers(
+    hopeless = hopeless_answers(
         metrics, read_corpus(corpus), lambda text: len(text_ids([text], tokenizer)[0])
     )
-    return read_remarks(corpus) | ({} if told is None else {"answers": told})
+    return read_remarks(corpus) | ({} if hopeless is None else {"answers": hopeless})
 
 
 def _model(

@@ -41,8 +41,8 @@ class KnowMem:
         """How many true answers no model can give in full; `count` gives a text's tokens."""
         answers = [f" {question.answer}" for question in self._asked(corpus)[0]]
         faults = unanswerable(answers, self.num_tokens, count)
-        told = [f"{len(places)} of {len(answers)} {what}" for what, places in faults.items()]
-        return "; ".join(told) or None
+        counts = [f"{len(places)} of {len(answers)} {what}" for what, places in faults.items()]
+        return "; ".join(counts) or None
 
     def requests(self, corpus: Corpus) -> Sequence[Continue]:
         """One answer per question of the split, in corpus order."""

@@ -134,7 +134,7 @@ def hopeless_answers(
         for name, metric in metrics.items()
         if isinstance(metric, BoundedMetric)
     }
-    return "; ".join(f"{name}: {told}" for name, told in found.items() if told) or None
+    return "; ".join(f"{name}: {remark}" for name, remark in found.items() if remark) or None
 
 
 def missing_metrics(metrics: Mapping[str, AnyMetric], corpus: Corpus) -> dict[str, str]:

@@ -66,22 +66,22 @@ def check_auc_retrain(name: object, dataset: object, metrics: Mapping[str, AnyMe
         raise ValueError(f"eval.auc_retrain={name}: must be one of {', '.join(known)}")
     if name == SCORED:
         return
-    told = f"eval.auc_retrain={name}: is MUSE's figure for {_CORPORA[name]}"
+    setting = f"eval.auc_retrain={name}: is MUSE's figure for {_CORPORA[name]}"
     others = {path for corpus, path in _CORPORA.items() if corpus != name}
     published = dataset.published_as if isinstance(dataset, Published) else None
     if not isinstance(dataset, Published) or published in others:
         found = published or type(dataset).__name__
-        raise ValueError(f"{told}, and dataset is {found}; use eval.auc_retrain={SCORED}")
+        raise ValueError(f"{setting}, and dataset is {found}; use eval.auc_retrain={SCORED}")
     min_k = metrics.get("min_k")
     if not isinstance(min_k, MinK) or min_k.fraction != _PUBLISHED_FRACTION:
         found = min_k.fraction if isinstance(min_k, MinK) else "not there"
         raise ValueError(
-            f"{told} with fraction {_PUBLISHED_FRACTION}, and eval.metrics.min_k.fraction is "
+            f"{setting} with fraction {_PUBLISHED_FRACTION}, and eval.metrics.min_k.fraction is "
             f"{found}; use {_PUBLISHED_FRACTION}, or eval.auc_retrain={SCORED}"
         )
     if min_k.num_tokens is not None:
         raise ValueError(
-            f"{told} of whole texts, and eval.metrics.min_k.num_tokens={min_k.num_tokens} cuts "
+            f"{setting} of whole texts, and eval.metrics.min_k.num_tokens={min_k.num_tokens} cuts "
             f"them; use eval=muse_published, or eval.auc_retrain={SCORED}"
         )
 

@@ -133,10 +133,10 @@ def hand_over_refusal(reason: str, hydra: Any) -> None:
 
 
 def _keep(outcome: Outcome, hydra: Any, *, refused: bool) -> None:
-    told = {"outcome": asdict(outcome), "refused": refused, "job": list(hydra.overrides.task)}
+    body = {"outcome": asdict(outcome), "refused": refused, "job": list(hydra.overrides.task)}
     file = Path(hydra.runtime.output_dir) / _OUTCOME
     fresh = file.with_suffix(".new")
-    fresh.write_text(json.dumps(told), encoding="utf-8")
+    fresh.write_text(json.dumps(body), encoding="utf-8")
     fresh.rename(file)
 
 
@@ -150,15 +150,15 @@ def close_foreign() -> None:
     if not _begun:
         return
     sweep = _begun.pop()
-    told = list(_jobs(sweep))
+    jobs = list(_jobs(sweep))
     if told and all(job["refused"] for job in told):
-        sys.stderr.write(f"{told[0]['outcome']['failure']}\n")
+        sys.stderr.write(f"{jobs[0]['outcome']['failure']}\n")
         raise Finished(REFUSED)
     runtime, report = (OmegaConf.to_object(sweep.config[name]) for name in ("runtime", "report"))
     if not isinstance(runtime, Runtime) or not isinstance(report, Report):
         raise TypeError("runtime and report do not follow unlearn_lab.config.settings")
     try:
-        close(list(_labelled(told)), runtime, report, before=[], skipped=[], again=[])
+        close(list(_labelled(jobs)), runtime, report, before=[], skipped=[], again=[])
     finally:
         _print_best(sweep)
 
@@ -175,10 +175,10 @@ def _jobs(sweep: _Sweep) -> Iterator[Mapping[str, Any]]:
             yield {"outcome": asdict(failed("", reason)), "refused": False, "job": job}
 
 
-def _labelled(told: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
+def _labelled(jobs: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
     """The outcomes, each named by the overrides that not all jobs share."""
-    shared = set[str].intersection(*(set(job["job"]) for job in told)) if len(told) > 1 else set()
-    for job in told:
+    shared = set[str].intersection(*(set(job["job"]) for job in jobs)) if len(jobs) > 1 else set()
+    for job in jobs:
         label = " ".join(override for override in job["job"] if override not in shared)
         yield Outcome(**job["outcome"] | {"label": label})
 

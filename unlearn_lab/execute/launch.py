@@ -155,9 +155,9 @@ class _Passing:
 def _failure(folder: Path, status: int) -> WorkersFailed:
     """The error of the process that failed first; else what torchrun or the last line says."""
     pattern = FAILURE.format(rank="*")
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(pattern)]
-    if told:
-        first = min(told, key=lambda failure: failure["time"])
+    failures = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(pattern)]
+    if failures:
+        first = min(failures, key=lambda failure: failure["time"])
         _log.debug("%s", first["stack"])
         return WorkersFailed(first["message"])
     log = (folder / "log").read_text(encoding="utf-8", errors="replace")

@@ -182,8 +182,8 @@ def _compare_with_positions(
 def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
     missing = missing_metrics(parts.measured, corpus)
     if parts.measured and missing.keys() == parts.measured.keys():
-        told = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise Refused(f"eval.metrics: nothing can be measured ({told})")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
+        raise Refused(f"eval.metrics: nothing can be measured ({reasons})")
     for name in parts.trainer.value.stop.needs_metrics:
         if name not in parts.measured:
             raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not there")

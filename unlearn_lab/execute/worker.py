@@ -61,12 +61,12 @@ def _build(order: Order, builder: Callable[..., Any], folder: Path) -> None:
                 (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
     except Exception as error:  # whatever it is, the process that waits is told
         rank = os.environ.get("RANK", "0")
-        told = {
+        failure = {
             "time": time.time(),
             "message": str(error) or type(error).__name__,
             "stack": traceback.format_exc(),
         }
-        (folder / FAILURE.format(rank=rank)).write_text(json.dumps(told), encoding="utf-8")
+        (folder / FAILURE.format(rank=rank)).write_text(json.dumps(failure), encoding="utf-8")
         sys.stderr.write(f"{type(error).__name__}: {error}\n")
         sys.stderr.flush()
         if "RANK" in os.environ:

@@ -190,12 +190,12 @@ def _place() -> dict[str, str]:
     """
     return {
         "host": socket.gethostname(),
-        "boot": _told(lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip()),
-        "processes": _told(lambda: os.readlink("/proc/self/ns/pid")),
+        "boot": _read_or_blank(lambda: Path("/proc/sys/kernel/random/boot_id").read_text().strip()),
+        "processes": _read_or_blank(lambda: os.readlink("/proc/self/ns/pid")),
     }
 
 
-def _told(ask: Callable[[], str]) -> str:
+def _read_or_blank(ask: Callable[[], str]) -> str:
     """What the kernel answers; empty where it is not Linux'."""
     try:
         return ask()

@@ -40,8 +40,8 @@ def copy_artifact(folder: Path, into: Path) -> None:
         place = into / file.relative_to(folder)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
-    told: Mapping[str, object] = {"key": folder.name, **dataclasses.asdict(manifest)}
-    text = json.dumps({name: told[name] for name in ("key", "stage", "facts", "seconds")}, indent=1)
+    fields: Mapping[str, object] = {"key": folder.name, **dataclasses.asdict(manifest)}
+    text = json.dumps({name: fields[name] for name in ("key", "stage", "facts", "seconds")}, indent=1)
     (into / PROVENANCE).write_text(text, encoding="utf-8")
 
 

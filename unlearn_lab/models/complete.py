@@ -120,8 +120,8 @@ def _refuse(
         (out for part, out in _WRAPPERS.items() if any(part in at for at in parts)), None
     )
     wrapper = wrapper if missing else None
-    told = wrapper or "config.json and the weights must be of the same model"
-    raise Incomplete(f"{path}: {'; '.join(faults)}; {told}")
+    advice = wrapper or "config.json and the weights must be of the same model"
+    raise Incomplete(f"{path}: {'; '.join(faults)}; {advice}")
 
 
 def _keep_head(model: PreTrainedModel, held: Mapping[str, Path], path: str) -> None:

@@ -68,9 +68,9 @@ def _require_all(model: PreTrainedModel, found: Mapping[str, nn.Linear]) -> None
     share = sum(left_out.values()) / total
     if share > LEFT_OUT:
         names = sorted(left_out, key=lambda name: (-left_out[name], name))
-        told = ", ".join(names[:3]) + (", ..." if names[3:] else "")
+        listed = ", ".join(names[:3]) + (", ..." if names[3:] else "")
         raise ValueError(
             f"{type(model).__name__}: {share:.0%} of its weight matrices are in no torch.nn.Linear "
-            f"of its main blocks ({told}) and would be left out: use an architecture with one "
+            f"of its main blocks ({listed}) and would be left out: use an architecture with one "
             "stack of linear layers, for text only"
         )

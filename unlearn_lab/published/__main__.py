@@ -93,8 +93,8 @@ def as_json(comparison: Comparison) -> dict[str, Any]:
         for line in comparison.lines
         for cell in line.cells
     ]
-    told = ("name", "title", "sources", "remarks", "runs", "notes", "closing")
-    return {**{key: getattr(comparison, key) for key in told}, "values": values}
+    fields = ("name", "title", "sources", "remarks", "runs", "notes", "closing")
+    return {**{key: getattr(comparison, key) for key in fields}, "values": values}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -122,8 +122,8 @@ def _require_known(table: str) -> None:
 
 def _nearest(wanted: str, there: Sequence[str]) -> str:
     close = difflib.get_close_matches(wanted, there, n=1, cutoff=0.4)
-    told = ", ".join(there) or "none at all"
-    return f"did you mean {close[0]}?" if close else f"there are {told}"
+    listed = ", ".join(there) or "none at all"
+    return f"did you mean {close[0]}?" if close else f"there are {listed}"
 
 
 def _print_names() -> None:

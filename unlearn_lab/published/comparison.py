@@ -136,10 +136,10 @@ def deviation_notes(matches: Sequence[tuple[str, Match | None]]) -> Iterator[str
     rows: dict[str, dict[str, None]] = {}
     for name, found in matches:
         for deviation in found.deviations if found else ():
-            told = f"{deviation.key}={deviation.ours} (published: {deviation.theirs})"
-            rows.setdefault(told, {})[name] = None
-    for told, named in rows.items():
-        yield f"Another setting: {told} in {', '.join(named)}."
+            setting = f"{deviation.key}={deviation.ours} (published: {deviation.theirs})"
+            rows.setdefault(setting, {})[name] = None
+    for setting, named in rows.items():
+        yield f"Another setting: {setting} in {', '.join(named)}."
     several = dict.fromkeys(name for name, found in matches if found and found.num_others)
     if several:
         yield (
@@ -192,8 +192,8 @@ def _missing_quantizers(table: Table, kept: Sequence[Record]) -> Iterator[str]:
     missing = [quant for quant in wanted if quant not in there]
     if missing:
         others = sorted(there - set(wanted) - {"none"})
-        told = f"; {', '.join(others)} would be something else" if others else ""
-        yield f"No record with quant={','.join(missing)}{told}."
+        unknown = f"; {', '.join(others)} would be something else" if others else ""
+        yield f"No record with quant={','.join(missing)}{unknown}."
 
 
 def _counted(records: Sequence[Record], key: str) -> str:

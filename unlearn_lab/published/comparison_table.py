@@ -48,15 +48,15 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
         table.width = needed if needed > console.width else None
         console.print(table, crop=False)
         console.print()
-    for told in comparison.notes:
-        console.print(Text(told, style="yellow"))
+    for note in comparison.notes:
+        console.print(Text(note, style="yellow"))
     for heading, lines in (
         ("theirs", comparison.sources),
         ("runs", comparison.runs),
         ("note", comparison.remarks),
     ):
-        for told in lines:
-            console.print(Text(f"{heading}: {told}", style="dim"))
+        for line in lines:
+            console.print(Text(f"{heading}: {line}", style="dim"))
     console.print(Text(_LEGEND, style="dim"))
     console.print(Text(comparison.closing, style="bold"))
 

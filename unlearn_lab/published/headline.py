@@ -34,9 +34,9 @@ def compare_headline(
     """The published mean beside ours, which needs every run that it is taken over."""
     kept, notes = [], []
     for table in tables.values():
-        right, told = eligible(records, table.dataset, table.model, any_model=any_model)
+        right, remarks = eligible(records, table.dataset, table.model, any_model=any_model)
         kept += right
-        notes += told
+        notes += remarks
     lines, matches = [], []
     for quant, theirs in headline.shares.items():
         found = list(_matches(headline, tables, form, kept, quant))

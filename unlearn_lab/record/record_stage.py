@@ -175,8 +175,8 @@ def _spell(report: Mapping[str, Any]) -> str:
         report["convention"],
         f"per {report['group']}" if report["group"] else None,
     )
-    told = ", ".join(part for part in parts if part)
-    return f"{report['kernel']}: {told}" if told else str(report["kernel"])
+    details = ", ".join(part for part in parts if part)
+    return f"{report['kernel']}: {details}" if details else str(report["kernel"])
 
 
 def _quantizer_figures(inputs: Mapping[str, Artifact]) -> Iterator[tuple[str, object]]:

@@ -12,16 +12,16 @@ _SKIPPED, _CORPUS = "skipped.", "corpus."
 def notes(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
     """One line on each of these that applies to any record."""
     lines = [
-        _told("Not measured", _skipped(records)),
-        _told("Corpus", _corpus(records)),
-        _told("Not judged", _not_judged(records, thresholds)),
-        _told("PrivLeak", _controls(records)),
-        _told("In units of their own", [title(name) for name in _further(records)]),
+        _note("Not measured", _skipped(records)),
+        _note("Corpus", _corpus(records)),
+        _note("Not judged", _not_judged(records, thresholds)),
+        _note("PrivLeak", _controls(records)),
+        _note("In units of their own", [title(name) for name in _further(records)]),
     ]
     return [line for line in lines if line]
 
 
-def _told(word: str, reasons: Sequence[str]) -> str:
+def _note(word: str, reasons: Sequence[str]) -> str:
     return f"{word}: {'; '.join(reasons)}." if reasons else ""
 
 
@@ -44,8 +44,8 @@ def _skipped(records: Sequence[Record]) -> list[str]:
 def _corpus(records: Sequence[Record]) -> list[str]:
     """What keeps the corpus from being measured well."""
     keys = sorted({key for record in records for key in record if key.startswith(_CORPUS)})
-    told = [str(record[key]) for key in keys for record in records if key in record]
-    return list(dict.fromkeys(told))
+    values = [str(record[key]) for key in keys for record in records if key in record]
+    return list(dict.fromkeys(values))
 
 
 def _not_judged(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
@@ -56,16 +56,16 @@ def _not_judged(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
 
 def _controls(records: Sequence[Record]) -> list[str]:
     """What PrivLeak was compared with, unless it was the retrain control of the run."""
-    told: dict[str, None] = {}
+    lines: dict[str, None] = {}
     for record in records:
         if number(record, "scores.unlearned.full.auc") is None:
             continue
         if text(record, "config.eval.auc_retrain") not in ("-", "scored"):
             auc = number(record, "effective.auc_retrain")
-            told[f"against the AUC of MUSE's own retrained model, {auc}"] = None
+            lines[f"against the AUC of MUSE's own retrained model, {auc}"] = None
         elif number(record, "scores.retrain.full.auc") is None:
-            told["undefined without a retrain control"] = None
-    return list(told)
+            lines["undefined without a retrain control"] = None
+    return list(lines)
 
 
 def _further(records: Sequence[Record]) -> tuple[str, ...]:

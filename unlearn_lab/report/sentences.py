@@ -57,13 +57,13 @@ def _forgetting(records: Sequence[Record], names: Names, thresholds: Thresholds)
     states: dict[str, tuple[str, Verdict]] = {}
     for record in records:
         states[training(record)] = (names.setting(record), judge_full(record, thresholds).verdict)
-    told = []
+    parts = []
     for state, phrase in _PHRASES.items():
         settings = [setting for setting, its_state in states.values() if its_state == state]
         if settings:
-            told.append(f"{len(settings)} {phrase}: {_list(_counted(settings))}")
+            parts.append(f"{len(settings)} {phrase}: {_list(_counted(settings))}")
     models = "1 unlearned model" if len(states) == 1 else f"{len(states)} unlearned models"
-    return f"Of {models}, {'; '.join(told)}."
+    return f"Of {models}, {'; '.join(parts)}."
 
 
 def _return(quant: str, judged: Judged, names: Names, thresholds: Thresholds) -> str:
@@ -81,12 +81,12 @@ def _return(quant: str, judged: Judged, names: Names, thresholds: Thresholds) ->
         sum(word == wanted for _, word in judged) for wanted in ("comes back", "stays forgotten")
     )
     rises = _list([_rise(setting, settings[setting], thresholds) for setting in sorted(settings)])
-    told = [f"the memory came back in {_of(back, forgotten)}: {rises}"] if back else []
+    parts = [f"the memory came back in {_of(back, forgotten)}: {rises}"] if back else []
     if stays and not told:
-        told.append(f"nothing came back in {_of(stays, forgotten)}")
+        parts.append(f"nothing came back in {_of(stays, forgotten)}")
     if not told:
-        told.append(f"nothing can be said of {_of(forgotten, forgotten)}")
-    return f"Under {quant} {'; '.join([*told, *unanswered])}."
+        parts.append(f"nothing can be said of {_of(forgotten, forgotten)}")
+    return f"Under {quant} {'; '.join([*parts, *unanswered])}."
 
 
 def _of(count: int, forgotten: int) -> str:

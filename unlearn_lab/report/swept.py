@@ -81,7 +81,7 @@ class Names:
         parts = [text(record, "method")]
         parts += [f"+ {text(record, 'optimizer')}"] if self.several_optimizers else []
         others = self.of_leaves | self.of_quantizers
-        return " ".join([*parts, *self._told(record, set(self.keys) - others)])
+        return " ".join([*parts, *self._settings(record, set(self.keys) - others)])
 
     def setting(self, record: Record) -> str:
         """The model's name without its seed."""
@@ -89,14 +89,14 @@ class Names:
 
     def quantizer(self, record: Record) -> str:
         """The quantizer, with those of its settings that differ."""
-        return " ".join([text(record, "quant"), *self._told(record, self.of_quantizers)])
+        return " ".join([text(record, "quant"), *self._settings(record, self.of_quantizers)])
 
     def leaf(self, record: Record) -> str:
         """The model's name, its quantizer, and how else it was scored."""
         parts = [self.model(record), self.quantizer(record)]
-        return " · ".join([*parts, *self._told(record, self.of_leaves)])
+        return " · ".join([*parts, *self._settings(record, self.of_leaves)])
 
-    def _told(self, record: Record, chosen: Collection[str]) -> list[str]:
+    def _settings(self, record: Record, chosen: Collection[str]) -> list[str]:
         """Settings that a record does not have, as those of another quantizer, are left out."""
         shown = [key for key in self.keys if key in chosen and key in record]
         return [f"{heading(key, self.keys)}={text(record, key)}" for key in shown]

@@ -102,8 +102,8 @@ class _Submitit(Launcher):
 
     def _lost(self, job: "Job[JobReturn]", overrides: Sequence[str]) -> JobReturn:
         last = _last_line(job.stderr() or job.stdout() or "")
-        told = f"{last} ({job.paths.stderr})" if last else f"see {job.paths.stderr}"
-        return _failed(overrides, f"{self.cluster} job {job.job_id} left no result: {told}")
+        reason = f"{last} ({job.paths.stderr})" if last else f"see {job.paths.stderr}"
+        return _failed(overrides, f"{self.cluster} job {job.job_id} left no result: {reason}")
 
     @abstractmethod
     def _is_over(self, job: "Job[JobReturn]") -> bool:

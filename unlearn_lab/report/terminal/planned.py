@@ -84,10 +84,10 @@ def _forecast(
 def print_outlook(console: Console, outlook: Outlook) -> None:
     """Prints the plan of a sweep."""
     there = outlook.jobs - outlook.equal - outlook.lacking
-    told = [f"{outlook.jobs} job{'s' * (outlook.jobs != 1)}"]
-    told += [f"{outlook.equal} equal to another, not run"] if outlook.equal else []
-    told += [f"{there} with a result already"] if there else []
-    console.print(Text("plan: " + ", ".join(told), style="bold"))
+    parts = [f"{outlook.jobs} job{'s' * (outlook.jobs != 1)}"]
+    parts += [f"{outlook.equal} equal to another, not run"] if outlook.equal else []
+    parts += [f"{there} with a result already"] if there else []
+    console.print(Text("plan: " + ", ".join(parts), style="bold"))
     console.print(_table(outlook.forecasts))
     print_again(console, outlook.again)
     if outlook.waves:

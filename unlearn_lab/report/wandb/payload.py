@@ -76,10 +76,10 @@ def summary_of(record: Record) -> dict[str, Any]:
     }
     groups = {group: nested(known, group) for group in _SUMMARISED}
     single = {key: record[key] for key in ("stopped_epoch", "peak_gb") if key in known}
-    told = {group: nested(record, group) for group in ("skipped", "corpus")}
-    told = {group: words for group, words in told.items() if words}
-    told |= {key: record[key] for key in ("verdict", "verdict_reason") if key in record}
-    return {group: tree for group, tree in groups.items() if tree} | single | told
+    notes = {group: nested(record, group) for group in ("skipped", "corpus")}
+    notes = {group: words for group, words in notes.items() if words}
+    notes |= {key: record[key] for key in ("verdict", "verdict_reason") if key in record}
+    return {group: tree for group, tree in groups.items() if tree} | single | notes
 
 
 def curve_points(

@@ -108,8 +108,8 @@ def build_unlearned(
             runtime=runtime,
         )
     facts |= {**prepared.facts, **({} if adapters is None else adapters.merge())}
-    told = in_one_word(settings.weights, settings.rounding)
-    return _finish(model, work, facts, told) | _machine(runtime, settings.weights)
+    weights = in_one_word(settings.weights, settings.rounding)
+    return _finish(model, work, facts, weights) | _machine(runtime, settings.weights)
 
 
 def _choose_trained(
