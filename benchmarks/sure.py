@@ -18,14 +18,13 @@ from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from unlearn_lab.data.batch import pad, to_device
-from unlearn_lab.models.trained import choose_trainable, trained_parameters
+from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.unlearn.objectives.forward import ModelForward
 from unlearn_lab.unlearn.objectives.ga import GradientAscent
-from unlearn_lab.unlearn.optimizers.layouts import layouts_of
 from unlearn_lab.unlearn.optimizers.mask import kept_units
 from unlearn_lab.unlearn.optimizers.saliency import choose, mean_gradient, unit_scores
 from unlearn_lab.unlearn.optimizers.selected import Part, SelectedOptimizer
-from unlearn_lab.unlearn.optimizers.units import layout
+from unlearn_lab.unlearn.optimizers.units import layout, layouts_of
 
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-5)
 NUM_STEPS, WARM_UP = 30, 5

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from unlearn_lab.record.verdict import Thresholds
+from unlearn_lab.record.verdict import VerdictThresholds
 
 METRICS = ("verbmem", "knowmem", "utility", "privleak")
 TARGET = {"full": (98.0, 81.5, 79.3, -99.8), "quantized": (88.4, 72.1, 70.2, -99.8)}
@@ -21,9 +21,9 @@ MakeRecord = Callable[..., dict[str, object]]
 
 
 @pytest.fixture(scope="session")
-def thresholds() -> Thresholds:
+def thresholds() -> VerdictThresholds:
     """The thresholds of conf/report."""
-    return Thresholds(destroyed_share=0.6, forgotten_margin=5.0, return_margin=20.0)
+    return VerdictThresholds(destroyed_share=0.6, forgotten_margin=5.0, return_margin=20.0)
 
 
 @pytest.fixture(scope="session")

@@ -16,18 +16,17 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn_lab.config.conf_folder import settle
-from unlearn_lab.config.confidential import require_open_command
 from unlearn_lab.config.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
 from unlearn_lab.config.hydra_setup import prepare
 from unlearn_lab.config.libraries import missing_plugin
 from unlearn_lab.config.nearest import suggestion
 from unlearn_lab.config.paths import data_dir
-from unlearn_lab.config.printed import told
+from unlearn_lab.config.redaction import redact, reject_secrets_in_command
 from unlearn_lab.config.spelling import moved, require_present_command
 from unlearn_lab.execute.cores import num_jobs
 
 if TYPE_CHECKING:
-    from unlearn_lab.plan.request import Request
+    from unlearn_lab.plan.request import JobRequest
 
 _FULL = "HYDRA_FULL_ERROR"
 _NOISE = ("full_key:", "object_type=", "reference_type=")
@@ -49,16 +48,16 @@ def main() -> None:
         hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
             task
         )()
-        _close_foreign()
+        _close_external_sweep()
     except (HydraException, OmegaConfBaseException) as error:
         if in_full:
             raise
         line = missing_plugin(str(error)) or moved(str(error))
         line = line or f"{_message(error)}{suggestion(str(error))}"
-        sys.stderr.write(told(f"{line}\n"))
+        sys.stderr.write(redact(f"{line}\n"))
         sys.exit(REFUSED)
     except ValueError:
-        _close_foreign()  # Optuna's, when no trial of a study has a number
+        _close_external_sweep()  # Optuna's, when no trial of a study has a number
         raise
     except (KeyboardInterrupt, SystemExit) as leaving:
         # Lightning answers Ctrl-C with sys.exit
@@ -70,7 +69,7 @@ def main() -> None:
         if in_full or error.errno not in {*UNUSABLE, *NO_ROOM}:
             raise
         todo = "make room" if error.errno in NO_ROOM else "name another folder"
-        sys.stderr.write(told(f"runtime.home=: cannot be written to ({error}); {todo}\n"))
+        sys.stderr.write(redact(f"runtime.home=: cannot be written to ({error}); {todo}\n"))
         sys.exit(FAILED if error.errno in NO_ROOM else REFUSED)
     finally:
         if not in_full:
@@ -84,18 +83,18 @@ def _end(number: int, frame: FrameType | None) -> None:
 def _refuse_at_once() -> None:
     """Secrets, before Hydra, which keeps the command line in files, sees it; and old names."""
     try:
-        require_open_command(sys.argv[1:])
+        reject_secrets_in_command(sys.argv[1:])
         require_present_command(sys.argv[1:])
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         sys.exit(REFUSED)
 
 
-def _close_foreign() -> None:
+def _close_external_sweep() -> None:
     """Ends the process as the lab's sweeper does, if someone else's has swept in it."""
-    from unlearn_lab.execute.external_sweeper import close_foreign
+    from unlearn_lab.execute.external_sweeper import close_external_sweep
 
-    close_foreign()
+    close_external_sweep()
 
 
 def task(config: DictConfig) -> object:
@@ -105,7 +104,7 @@ def task(config: DictConfig) -> object:
     outcome that it returns, so that the other jobs of a sweep go on.
     """
     from unlearn_lab.config.build import Refused
-    from unlearn_lab.execute.external_sweeper import hand_over, hand_over_refusal, is_foreign
+    from unlearn_lab.execute.external_sweeper import is_external, report_outcome, report_refusal
 
     hydra_config = HydraConfig.get()
     if hydra_config.verbose is True:
@@ -118,8 +117,8 @@ def task(config: DictConfig) -> object:
 
         asked = request(config, choices)
     except Refused as error:
-        if is_foreign(hydra_config):
-            hand_over_refusal(str(error), hydra_config)
+        if is_external(hydra_config):
+            report_refusal(str(error), hydra_config)
         raise RequestRefused(str(error)) from error
     alone = hydra_config.mode == RunMode.RUN
     again = _reasons(asked) if alone else []
@@ -135,12 +134,12 @@ def task(config: DictConfig) -> object:
             skipped=[],
             again=again,
         )
-    if is_foreign(hydra_config):
-        return hand_over(outcome, asked.values.config["tune"], hydra_config)
+    if is_external(hydra_config):
+        return report_outcome(outcome, asked.values.config["tune"], hydra_config)
     return outcome
 
 
-def _reasons(asked: "Request") -> list[str]:
+def _reasons(asked: "JobRequest") -> list[str]:
     """Why stages of a single run are built again."""
     from unlearn_lab.graph.cache import is_whole
     from unlearn_lab.graph.waves import missing

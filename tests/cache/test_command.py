@@ -11,7 +11,7 @@ import pytest
 from tests.graph.builders import make, stage
 from unlearn_lab.cache.__main__ import main
 from unlearn_lab.graph import manifest
-from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.claim import ClaimTimeouts
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.record import results
 
@@ -39,7 +39,7 @@ def home(tmp_path):
     """One finished leaf of the sweep `first`, and a model that no record stands on."""
     home = tmp_path / "lab"
     for leaf in (RECORD, LOST):
-        make(home / "cache", build).realise(leaf)
+        make(home / "cache", build).get_or_build(leaf)
     folder = f"cache/record/{RECORD.key}"
     record = {
         "run_id": RECORD.key, "sweep": "first", "quant": "rtn4", "seed": 0, **CHOICES,
@@ -109,7 +109,9 @@ def test_selectors_combine(home, run):
     assert listed(run, "--older-than", "30d", "--sweep", "first") == {TARGET.key}
     assert listed(run, "--older-than", "32d") == set()
     assert listed(run, "--stage", "saliency") == set()
-    with lease(home / "cache", [LOST.key], Patience(beat=1.0, look=0.1, silence=60.0)):
+    with lease(
+        home / "cache", [LOST.key], ClaimTimeouts(heartbeat=1.0, poll=0.1, stale_after=60.0)
+    ):
         used = {e["key"] for e in json.loads(run("ls", "--json")[1]) if e["in_use"]}
     assert used == {LOST.key}
 
@@ -180,7 +182,7 @@ def test_a_sweep_is_pruned_with_what_it_shares_and_this_is_said(home, run):
 
 def test_prune_keeps_what_a_running_process_uses(home, run):
     keys = [needed.key for needed in LOST.walk()]
-    with lease(home / "cache", keys, Patience(beat=0.05, look=0.02, silence=60.0)):
+    with lease(home / "cache", keys, ClaimTimeouts(heartbeat=0.05, poll=0.02, stale_after=60.0)):
         status, out, _ = run("prune", "--older-than", "0d", "--yes")
         assert f"process {os.getpid()} on" in out
     assert status == 0
@@ -255,7 +257,7 @@ def test_a_pointer_is_not_exported_but_said(home, run, tmp_path):
         return {}
 
     imported = stage("target", path="/models/muse")
-    make(home / "cache", point).realise(imported)
+    make(home / "cache", point).get_or_build(imported)
     status, _, err = run("export", imported.key, str(tmp_path / "out"))
     assert status == 2
     assert "is a pointer to /models/muse" in err
@@ -283,7 +285,7 @@ def test_refusals_are_one_line(run, arguments, told, tmp_path, monkeypatch):
 
 def test_an_ambiguous_beginning_is_refused(home, run):
     for number in range(20):  # 26 keys begin with one of 16 digits
-        make(home / "cache", build).realise(stage("corpus", x=number))
+        make(home / "cache", build).get_or_build(stage("corpus", x=number))
     keys = [path.parent.name for path in (home / "cache").glob("*/*/manifest.json")]
     digit = next(key[0] for key in keys if sum(other[0] == key[0] for other in keys) > 1)
     status, _, err = run("export", digit, "out")

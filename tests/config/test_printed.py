@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from unlearn_lab.config.paths import plain_name
-from unlearn_lab.config.printed import Plain, visible
+from unlearn_lab.config.redaction import RedactingFormatter, escape_controls
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from unlearn_lab.config.printed import Plain, visible
     ],
 )
 def test_characters_that_steer_a_terminal_are_spelt_out(text, seen):
-    assert visible(text) == seen
+    assert escape_controls(text) == seen
 
 
 def test_a_log_line_and_its_traceback_hold_neither(monkeypatch):
@@ -28,7 +28,7 @@ def test_a_log_line_and_its_traceback_hold_neither(monkeypatch):
     except ValueError as error:
         trace = (type(error), error, error.__traceback__)
         record = logging.LogRecord("x", 20, "f", 1, "%s", ("known-secret",), trace)
-    line = Plain("%(message)s").format(record)
+    line = RedactingFormatter("%(message)s").format(record)
     assert line.startswith("***\nTraceback")
     assert line.endswith(r"with *** \x1b")
 

@@ -8,7 +8,7 @@ import pytest
 from tests.data.corpora import custom, muse, muse_folder, own_folder, questions
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus_stage import build
-from unlearn_lab.data.stored import read, remarks
+from unlearn_lab.data.stored import read_corpus, read_remarks
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 
@@ -19,7 +19,9 @@ def stage_of(source, work: Path):
     node = {"_target_": place, **dataclasses.asdict(source)}
     facts = build({"dataset": node}, {}, work, Runtime())
     made = Stage(name="corpus", version=1, builder="", params={}, inputs={})
-    return facts, read(Artifact(stage=made, path=work, facts=facts, seconds=0.0, built_now=True))
+    return facts, read_corpus(
+        Artifact(stage=made, path=work, facts=facts, seconds=0.0, built_now=True)
+    )
 
 
 def test_a_corpus_is_kept_whole(tmp_path):
@@ -43,5 +45,5 @@ def test_what_is_wrong_with_a_corpus_is_kept_beside_it(tmp_path):
     facts, _ = stage_of(custom(folder), tmp_path)
     made = Stage(name="corpus", version=1, builder="", params={}, inputs={})
     artifact = Artifact(stage=made, path=tmp_path, facts=facts, seconds=0.0, built_now=True)
-    assert remarks(artifact).keys() == {"repeats"}
-    assert remarks(artifact)["repeats"].startswith(f"{folder}/forget_questions.json: 6 of 12")
+    assert read_remarks(artifact).keys() == {"repeats"}
+    assert read_remarks(artifact)["repeats"].startswith(f"{folder}/forget_questions.json: 6 of 12")

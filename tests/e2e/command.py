@@ -15,7 +15,7 @@ import pytest_socket
 from unlearn_lab.cli import main
 from unlearn_lab.quantize.compressor import quietly
 
-for module in ("evaluate.codes_stage", "evaluate.stop", "job"):
+for module in ("evaluate.codes_stage", "evaluate.stop", "execute.job"):
     importlib.import_module(f"unlearn_lab.{module}")
 with quietly():
     for module in ("entrypoints.oneshot", "modifiers.gptq", "modifiers.transform.awq"):

@@ -2,7 +2,7 @@
 
 import pytest
 
-from unlearn_lab.record.results import read
+from unlearn_lab.record.results import read_records
 
 GROUPS = ("quant=rtn4", "quant.granularity=group", "quant.group_size=32")
 SIZES = ("model.hidden_size=32", "model.intermediate_size=64")
@@ -22,12 +22,12 @@ def test_an_export_scores_as_the_model_that_it_was_made_from(lab, format):
     """Only scales were rounded, to float16; without quantized controls no share is reported."""
     first = lab("method=ga", *GROUPS, f"export={format}", *SIZES)
     assert first.status == 0, first.err
-    (made,) = read(first.home)
+    (made,) = read_records(first.home)
     folder = first.home / made["export"]
     assert (folder / "quantize_config.json").exists()
     again = lab("method=ga", "quant=prequantized", f"quant.unlearned={folder}", *SIZES)
     assert again.status == 0, again.err
-    (found,) = (row for row in read(again.home) if row["quant"] == "prequantized")
+    (found,) = (row for row in read_records(again.home) if row["quant"] == "prequantized")
     held = made["config.trainer.weights"]
     ran = f"{format} checkpoint, as it was found, unpacked to {held}: 4 bits, per 32 inputs"
     assert found["effective.quantizer"] == ran

@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.e2e.artifacts import built, stamps
 from unlearn_lab.models.load import load_model
 from unlearn_lab.quantize.gguf import GGUF
-from unlearn_lab.record.results import read
+from unlearn_lab.record.results import read_records
 
 BLOCKS_OF_32 = ("model.hidden_size=32", "model.intermediate_size=64")
 
@@ -28,7 +28,7 @@ def test_every_quantizer_goes_the_same_road(lab):
     assert (stages["target"], stages["retrain"], stages["unlearn"]) == (1, 1, 1)
     assert (stages["calibration"], stages["quantize"]) == (1, 9)
     assert stages["evaluate"] == 3 + 9 * 3
-    records = {record["quant"]: record for record in read(first.home)}
+    records = {record["quant"]: record for record in read_records(first.home)}
     assert len(records) == 9
     for name, record in records.items():
         library = {"g": "llmcompressor", "a": "llmcompressor"}.get(name[0], "bitsandbytes")
@@ -61,7 +61,7 @@ def test_calibration_is_a_choice_of_its_own(lab):
     )
     assert run.status == 0, run.err
     assert built(run.home)["calibration"] == 4
-    sources = [record["config.quant.calibration.source"] for record in read(run.home)]
+    sources = [record["config.quant.calibration.source"] for record in read_records(run.home)]
     assert sorted(sources) == ["forget", "generic", "mixed", "retain"]
     assert "generic" in run.out
     assert "forget" in run.out

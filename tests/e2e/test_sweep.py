@@ -4,7 +4,7 @@ import re
 import pytest
 
 from tests.e2e.artifacts import built, stamps
-from unlearn_lab.record.results import read
+from unlearn_lab.record.results import read_records
 
 HEADLINE = ("-m", "method=ga,npo", "quant=rtn4,rtn8")
 
@@ -31,7 +31,7 @@ def test_the_headline_command_trains_each_method_once_and_again_builds_nothing(l
     assert stamps(second.home) == before
     assert len(second.records) == 8
     assert [r["run_id"] for r in second.records[:4]] == [r["run_id"] for r in second.records[4:]]
-    assert len(read(second.home)) == 4
+    assert len(read_records(second.home)) == 4
     for word in (
         "method",
         "VerbMem",

@@ -15,7 +15,7 @@ from transformers import (
 )
 
 from unlearn_lab.evaluate.answer import answer
-from unlearn_lab.evaluate.metric import Answers, Continue, LogLikelihood, Request
+from unlearn_lab.evaluate.metric import Answers, Continue, LogLikelihood, ModelQuery
 
 MakeTokenizer = Callable[..., PreTrainedTokenizerFast]
 
@@ -66,7 +66,7 @@ def test_batches_of_any_size_answer_as_one_at_a_time_by_hand(
 ) -> None:
     torch.nn.Module.to(model, dtype=dtype).eval()
     texts = sentences(9, seed=1)
-    requests: list[Request] = [
+    requests: list[ModelQuery] = [
         *(Continue(text, 6) for text in texts[:6]),
         *(Continue(text, 11) for text in texts[4:]),
         *(LogLikelihood(text, 50) for text in texts),
@@ -244,7 +244,7 @@ def test_nan_log_probabilities_are_refused(
 def test_impossible_requests_are_refused(
     model: LlamaForCausalLM,
     tokenizer: PreTrainedTokenizerFast,
-    requests: Sequence[Request],
+    requests: Sequence[ModelQuery],
     batch_tokens: int,
     message: str,
 ) -> None:

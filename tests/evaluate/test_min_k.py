@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.evaluate.auc import area, pairwise_wins, resampled_areas
 from unlearn_lab.evaluate.metric import LogLikelihood, Metric
 from unlearn_lab.evaluate.min_k import MinK, document_counts, min_k_score
+from unlearn_lab.evaluate.statistics import area, pairwise_wins, resampled_areas
 
 METRIC = MinK(fraction=0.4, num_tokens=50)
 quick = settings(max_examples=60, deadline=None)

@@ -23,7 +23,7 @@ def begin(composed, tmp_path):
         given = [f"hydra/sweeper={sweeper}", *home, *overrides]
         with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
             config = compose("config", given, return_hydra_config=True)
-        foreign.ForeignSweep().on_multirun_start(config)
+        foreign.ExternalSweep().on_multirun_start(config)
         return tmp_path / "hydra" / "s"
 
     yield make
@@ -48,7 +48,7 @@ def test_a_job_whose_process_died_is_told(begin, capsys):
     start(folder / "1", "method=ga", "seed=2")
     end(folder / "1", "out of luck", refused=False, job=["method=ga", "seed=2"])
     with pytest.raises(Finished) as finished:
-        foreign.close_foreign()
+        foreign.close_external_sweep()
     assert finished.value.code == 1
     out = capsys.readouterr().out
     assert "0 done, 2 failed" in out
@@ -63,7 +63,7 @@ def test_what_an_earlier_sweep_of_that_name_left_is_not_counted(begin, capsys):
     foreign._begun.clear()
     begin()
     with pytest.raises(Finished) as finished:
-        foreign.close_foreign()
+        foreign.close_external_sweep()
     assert finished.value.code == 0
     assert "of old" not in capsys.readouterr().out
 
@@ -74,19 +74,19 @@ def test_a_sweep_of_impossible_jobs_is_refused(begin, capsys):
         start(folder / number, f"seed={number}")
         end(folder / number, "quant.bits=0: must be", refused=True)
     with pytest.raises(Finished) as finished:
-        foreign.close_foreign()
+        foreign.close_external_sweep()
     assert finished.value.code == 2
     assert capsys.readouterr().err == "quant.bits=0: must be\n"
 
 
 def test_without_a_sweep_of_someone_else_s_nothing_happens(capsys):
-    foreign.close_foreign()
+    foreign.close_external_sweep()
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_dry_run_of_hydra_s_sweeper_has_no_table(begin, capsys):
     start(begin("dry=true") / "0", "method=ga")
-    foreign.close_foreign()
+    foreign.close_external_sweep()
     assert capsys.readouterr().out == ""
 
 
@@ -129,5 +129,5 @@ def test_what_a_job_hands_over_is_there_whole_or_not_at_all(tmp_path, monkeypatc
 
     monkeypatch.setattr("pathlib.Path.write_text", torn)
     with pytest.raises(KeyboardInterrupt):
-        foreign.hand_over_refusal("quant.bits=0", hydra)
+        foreign.report_refusal("quant.bits=0", hydra)
     assert not (tmp_path / "outcome.json").exists()

@@ -13,20 +13,20 @@ from unlearn_lab.config.build import Refused
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate import evaluate_stage as evaluations
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.stop import Forgotten, UtilityFloor
 from unlearn_lab.execute.job import describe, request, run
+from unlearn_lab.graph.active_uses import ActiveUses
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.graph.lookout import Lookout
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.record import results
 from unlearn_lab.record.side_files import read_sides
 from unlearn_lab.unlearn.optimizers.mask import read_mask
-from unlearn_lab.unlearn.training.stop import Watched
+from unlearn_lab.unlearn.training.stop import StopContext
 
 CHOICES = {"model": "tiny", "dataset": "gazette", "method": "m", "optimizer": "adamw", "quant": "q"}
 
@@ -174,7 +174,7 @@ def test_a_running_job_keeps_all_that_it_stands_on_from_being_pruned(ask, home, 
     append, held = results.append, set()
 
     def look_first(home_, record):
-        held.update(Lookout(home / "cache", QUICK).look())
+        held.update(ActiveUses(home / "cache", QUICK).holders())
         return append(home_, record)
 
     monkeypatch.setattr("unlearn_lab.execute.job.results.append", look_first)
@@ -219,7 +219,7 @@ def test_a_stage_in_words(ask):
 
 def watched(folder, inputs, runtime):
     model, tokenizer = load_model(folder, "fp32"), load_tokenizer(folder)
-    return Watched(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
+    return StopContext(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
 
 
 @pytest.fixture

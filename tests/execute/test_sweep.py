@@ -78,7 +78,7 @@ def test_a_stage_that_no_job_opened_is_built_if_it_is_not_there(sweep_of, four):
 
 
 def test_what_is_on_disk_is_not_built(tmp_path, sweep_of, four):
-    make(tmp_path / "cache", lambda stage, inputs, work: {}).realise(four[0][0])
+    make(tmp_path / "cache", lambda stage, inputs, work: {}).get_or_build(four[0][0])
     sweep = sweep_of(four.items())
     assert [launch.stage.name for launch in sweep.next_launches()] == ["unlearn"]
 

@@ -13,7 +13,7 @@ import pytest
 
 from unlearn_lab.execute.launch import WorkersFailed, build_in_processes
 from unlearn_lab.execute.worker import main
-from unlearn_lab.execute.worker_protocol import Order, read_order, write_order
+from unlearn_lab.execute.worker_protocol import BuildRequest, read_request, write_request
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan.stages import VERSIONS
@@ -36,7 +36,7 @@ def corpus_stage(folder, builder="unlearn_lab.data.corpus_stage:build"):
 
 
 @pytest.fixture
-def order(tmp_path):
+def request(tmp_path):
     """The file of a stage with an input that has an input of its own."""
 
     def write(stage=None, devices=1, trust=()):
@@ -44,7 +44,9 @@ def order(tmp_path):
         path = tmp_path / "stage.json"
         runtime = replace(RUNTIME, devices=devices)
         work = tmp_path / "w"
-        write_order(path, Order(stage=stage, inputs={}, work=work, runtime=runtime, trust=trust))
+        write_request(
+            path, BuildRequest(stage=stage, inputs={}, work=work, runtime=runtime, trust=trust)
+        )
         return path
 
     return write
@@ -57,9 +59,11 @@ def test_an_order_is_read_as_it_was_written(tmp_path):
     inputs = {
         "m": Artifact(stage=middle, path=tmp_path, facts={"n": 3}, seconds=1.25, built_now=False)
     }
-    written = Order(stage=top, inputs=inputs, work=tmp_path / "w", runtime=RUNTIME, trust=("mine",))
-    write_order(tmp_path / "stage.json", written)
-    found = read_order(tmp_path / "stage.json")
+    written = BuildRequest(
+        stage=top, inputs=inputs, work=tmp_path / "w", runtime=RUNTIME, trust=("mine",)
+    )
+    write_request(tmp_path / "stage.json", written)
+    found = read_request(tmp_path / "stage.json")
     assert found == written
     assert found.stage.key == top.key
     assert found.inputs["m"].stage.inputs["corpus"].params == corpus.params
@@ -78,8 +82,8 @@ def test_an_order_is_read_as_it_was_written(tmp_path):
         ),
     ],
 )
-def test_what_is_no_order_is_refused(order, capsys, change, message):
-    path = order()
+def test_what_is_no_order_is_refused(request, capsys, change, message):
+    path = request()
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
@@ -109,15 +113,15 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, capsys, text):
         ("unlearn_lab.data.corpus_stage:json.loads", "No module named"),
     ],
 )
-def test_builders_from_elsewhere_are_refused(order, tmp_path, capsys, builder, message):
-    assert main([str(order(corpus_stage(tmp_path, builder)))]) == 2
+def test_builders_from_elsewhere_are_refused(request, tmp_path, capsys, builder, message):
+    assert main([str(request(corpus_stage(tmp_path, builder)))]) == 2
     line = capsys.readouterr().err
     assert message in line
     assert line.count("\n") == 1
 
 
-def test_as_many_processes_as_asked_for(order, capsys):
-    assert main([str(order(devices=2))]) == 2
+def test_as_many_processes_as_asked_for(request, capsys):
+    assert main([str(request(devices=2))]) == 2
     assert "runtime.devices=2: 1 processes were started" in capsys.readouterr().err
 
 

@@ -63,7 +63,7 @@ def key_of(home, stage):
 
 @pytest.mark.slow
 def test_what_a_dead_machine_left_is_taken_over_whatever_its_clock_said(start, whole, tmp_path):
-    """Files from a far future and a far past, a claim whose owner was never written, a grave."""
+    """Files from a far future and a far past, a claim whose owner was never written, a trash."""
     home = tmp_path / "home"
     keys = {stage: key_of(whole, stage) for stage in ("target", "retrain", "unlearn")}
     plant(home / "cache" / "target", keys["target"], age=300 * 24 * HOUR)

@@ -1,10 +1,10 @@
 """Stages and builders that count what is built."""
 
 from unlearn_lab.graph.cache import Cache
-from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.claim import ClaimTimeouts
 from unlearn_lab.graph.stage import Stage
 
-QUICK = Patience(beat=0.05, look=0.02, silence=0.5)
+QUICK = ClaimTimeouts(heartbeat=0.05, poll=0.02, stale_after=0.5)
 
 
 def stage(name="n", inputs=None, **params) -> Stage:
@@ -26,7 +26,7 @@ class Recorder:
         return {"inputs": len(inputs)}
 
 
-def make(root, build=None, watch=None, patience=QUICK) -> Cache:
+def make(root, build=None, watch=None, timeouts=QUICK) -> Cache:
     return Cache(
-        root=root, build=build or Recorder(), watch=watch or (lambda s, a: None), patience=patience
+        root=root, build=build or Recorder(), watch=watch or (lambda s, a: None), timeouts=timeouts
     )

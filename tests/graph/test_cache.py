@@ -11,7 +11,7 @@ import pytest
 from tests.graph.builders import QUICK, Recorder, make, stage
 from unlearn_lab.graph import manifest
 from unlearn_lab.graph.cache import Interrupted, StageFailed
-from unlearn_lab.graph.claim import Patience, break_claim, read_owner
+from unlearn_lab.graph.claim import ClaimTimeouts, break_claim, read_owner
 from unlearn_lab.graph.stage import Stage
 
 
@@ -24,10 +24,10 @@ def diamond() -> Stage:
 
 def test_each_stage_is_built_once_and_a_second_run_builds_nothing(tmp_path):
     recorder, leaf = Recorder(), diamond()
-    artifact = make(tmp_path, recorder).realise(leaf)
+    artifact = make(tmp_path, recorder).get_or_build(leaf)
     assert (artifact.path / "value").read_text() == "leaf(mid(base())+mid(base()))"
     assert len(recorder.built) == len(set(recorder.built)) == 4
-    again = make(tmp_path, recorder).realise(leaf)
+    again = make(tmp_path, recorder).get_or_build(leaf)
     assert len(recorder.built) == 4
     assert again.facts == {"inputs": 2}
     assert (artifact.built_now, again.built_now) == (True, False)
@@ -35,18 +35,18 @@ def test_each_stage_is_built_once_and_a_second_run_builds_nothing(tmp_path):
 
 def test_a_finished_leaf_needs_none_of_its_inputs(tmp_path):
     leaf = diamond()
-    make(tmp_path).realise(leaf)
+    make(tmp_path).get_or_build(leaf)
     for folder in (tmp_path / "mid", tmp_path / "base"):
         folder.rename(folder.with_name(f"{folder.name}-gone"))
     recorder = Recorder()
-    make(tmp_path, recorder).realise(leaf)
+    make(tmp_path, recorder).get_or_build(leaf)
     assert recorder.built == []
 
 
 def test_has_tells_whole_artifacts_only(tmp_path):
     cache, leaf = make(tmp_path), stage()
     assert not cache.has(leaf)
-    path = cache.realise(leaf).path
+    path = cache.get_or_build(leaf).path
     assert cache.has(leaf)
     (path / "value").write_text("")
     assert not cache.has(leaf)
@@ -59,7 +59,7 @@ def test_a_failed_build_names_its_stage_and_leaves_nothing(tmp_path):
 
     bad = stage("bad")
     with pytest.raises(StageFailed, match=r"bad .*loss is NaN") as failure:
-        make(tmp_path, build).realise(stage("leaf", {"of": bad}))
+        make(tmp_path, build).get_or_build(stage("leaf", {"of": bad}))
     assert failure.value.stage is bad
     assert list((tmp_path / "bad").iterdir()) == []
     assert not (tmp_path / "leaf").exists()
@@ -70,8 +70,8 @@ def test_a_full_disk_fails_the_stage_and_frees_the_claim(tmp_path):
         raise OSError(28, "No space left on device")
 
     with pytest.raises(StageFailed, match="No space left"):
-        make(tmp_path, build).realise(stage())
-    assert make(tmp_path).realise(stage()).built_now
+        make(tmp_path, build).get_or_build(stage())
+    assert make(tmp_path).get_or_build(stage()).built_now
 
 
 @pytest.mark.parametrize("interruption", [KeyboardInterrupt, SystemExit(143), Interrupted("cut")])
@@ -87,8 +87,8 @@ def test_an_interrupted_build_leaves_its_work_to_the_next(tmp_path, interruption
         return {}
 
     with pytest.raises((KeyboardInterrupt, SystemExit, StageFailed)):
-        make(tmp_path, interrupted).realise(stage())
-    make(tmp_path, build).realise(stage())
+        make(tmp_path, interrupted).get_or_build(stage())
+    make(tmp_path, build).get_or_build(stage())
     assert seen == ["epoch 3"]
 
 
@@ -96,7 +96,7 @@ def test_the_watcher_hears_of_every_stage(tmp_path):
     heard = []
     make(
         tmp_path, watch=lambda asked, artifact: heard.append((asked.name, artifact is not None))
-    ).realise(diamond())
+    ).get_or_build(diamond())
     assert heard.count(("base", False)) == heard.count(("base", True)) == 1
     assert heard[-1] == ("leaf", True)
 
@@ -109,7 +109,7 @@ def _realise_slowly(root, counter):
         (work / "value").write_text("v")
         return {}
 
-    make(root, build).realise(stage())
+    make(root, build).get_or_build(stage())
 
 
 def test_eight_processes_build_a_stage_once(tmp_path):
@@ -132,7 +132,7 @@ def _hang(root):
         time.sleep(60)
         return {}
 
-    make(root, build).realise(stage())
+    make(root, build).get_or_build(stage())
 
 
 def test_after_kill_9_the_next_process_takes_over_at_once(tmp_path):
@@ -145,8 +145,8 @@ def test_after_kill_9_the_next_process_takes_over_at_once(tmp_path):
     process.join()
     started = time.monotonic()
     assert (
-        make(tmp_path, patience=Patience(beat=1.0, look=0.02, silence=60.0))
-        .realise(stage())
+        make(tmp_path, timeouts=ClaimTimeouts(heartbeat=1.0, poll=0.02, stale_after=60.0))
+        .get_or_build(stage())
         .built_now
     )
     assert time.monotonic() - started < 10
@@ -162,7 +162,7 @@ def owner_elsewhere(folder: Path, token="t"):
 def test_the_claim_of_a_dead_host_is_taken_over_when_its_heartbeat_stands_still(tmp_path):
     owner_elsewhere(tmp_path / "n" / f"{stage().key}.claim")
     started = time.monotonic()
-    assert make(tmp_path).realise(stage()).built_now
+    assert make(tmp_path).get_or_build(stage()).built_now
     assert time.monotonic() - started >= QUICK.silence
 
 
@@ -177,7 +177,7 @@ def test_a_build_whose_claim_was_lost_is_thrown_away(tmp_path):
             break_claim(claim, read_owner(claim)["token"])
         return {}
 
-    artifact = make(tmp_path, build).realise(stage())
+    artifact = make(tmp_path, build).get_or_build(stage())
     assert (artifact.path / "value").read_text() == "2"
     assert [path.name for path in (tmp_path / "n").iterdir()] == [stage().key]
 
@@ -194,7 +194,7 @@ def test_losing_the_race_to_publish_keeps_the_winner(tmp_path):
         )
         return {}
 
-    artifact = make(tmp_path, build).realise(stage())
+    artifact = make(tmp_path, build).get_or_build(stage())
     assert (artifact.path / "value").read_text() == "winner"
     assert [path.name for path in (tmp_path / "n").iterdir()] == [stage().key]
 
@@ -205,7 +205,7 @@ def test_a_publish_that_fails_for_another_reason_is_told(tmp_path):
         return {}
 
     with pytest.raises(StageFailed):
-        make(tmp_path, build).realise(stage())
+        make(tmp_path, build).get_or_build(stage())
 
 
 def test_older_leftovers_are_removed(tmp_path):
@@ -220,13 +220,13 @@ def test_older_leftovers_are_removed(tmp_path):
         seen.append((work / "checkpoint").read_text())
         return {}
 
-    make(tmp_path, build).realise(stage())
+    make(tmp_path, build).get_or_build(stage())
     assert seen == ["new"]
     assert [path.name for path in (tmp_path / "n").iterdir()] == [stage().key]
 
 
 def test_a_path_with_spaces_and_umlauts(tmp_path):
-    assert make(tmp_path / "Größe und Form").realise(diamond()).built_now
+    assert make(tmp_path / "Größe und Form").get_or_build(diamond()).built_now
 
 
 def test_a_builder_whose_work_was_renamed_away_does_not_fail_the_stage(tmp_path):
@@ -242,21 +242,21 @@ def test_a_builder_whose_work_was_renamed_away_does_not_fail_the_stage(tmp_path)
         (work / "value").write_text("v")
         return {}
 
-    assert make(tmp_path, build).realise(stage()).built_now
+    assert make(tmp_path, build).get_or_build(stage()).built_now
     assert len(calls) == 2
 
 
 def test_half_removed_leftovers_are_not_adopted(tmp_path):
-    grave = tmp_path / "n" / f"{stage().key}.work.old.1234.dead"
-    grave.mkdir(parents=True)
-    (grave / "checkpoint").write_text("half gone")
+    trash = tmp_path / "n" / f"{stage().key}.work.old.1234.dead"
+    trash.mkdir(parents=True)
+    (trash / "checkpoint").write_text("half gone")
     seen = []
 
     def build(asked, inputs, work):
         seen.append(list(work.iterdir()))
         return {}
 
-    make(tmp_path, build).realise(stage())
+    make(tmp_path, build).get_or_build(stage())
     assert seen == [[]]
 
 
@@ -269,10 +269,10 @@ def test_a_waiting_process_takes_what_the_other_has_built(tmp_path, caplog):
         time.sleep(0.3)
         return {}
 
-    other = threading.Thread(target=lambda: make(tmp_path, slowly).realise(stage()))
+    other = threading.Thread(target=lambda: make(tmp_path, slowly).get_or_build(stage()))
     other.start()
     begun.wait(10)
-    assert not make(tmp_path, recorder).realise(stage()).built_now
+    assert not make(tmp_path, recorder).get_or_build(stage()).built_now
     other.join()
     assert recorder.built == []
     assert "another process is building it; waiting" in caplog.text

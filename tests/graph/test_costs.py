@@ -22,8 +22,8 @@ def built(tmp_path):
 
     def build(leaf, seconds):
         cache = make(tmp_path, lambda asked, inputs, work: {})
-        folder = cache.realise(leaf).path
-        found = dataclasses.replace(manifest.read(folder), seconds=float(seconds))
+        folder = cache.get_or_build(leaf).path
+        found = dataclasses.replace(manifest.read_manifest(folder), seconds=float(seconds))
         manifest.write(folder, found)
         return tmp_path
 

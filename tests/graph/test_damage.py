@@ -51,9 +51,9 @@ def damage_foreign(path):
 )
 def test_a_damaged_artifact_is_noticed_said_and_rebuilt(tmp_path, caplog, damage):
     leaf = stage()
-    damage(make(tmp_path).realise(leaf).path)
+    damage(make(tmp_path).get_or_build(leaf).path)
     recorder = Recorder()
-    artifact = make(tmp_path, recorder).realise(leaf)
+    artifact = make(tmp_path, recorder).get_or_build(leaf)
     assert recorder.built == [leaf.key]
     assert (artifact.path / "value").read_text() == "n()"
     assert "it is built again" in caplog.text
@@ -70,7 +70,7 @@ def test_a_removed_file_that_nfs_shows_until_it_is_closed_is_no_part_of_an_artif
         return {}
 
     leaf = stage()
-    first = make(tmp_path, build).realise(leaf)
+    first = make(tmp_path, build).get_or_build(leaf)
     (first.path / ".nfs00000000001a2b3c00000001").unlink()
-    make(tmp_path, build).realise(leaf)
+    make(tmp_path, build).get_or_build(leaf)
     assert built == [leaf]

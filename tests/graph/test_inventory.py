@@ -26,7 +26,7 @@ def only(root, name):
 
 
 def test_artifacts_are_told_from_their_manifests(tmp_path):
-    make(tmp_path).realise(LEAF)
+    make(tmp_path).get_or_build(LEAF)
     found = take_inventory(tmp_path)
     assert [item.stage for item in found] == ["base", "leaf", "mid", "mid"]
     leaf = only(tmp_path, "leaf")
@@ -38,15 +38,15 @@ def test_artifacts_are_told_from_their_manifests(tmp_path):
 
 
 def test_what_a_key_stands_on_at_any_depth(tmp_path):
-    make(tmp_path).realise(LEAF)
-    make(tmp_path).realise(stage("other"))
+    make(tmp_path).get_or_build(LEAF)
+    make(tmp_path).get_or_build(stage("other"))
     found = take_inventory(tmp_path)
     assert below([LEAF.key], found) == {LEAF.key, LEFT.key, RIGHT.key, BASE.key}
     assert below(["gone"], found) == {"gone"}
 
 
 def test_the_age_is_the_manifests_and_of_leftovers_that_of_the_newest_file(tmp_path):
-    path = make(tmp_path).realise(BASE).path
+    path = make(tmp_path).get_or_build(BASE).path
     os.utime(path / manifest.FILE, (1000, 1000))
     assert only(tmp_path, "base").built == 1000
     work = tmp_path / "n" / f"{BASE.key}.work.0a"
@@ -61,10 +61,10 @@ def test_leftovers_by_kind_and_what_is_none_of_the_caches(tmp_path):
     names = {
         f"n/{BASE.key}.work.0a1b": "unfinished",
         f"n/{BASE.key}.claim": "claim",
-        f"n/{BASE.key}.0a1b2c3d.dead": "grave",
-        f"n/{BASE.key}.work.0a1b.0a1b2c3d.dead": "grave",
+        f"n/{BASE.key}.0a1b2c3d.dead": "trash",
+        f"n/{BASE.key}.work.0a1b.0a1b2c3d.dead": "trash",
         "leases/0a1b.lease": "lease",
-        "leases/0a1b.lease.0a1b2c3d.dead": "grave",
+        "leases/0a1b.lease.0a1b2c3d.dead": "trash",
         "leases/prune.claim": None,
         "n/notes": None,
         f"{BASE.key}": None,
@@ -83,9 +83,9 @@ def test_leftovers_by_kind_and_what_is_none_of_the_caches(tmp_path):
 
 
 def test_links_are_neither_followed_nor_listed(tmp_path):
-    outside = make(tmp_path / "outside").realise(BASE).path
+    outside = make(tmp_path / "outside").get_or_build(BASE).path
     root = tmp_path / "cache"
-    path = make(root).realise(LEAF).path
+    path = make(root).get_or_build(LEAF).path
     (path / "link").symlink_to(outside, target_is_directory=True)
     (root / "linked").symlink_to(tmp_path / "outside" / "base", target_is_directory=True)
     (root / "mid" / BASE.key).symlink_to(outside, target_is_directory=True)
@@ -97,7 +97,7 @@ def test_links_are_neither_followed_nor_listed(tmp_path):
 
 
 def test_a_file_with_two_names_counts_once_and_is_freed_with_its_last(tmp_path):
-    make(tmp_path).realise(LEAF)
+    make(tmp_path).get_or_build(LEAF)
     base, leaf = only(tmp_path, "base"), only(tmp_path, "leaf")
     (base.path / "weights").write_bytes(b"x" * 5000)
     os.link(base.path / "weights", leaf.path / "weights")
@@ -109,7 +109,7 @@ def test_a_file_with_two_names_counts_once_and_is_freed_with_its_last(tmp_path):
 
 
 def test_damage_is_told_and_a_key_still_proves_what_was_built(tmp_path):
-    path = make(tmp_path).realise(LEAF).path
+    path = make(tmp_path).get_or_build(LEAF).path
     (path / "value").write_text("LEAF(mid(base())+mid(base()))")
     assert damage_of(path, contents=False) is None
     assert "was changed" in damage_of(path, contents=True)
@@ -129,7 +129,7 @@ def test_damage_is_told_and_a_key_still_proves_what_was_built(tmp_path):
 
 
 def test_a_manifest_of_another_stage_is_damage(tmp_path):
-    path = make(tmp_path).realise(BASE).path
+    path = make(tmp_path).get_or_build(BASE).path
     other = path.with_name(LEAF.key)
     path.rename(other)
     assert "another stage" in damage_of(other, contents=False)

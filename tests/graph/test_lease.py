@@ -10,11 +10,11 @@ import time
 import pytest
 
 from tests.graph.builders import QUICK, make, stage
-from unlearn_lab.graph.claim import Patience, read_owner
+from unlearn_lab.graph.active_uses import ActiveUses
+from unlearn_lab.graph.claim import ClaimTimeouts, read_owner
 from unlearn_lab.graph.lease import FOLDER, lease, sole_pruner
-from unlearn_lab.graph.lookout import Lookout
 
-PATIENT = Patience(beat=0.05, look=0.02, silence=60.0)
+PATIENT = ClaimTimeouts(heartbeat=0.05, poll=0.02, stale_after=60.0)
 """So long a silence that only a process known to be dead is taken for dead."""
 
 
@@ -50,7 +50,7 @@ def test_a_lease_lists_its_keys_beats_and_ends(tmp_path):
     with lease(tmp_path, ["b", "a"], QUICK):
         (held,) = leases(tmp_path)
         assert read_owner(held)["uses"] == ["a", "b"]
-        assert set(Lookout(tmp_path, QUICK).look()) == {"a", "b"}
+        assert set(ActiveUses(tmp_path, QUICK).holders()) == {"a", "b"}
         time.sleep(0.2)
         assert int((held / "heartbeat").read_text()) >= 1
     assert leases(tmp_path) == []
@@ -73,7 +73,7 @@ def test_a_lease_waits_for_a_removal_that_is_under_way_and_is_seen_by_it(tmp_pat
     with sole_pruner(tmp_path, QUICK):
         waiting = threading.Thread(target=job)
         waiting.start()
-        while not Lookout(tmp_path, QUICK).look():
+        while not ActiveUses(tmp_path, QUICK).holders():
             time.sleep(0.01)
         time.sleep(0.2)
         order.append("pruned")
@@ -108,19 +108,19 @@ def test_nobody_waits_for_a_pruner_that_was_killed(tmp_path):
 def test_a_killed_process_holds_nothing_at_once(tmp_path):
     killed_inside(lease, tmp_path, ["a"], PATIENT)
     assert len(leases(tmp_path)) == 1
-    lookout = Lookout(tmp_path, PATIENT)
-    assert lookout.look() == {}
-    assert lookout.living() == []
+    active = ActiveUses(tmp_path, PATIENT)
+    assert active.holders() == {}
+    assert active.living() == []
 
 
 def test_another_hosts_lease_holds_until_its_heartbeat_has_stood_still(tmp_path):
     elsewhere(tmp_path / FOLDER / "1.lease")
-    lookout = Lookout(tmp_path, QUICK)
-    assert lookout.look() == {"k": "process 1 on elsewhere"}
+    active = ActiveUses(tmp_path, QUICK)
+    assert active.holders() == {"k": "process 1 on elsewhere"}
     started = time.monotonic()
-    lookout.settle()
+    active.settle()
     assert time.monotonic() - started >= QUICK.silence - 0.05
-    assert lookout.look() == {}
+    assert active.holders() == {}
 
 
 def test_another_hosts_lease_that_beats_holds_and_is_not_waited_for(tmp_path):
@@ -133,19 +133,19 @@ def test_another_hosts_lease_that_beats_holds_and_is_not_waited_for(tmp_path):
 
     other = threading.Thread(target=beat)
     other.start()
-    lookout = Lookout(tmp_path, PATIENT)
-    lookout.settle()
+    active = ActiveUses(tmp_path, PATIENT)
+    active.settle()
     stop.set()
     other.join()
-    assert set(lookout.look()) == {"k"}
+    assert set(active.holders()) == {"k"}
 
 
 def test_a_lease_that_is_not_written_yet_holds_nothing(tmp_path):
     """Its owner will look for a pruner before it opens anything."""
     (tmp_path / FOLDER / "1.lease").mkdir(parents=True)
-    lookout = Lookout(tmp_path, QUICK)
-    assert lookout.look() == {}
-    assert lookout.living() == [tmp_path / FOLDER / "1.lease"]
+    active = ActiveUses(tmp_path, QUICK)
+    assert active.holders() == {}
+    assert active.living() == [tmp_path / FOLDER / "1.lease"]
 
 
 def test_who_builds_a_stage_uses_all_below_it(tmp_path):
@@ -155,15 +155,15 @@ def test_who_builds_a_stage_uses_all_below_it(tmp_path):
     seen = []
 
     def build(asked, inputs, work):
-        seen.append(set(Lookout(tmp_path, QUICK).look()))
+        seen.append(set(ActiveUses(tmp_path, QUICK).holders()))
         return {}
 
-    make(tmp_path, build).realise(leaf)
+    make(tmp_path, build).get_or_build(leaf)
     assert seen[-1] == {base.key, middle.key, leaf.key}
-    assert Lookout(tmp_path, QUICK).look() == {}
+    assert ActiveUses(tmp_path, QUICK).holders() == {}
 
 
 def test_a_claim_that_is_moved_aside_for_a_moment_still_counts(tmp_path):
     """`break_claim` puts a claim back that has changed hands meanwhile."""
     elsewhere(tmp_path / "n" / "k.claim.0123abcd.dead", uses=["a"])
-    assert set(Lookout(tmp_path, QUICK).look()) == {"a", "k"}
+    assert set(ActiveUses(tmp_path, QUICK).holders()) == {"a", "k"}

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.graph.builders import QUICK, Recorder, make, stage
-from unlearn_lab.graph.claim import Claim, Patience, Watch, read_owner
+from unlearn_lab.graph.claim import Claim, ClaimTimeouts, Watch, read_owner
 
-PATIENT = Patience(beat=0.05, look=0.02, silence=60.0)
+PATIENT = ClaimTimeouts(heartbeat=0.05, poll=0.02, stale_after=60.0)
 
 
 def _die_holding(folder):
@@ -39,9 +39,9 @@ def moved(claim, **changed):
 
 def test_a_claim_beside_a_finished_artifact_is_cleared_when_the_artifact_is_read(tmp_path, claim):
     other = claim.rename(claim.with_name("aside"))
-    make(tmp_path, patience=PATIENT).realise(stage())
+    make(tmp_path, timeouts=PATIENT).get_or_build(stage())
     other.rename(claim)
-    assert not make(tmp_path, patience=PATIENT).realise(stage()).built_now
+    assert not make(tmp_path, timeouts=PATIENT).get_or_build(stage()).built_now
     assert not claim.exists()
 
 
@@ -52,33 +52,33 @@ def test_a_process_number_of_another_machine_or_container_tells_nothing(tmp_path
     moved(claim, **{field: "elsewhere"})
     assert not Watch(claim, PATIENT).owner_is_dead()
     other = claim.rename(claim.with_name("aside"))
-    make(tmp_path, patience=PATIENT).realise(stage())
+    make(tmp_path, timeouts=PATIENT).get_or_build(stage())
     other.rename(claim)
-    make(tmp_path, patience=PATIENT).realise(stage())
+    make(tmp_path, timeouts=PATIENT).get_or_build(stage())
     assert claim.exists()
 
 
 def test_what_was_being_removed_when_its_process_died_is_removed_by_the_next_build(tmp_path):
     for name in ("other.0123.dead", f"{stage().key}.work.gone.4567.dead"):
         (tmp_path / "n" / name / "deeper").mkdir(parents=True)
-    make(tmp_path).realise(stage())
+    make(tmp_path).get_or_build(stage())
     assert [path.name for path in (tmp_path / "n").iterdir()] == [stage().key]
 
 
 def test_taking_up_an_interrupted_attempt_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     (tmp_path / "n" / f"{stage().key}.work.gone").mkdir(parents=True)
-    make(tmp_path).realise(stage())
+    make(tmp_path).get_or_build(stage())
     assert f"n {stage().key[:8]}: an interrupted attempt is taken up" in caplog.text
 
 
 def test_a_damaged_artifact_is_removed_by_nobody_but_its_claimant(tmp_path):
     """Or it would remove the whole one that another process has put in its place meanwhile."""
-    path, recorder = make(tmp_path).realise(stage()).path, Recorder()
+    path, recorder = make(tmp_path).get_or_build(stage()).path, Recorder()
     (path / "value").write_text("")
     with Claim(path.with_name(f"{path.name}.claim"), QUICK) as held:
         assert held.try_acquire()
-        other = threading.Thread(target=lambda: make(tmp_path, recorder).realise(stage()))
+        other = threading.Thread(target=lambda: make(tmp_path, recorder).get_or_build(stage()))
         other.start()
         time.sleep(0.2)
         assert path.exists()

@@ -12,26 +12,26 @@ from pathlib import Path
 import pytest
 
 from tests.graph.builders import QUICK, Recorder, make, stage
-from unlearn_lab.graph.claim import Patience, break_claim, read_owner
+from unlearn_lab.graph.active_uses import ActiveUses
+from unlearn_lab.graph.claim import ClaimTimeouts, break_claim, read_owner
 from unlearn_lab.graph.inventory import take_inventory
 from unlearn_lab.graph.lease import FOLDER, lease
-from unlearn_lab.graph.lookout import Lookout
-from unlearn_lab.graph.prune import Selection, part, remove
+from unlearn_lab.graph.prune import Selection, plan_prune, remove
 
 BASE = stage("base")
 MIDDLE = stage("mid", {"of": BASE})
 LEAF = stage("leaf", {"of": MIDDLE})
 OTHER = stage("other")
 KEYS = {BASE.key, MIDDLE.key, LEAF.key}
-PATIENT = Patience(beat=0.05, look=0.02, silence=60.0)
+PATIENT = ClaimTimeouts(heartbeat=0.05, poll=0.02, stale_after=60.0)
 FORK = multiprocessing.get_context("fork")
 
 
-def prune(root, patience=PATIENT):
+def prune(root, timeouts=PATIENT):
     """Removes everything that may go; returns what went."""
-    lookout = Lookout(root, patience)
-    lookout.settle()
-    return remove(root, take_inventory(root), lookout, patience)
+    active = ActiveUses(root, timeouts)
+    active.settle()
+    return remove(root, take_inventory(root), active, timeouts)
 
 
 def names(root):
@@ -50,7 +50,7 @@ def build_slowly(root, begun, go_on, leased):
         return Recorder()(asked, inputs, work)
 
     with lease(root, KEYS, PATIENT) if leased else nullcontext():
-        make(root, build).realise(LEAF)
+        make(root, build).get_or_build(LEAF)
 
 
 def started(target, *arguments):
@@ -64,7 +64,7 @@ def started(target, *arguments):
 @pytest.mark.parametrize("leased", [True, False])
 def test_what_a_running_build_uses_stays(tmp_path, leased):
     for built in (MIDDLE, OTHER):
-        make(tmp_path).realise(built)
+        make(tmp_path).get_or_build(built)
     process, go_on = started(lambda *events: build_slowly(tmp_path, *events, leased))
     gone = prune(tmp_path)
     go_on.set()
@@ -77,7 +77,7 @@ def test_what_a_running_build_uses_stays(tmp_path, leased):
 
 def read_later(root, begun, go_on):
     with lease(root, KEYS, PATIENT):
-        paths = [make(root).realise(wanted).path for wanted in (LEAF, BASE)]
+        paths = [make(root).get_or_build(wanted).path for wanted in (LEAF, BASE)]
         begun.set()
         go_on.wait(30)
         for path in paths:
@@ -85,7 +85,7 @@ def read_later(root, begun, go_on):
 
 
 def test_a_job_opens_what_it_has_loaded_long_after(tmp_path):
-    make(tmp_path).realise(LEAF)
+    make(tmp_path).get_or_build(LEAF)
     process, go_on = started(read_later, tmp_path)
     assert prune(tmp_path) == []
     go_on.set()
@@ -95,15 +95,15 @@ def test_a_job_opens_what_it_has_loaded_long_after(tmp_path):
 
 
 def test_what_a_killed_process_left_goes_with_its_marks(tmp_path):
-    make(tmp_path).realise(MIDDLE)
+    make(tmp_path).get_or_build(MIDDLE)
     process, _ = started(lambda *events: build_slowly(tmp_path, *events, True))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
     left = [item for item in take_inventory(tmp_path) if item.kind != "artifact"]
     assert sorted(item.kind for item in left) == ["claim", "lease", "unfinished"]
     begun = time.monotonic()
-    lookout = Lookout(tmp_path, PATIENT)
-    assert len(remove(tmp_path, left, lookout, PATIENT)) == 3
+    active = ActiveUses(tmp_path, PATIENT)
+    assert len(remove(tmp_path, left, active, PATIENT)) == 3
     assert time.monotonic() - begun < 10
     assert set(names(tmp_path)) == {BASE.key, MIDDLE.key}
     assert list((tmp_path / FOLDER).iterdir()) == []
@@ -112,7 +112,7 @@ def test_what_a_killed_process_left_goes_with_its_marks(tmp_path):
 def read_in_a_loop(root, until):
     while time.monotonic() < until:
         with lease(root, KEYS, QUICK):
-            path = make(root).realise(LEAF).path
+            path = make(root).get_or_build(LEAF).path
             time.sleep(0.002)
             if (path / "value").read_text() != "leaf(mid(base()))":
                 raise RuntimeError("half an artifact")
@@ -127,8 +127,8 @@ def test_jobs_that_race_with_removals_never_see_a_half(tmp_path):
         process.start()
     gone = 0
     while any(process.is_alive() for process in readers):
-        lookout = Lookout(tmp_path, PATIENT)
-        gone += len(remove(tmp_path, take_inventory(tmp_path), lookout, QUICK))
+        active = ActiveUses(tmp_path, PATIENT)
+        gone += len(remove(tmp_path, take_inventory(tmp_path), active, QUICK))
     assert [process.exitcode for process in readers] == [0, 0]
     assert gone > 0
 
@@ -139,7 +139,7 @@ def prune_and_tell(root, queue):
 
 def test_two_prunes_at_once_remove_each_thing_once(tmp_path):
     for number in range(20):
-        make(tmp_path).realise(stage(x=number))
+        make(tmp_path).get_or_build(stage(x=number))
     queue = FORK.Queue()
     processes = [FORK.Process(target=prune_and_tell, args=(tmp_path, queue)) for _ in range(2)]
     for process in processes:
@@ -154,22 +154,22 @@ def test_two_prunes_at_once_remove_each_thing_once(tmp_path):
 
 
 def test_another_hosts_build_stays_until_its_heartbeat_has_stood_still(tmp_path):
-    make(tmp_path).realise(MIDDLE)
+    make(tmp_path).get_or_build(MIDDLE)
     claim = tmp_path / "mid" / f"{MIDDLE.key}.claim"
     claim.mkdir()
     (claim / "heartbeat").write_text("7")
     owner = {"host": "elsewhere", "pid": 1, "token": "t", "uses": [BASE.key, MIDDLE.key]}
     (claim / "owner.json").write_text(json.dumps(owner))
-    parting = part(take_inventory(tmp_path), Lookout(tmp_path, QUICK))
-    assert parting.free == []
-    assert set(parting.used.values()) == {"process 1 on elsewhere"}
+    plan = plan_prune(take_inventory(tmp_path), ActiveUses(tmp_path, QUICK))
+    assert plan.free == []
+    assert set(plan.used.values()) == {"process 1 on elsewhere"}
     assert len(prune(tmp_path, QUICK)) == 3
 
 
 def test_what_a_link_points_to_stays(tmp_path):
-    outside = make(tmp_path / "outside").realise(OTHER).path
+    outside = make(tmp_path / "outside").get_or_build(OTHER).path
     root = tmp_path / "cache"
-    path = make(root).realise(BASE).path
+    path = make(root).get_or_build(BASE).path
     (path / "checkpoint").symlink_to(outside, target_is_directory=True)
     (root / "base" / OTHER.key).symlink_to(outside, target_is_directory=True)
     assert [item.key for item in prune(root)] == [BASE.key]
@@ -179,7 +179,7 @@ def test_what_a_link_points_to_stays(tmp_path):
 
 def test_a_pruner_that_was_taken_for_dead_stops(tmp_path, monkeypatch):
     for number in range(3):
-        make(tmp_path).realise(stage(x=number))
+        make(tmp_path).get_or_build(stage(x=number))
     rename, moved = Path.rename, []
 
     def rename_once(path, target):
@@ -191,9 +191,9 @@ def test_a_pruner_that_was_taken_for_dead_stops(tmp_path, monkeypatch):
         (claim / "owner.json").write_text('{"host": "elsewhere", "pid": 1, "token": "thief"}')
         return rename(path, target)
 
-    items, lookout = take_inventory(tmp_path), Lookout(tmp_path, PATIENT)
+    items, active = take_inventory(tmp_path), ActiveUses(tmp_path, PATIENT)
     monkeypatch.setattr(Path, "rename", rename_once)
-    assert len(remove(tmp_path, items, lookout, PATIENT)) == len(moved) == 1
+    assert len(remove(tmp_path, items, active, PATIENT)) == len(moved) == 1
     assert len(names(tmp_path)) == 2
 
 
@@ -209,7 +209,7 @@ def as_nobody(function, root, queue):
 def test_a_cache_that_cannot_be_written_is_listed_and_stays_whole():
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder) / "cache"
-        make(root).realise(LEAF)
+        make(root).get_or_build(LEAF)
         places = [Path(folder), *root.rglob("*"), root]
         for place in places:
             place.chmod(0o555 if place.is_dir() else 0o444)
@@ -225,7 +225,7 @@ def test_a_cache_that_cannot_be_written_is_listed_and_stays_whole():
 
 
 def test_selectors_combine(tmp_path):
-    make(tmp_path).realise(LEAF)
+    make(tmp_path).get_or_build(LEAF)
     items = take_inventory(tmp_path)
     every = Selection(stage=None, before=None, keys=None, but_keys=None)
     assert all(every(item) for item in items)

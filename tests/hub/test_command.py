@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.artifacts import SMALL, built, stamps
 from tests.hub.conftest import NOWHERE, variables
-from unlearn_lab.record.results import read
+from unlearn_lab.record.results import read_records
 
 NAME = "maker/tiny-llama"
 ARGUMENTS = (
@@ -56,7 +56,7 @@ def first(lab, commit):
 
 
 def test_the_hub_s_model_is_fine_tuned_unlearned_and_scored(first, commit):
-    (record,) = read(first)
+    (record,) = read_records(first)
     assert record["model"] == "hf"
     assert (built(first)["base"], built(first)["target"]) == (1, 1)
     base = next((first / "cache" / "base").glob("*/pointer.json"))
@@ -64,11 +64,11 @@ def test_the_hub_s_model_is_fine_tuned_unlearned_and_scored(first, commit):
 
 
 def test_without_the_hub_everything_is_reused(first, lab):
-    before, (record,) = stamps(first), read(first)
+    before, (record,) = stamps(first), read_records(first)
     done, folder = lab("first", offline=True)
     assert done.returncode == 0, done.stderr
     assert stamps(folder) == before
-    assert read(folder)[-1]["run_id"] == record["run_id"]
+    assert read_records(folder)[-1]["run_id"] == record["run_id"]
 
 
 def test_without_the_hub_a_new_home_is_built_from_what_was_downloaded(first, lab):
@@ -79,7 +79,7 @@ def test_without_the_hub_a_new_home_is_built_from_what_was_downloaded(first, lab
         place.split("/cache/")[1] for place in stamps(first)
     }
     name = "scores.unlearned.quantized.utility"
-    assert read(folder)[-1][name] == read(first)[-1][name]
+    assert read_records(folder)[-1][name] == read_records(first)[-1][name]
 
 
 def test_a_gated_model_is_refused_before_anything_is_trained(hub, checkpoint, lab):

@@ -13,10 +13,9 @@ from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood
 from unlearn_lab.models.causal_lm import require_plain_head
-from unlearn_lab.models.linears import block_linears
+from unlearn_lab.models.linears import block_linears, choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.recompute import recomputed_blocks
-from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.quantize.rtn import RTN
 from unlearn_lab.unlearn.objectives.forward import ModelForward, remember_reference
@@ -24,9 +23,9 @@ from unlearn_lab.unlearn.objectives.ga import GradientAscent
 from unlearn_lab.unlearn.objectives.npo import NPO
 from unlearn_lab.unlearn.objectives.objective import Unlearning
 from unlearn_lab.unlearn.objectives.retain import RetainKL, RetainNLL
-from unlearn_lab.unlearn.optimizers.layouts import layouts_of
 from unlearn_lab.unlearn.optimizers.saliency import mean_gradient, unit_scores
 from unlearn_lab.unlearn.optimizers.saliency_stage import forget_losses
+from unlearn_lab.unlearn.optimizers.units import layouts_of
 from unlearn_lab.unlearn.training.lora import LoRA
 
 from .families import FAMILIES, LINEARS, SIZES, TEXTS, TIED, save

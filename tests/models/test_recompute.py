@@ -7,8 +7,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from tests.unlearn.training.test_fit import RUNTIME
+from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.models.recompute import recomputed_blocks
-from unlearn_lab.models.trained import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.training.lora import LoRA
 

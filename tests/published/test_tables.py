@@ -12,7 +12,7 @@ from unlearn_lab.published.tables import (
     load,
     load_headline,
     names,
-    read,
+    read_table,
     table_of,
 )
 
@@ -197,7 +197,7 @@ def test_the_headline_follows_from_the_tables():
     ],
 )
 def test_a_damaged_table_is_refused_with_its_place(path, value, message):
-    node = copy.deepcopy(read("paper_news"))
+    node = copy.deepcopy(read_table("paper_news"))
     table_of(node, "table")
     *outer, last = (int(part) if part.isdigit() else part for part in path.split("."))
     inner = node
@@ -211,4 +211,4 @@ def test_a_damaged_table_is_refused_with_its_place(path, value, message):
 def test_a_row_that_occurs_twice_in_a_file_is_an_error(tmp_path):
     (tmp_path / "twice.yaml").write_text("none: [1]\nnone: [2]\n")
     with pytest.raises(ConstructorError, match="duplicate key"):
-        read("twice", tmp_path)
+        read_table("twice", tmp_path)

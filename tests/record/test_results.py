@@ -13,18 +13,20 @@ from unlearn_lab.record import results
 
 def test_what_is_appended_is_read(tmp_path):
     results.append(tmp_path, {"run_id": "a", "quant": "none", "x": None, "text": "ä\nö"})
-    assert results.read(tmp_path) == [{"run_id": "a", "quant": "none", "x": None, "text": "ä\nö"}]
+    assert results.read_records(tmp_path) == [
+        {"run_id": "a", "quant": "none", "x": None, "text": "ä\nö"}
+    ]
     assert len(results.records_path(tmp_path).read_bytes().splitlines()) == 1
 
 
 def test_a_home_without_records_is_empty(tmp_path):
-    assert results.read(tmp_path) == []
+    assert results.read_records(tmp_path) == []
 
 
 def test_the_latest_line_of_an_id_counts_and_moves_to_the_end(tmp_path):
     for run_id, value in (("a", 1), ("b", 2), ("a", 3)):
         results.append(tmp_path, {"run_id": run_id, "value": value})
-    found = [(record["run_id"], record["value"]) for record in results.read(tmp_path)]
+    found = [(record["run_id"], record["value"]) for record in results.read_records(tmp_path)]
     assert found == [("b", 2), ("a", 3)]
 
 
@@ -35,13 +37,15 @@ def test_a_torn_line_is_skipped_and_does_not_swallow_the_next(tmp_path, caplog, 
         stream.write(torn)
     results.append(tmp_path, {"run_id": "c"})
     with caplog.at_level(logging.WARNING):
-        assert [record["run_id"] for record in results.read(tmp_path)] == ["a", "c"]
+        assert [record["run_id"] for record in results.read_records(tmp_path)] == ["a", "c"]
     assert "line 2 is not a record" in caplog.text
 
 
 def test_not_finite_figures_become_null_with_a_warning(tmp_path, caplog):
     results.append(tmp_path, {"run_id": "a", "bad": math.nan, "worse": -math.inf, "good": 1.5})
-    assert results.read(tmp_path) == [{"run_id": "a", "bad": None, "worse": None, "good": 1.5}]
+    assert results.read_records(tmp_path) == [
+        {"run_id": "a", "bad": None, "worse": None, "good": 1.5}
+    ]
     assert "bad, worse" in caplog.text
 
 
@@ -68,7 +72,7 @@ def test_many_processes_lose_no_record(tmp_path):
         worker.start()
     for worker in workers:
         worker.join()
-    assert {record["run_id"] for record in results.read(tmp_path)} == {
+    assert {record["run_id"] for record in results.read_records(tmp_path)} == {
         f"{n}-{i}" for n in range(3) for i in range(40)
     }
     for line in results.records_path(tmp_path).read_text().splitlines():

@@ -2,7 +2,13 @@
 
 import pytest
 
-from unlearn_lab.record.verdict import Thresholds, judge_full, judged, returned_metrics, verdict
+from unlearn_lab.record.verdict import (
+    VerdictThresholds,
+    judge_full,
+    judged,
+    returned_metrics,
+    verdict,
+)
 from unlearn_lab.record.verdict import judge as judge_record
 
 TARGET = {"full": (98.0, 80.0, 80.0, 0.0), "quantized": (90.0, 70.0, 70.0, 0.0)}
@@ -90,7 +96,7 @@ def test_returned_metrics_are_named(make_record, thresholds):
 def test_impossible_thresholds_are_refused(wrong):
     right = {"destroyed_share": 0.6, "forgotten_margin": 5.0, "return_margin": 20.0}
     with pytest.raises(ValueError, match=f"report.thresholds.{next(iter(wrong))}"):
-        Thresholds(**(right | wrong))
+        VerdictThresholds(**(right | wrong))
 
 
 @pytest.mark.parametrize(

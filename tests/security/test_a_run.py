@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from tests.security import hostile
-from unlearn_lab.record.results import read
+from unlearn_lab.record.results import read_records
 
 SETTINGS = [
     *(s for s in SMALL if not s.startswith(("dataset.", "report."))),
@@ -162,7 +162,7 @@ def test_no_text_steers_the_terminal(shared, private):
 
 
 def test_records_keep_the_texts_files_below_the_home(shared):
-    for record in read(shared.home):
+    for record in read_records(shared.home):
         assert (shared.home / record["layers"]).is_file()
         assert record["sweep"] == SWEEP
 

@@ -23,7 +23,7 @@ def secretive(asked, inputs, work):
 def test_artifacts_and_records_have_the_modes_that_the_umask_gives(tmp_path, umask):
     before = os.umask(umask)
     try:
-        folder = make(tmp_path, secretive).realise(stage()).path
+        folder = make(tmp_path, secretive).get_or_build(stage()).path
         records = results.append(tmp_path, {"run_id": "a"})
     finally:
         os.umask(before)

@@ -13,7 +13,7 @@ from lightning.pytorch import Callback
 from tests.unlearn.conftest import VOCABULARY, random_llama
 from tests.unlearn.optimizers.test_sure import OBJECTIVE, RUNTIME, prepare, sure
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.models.trained import trained_parameters
+from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.optimizers.update import Prepared
 from unlearn_lab.unlearn.training.fit import Batches, Budget, fit

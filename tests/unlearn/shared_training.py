@@ -18,26 +18,26 @@ from torch.distributed.tensor import DTensor
 from tests.unlearn.conftest import VOCABULARY, random_llama
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.device import device_of
-from unlearn_lab.models.trained import trained_parameters
+from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import remember_reference
 from unlearn_lab.unlearn.objectives.ga import GradientAscent
 from unlearn_lab.unlearn.objectives.npo import NPO, NPOLogits
 from unlearn_lab.unlearn.objectives.objective import Learning, Unlearning
 from unlearn_lab.unlearn.objectives.retain import RetainKL, RetainNLL
-from unlearn_lab.unlearn.optimizers.layouts import layouts_of
 from unlearn_lab.unlearn.optimizers.saliency import mean_gradient, unit_scores
 from unlearn_lab.unlearn.optimizers.saliency_stage import first_epoch, forget_losses
 from unlearn_lab.unlearn.optimizers.sure import SURE
 from unlearn_lab.unlearn.optimizers.sure_released import SUREReleased
-from unlearn_lab.unlearn.optimizers.update import Plain, Training
+from unlearn_lab.unlearn.optimizers.units import layouts_of
+from unlearn_lab.unlearn.optimizers.update import FullUpdate, Training
 from unlearn_lab.unlearn.ranks import is_first, joined, rank, require_equal
 from unlearn_lab.unlearn.training.fit import CHECKPOINT, Batches, Budget, fit
 from unlearn_lab.unlearn.training.lora import LoRA
 from unlearn_lab.unlearn.training.module import UnlearnModule
 
 ADAMW = functools.partial(torch.optim.AdamW, weight_decay=0.1)
-PLAIN = Plain(lr=0.01, make=functools.partial(ADAMW, lr=0.01))
+PLAIN = FullUpdate(lr=0.01, make=functools.partial(ADAMW, lr=0.01))
 RUNTIME = Runtime("lab", "cpu", 1, "ddp", 1, 512, False, 1e9, 1.0, 1.0, 1.0, False)
 GA_GDR = Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=1.0))
 

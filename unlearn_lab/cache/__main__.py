@@ -14,10 +14,10 @@ from unlearn_lab.cache.table import SHOWN_KEY, lines, print_line, print_lines, p
 from unlearn_lab.cache.view import View, open_view, require_records, select
 from unlearn_lab.cache.words import format_bytes
 from unlearn_lab.config.exits import FAILED, REFUSED
-from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.active_uses import ActiveUses
+from unlearn_lab.graph.claim import ClaimTimeouts
 from unlearn_lab.graph.inventory import Item, count_bytes, damage_of, freed_bytes, read_files
-from unlearn_lab.graph.lookout import Lookout
-from unlearn_lab.graph.prune import Parting, part, remove
+from unlearn_lab.graph.prune import PrunePlan, plan_prune, remove
 from unlearn_lab.plan.stages import VERSIONS
 from unlearn_lab.report.terminal.table import open_console
 
@@ -48,9 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _ls(view: View, asked: argparse.Namespace, console: Console) -> int:
     selected = _selected(view, asked)
-    parting = part(selected, Lookout(view.root, _patience(asked)))
-    chosen = _for_display(selected, parting)
-    shown = lines(chosen, view.words, view.sweeps, parting.used)
+    plan = plan_prune(selected, ActiveUses(view.root, _timeouts(asked)))
+    chosen = _for_display(selected, plan)
+    shown = lines(chosen, view.words, view.sweeps, plan.used)
     if asked.json:
         sys.stdout.write(json.dumps([line.as_json() for line in shown], indent=1) + "\n")
         return 0
@@ -101,46 +101,46 @@ def _verify(view: View, asked: argparse.Namespace, console: Console) -> int:
 
 
 def _export(view: View, asked: argparse.Namespace, console: Console) -> int:
-    export(view, asked.key, asked.folder, _patience(asked), lambda text: print_line(console, text))
+    export(view, asked.key, asked.folder, _timeouts(asked), lambda text: print_line(console, text))
     return 0
 
 
 def _remove(view: View, chosen: list[Item], asked: argparse.Namespace, console: Console) -> int:
     """Shows what would go, and with `--yes` removes it."""
-    lookout = Lookout(view.root, _patience(asked))
-    if running := set(lookout.look().values()):
+    active = ActiveUses(view.root, _timeouts(asked))
+    if running := set(active.holders().values()):
         status = f"{len(running)} running: {', '.join(sorted(running))}"
         print_line(
             console, f"{status}; waiting for a sign of life, {asked.silence:g} s at most", "dim"
         )
-        lookout.settle()
-    parting = part(chosen, lookout)
-    if shown := _for_display(chosen, parting):
-        print_lines(console, lines(shown, view.words, view.sweeps, parting.used))
-    for note in _notes(view, parting):
+        active.settle()
+    plan = plan_prune(chosen, active)
+    if shown := _for_display(chosen, plan):
+        print_lines(console, lines(shown, view.words, view.sweeps, plan.used))
+    for note in _notes(view, plan):
         print_line(console, note)
-    size = format_bytes(freed_bytes(parting.free))
-    if not parting.free:
+    size = format_bytes(freed_bytes(plan.free))
+    if not plan.free:
         print_line(console, "Nothing to remove.")
     elif not asked.yes:
-        print_line(console, f"Would free {size} ({_count(parting.free)}); --yes removes them.")
+        print_line(console, f"Would free {size} ({_count(plan.free)}); --yes removes them.")
     else:
-        gone = remove(view.root, parting.free, lookout, _patience(asked))
+        gone = remove(view.root, plan.free, active, _timeouts(asked))
         print_line(console, f"Freed {format_bytes(freed_bytes(gone))} ({_count(gone)}).")
-        if stayed := len(parting.free) - len(gone):
+        if stayed := len(plan.free) - len(gone):
             reason = "taken into use, removed by another process, or not ours to remove"
             print_line(console, f"{stayed} not removed: {reason}.")
     return 0
 
 
-def _notes(view: View, parting: Parting) -> list[str]:
+def _notes(view: View, plan: PrunePlan) -> list[str]:
     """What is lost with it and what is not, a line each."""
-    going = {item.key for item in parting.free if item.kind == "artifact"}
+    going = {item.key for item in plan.free if item.kind == "artifact"}
     stay = [item for item in view.artifacts if item.key not in going]
     needed = {key for item in stay for key in item.inputs if key in going}
     records = sum(record["run_id"] in going for record in view.records)
-    unfinished = sum(item.kind == "unfinished" for item in parting.free)
-    used = sum(item.path in parting.used for item in view.artifacts)
+    unfinished = sum(item.kind == "unfinished" for item in plan.free)
+    used = sum(item.path in plan.used for item in view.artifacts)
     shared = sum(len(view.sweeps.get(key, ())) > 1 for key in going)
     found = [
         (used, "in use by running processes, kept"),
@@ -152,12 +152,12 @@ def _notes(view: View, parting: Parting) -> list[str]:
     return [f"{number} of these: {text}." for number, text in found if number]
 
 
-def _for_display(items: Sequence[Item], parting: Parting) -> list[Item]:
+def _for_display(items: Sequence[Item], plan: PrunePlan) -> list[Item]:
     """Without the marks of running processes: what these use says so itself."""
     return [
         item
         for item in items
-        if item.kind in ("artifact", "unfinished") or item.path not in parting.used
+        if item.kind in ("artifact", "unfinished") or item.path not in plan.used
     ]
 
 
@@ -181,13 +181,17 @@ def _ordered(items: Sequence[Item]) -> list[Item]:
 def _count(items: Sequence[Item]) -> str:
     artifacts = sum(item.kind == "artifact" for item in items)
     left = len(items) - artifacts
-    counts = [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts or not left else []
+    counts = (
+        [f"{artifacts} artifact{'' if artifacts == 1 else 's'}"] if artifacts or not left else []
+    )
     counts += [f"{left} unfinished or left over"] if left else []
     return " and ".join(counts)
 
 
-def _patience(asked: argparse.Namespace) -> Patience:
-    return Patience(beat=asked.silence / _BEATS_A_SILENCE, look=_LOOK, silence=asked.silence)
+def _timeouts(asked: argparse.Namespace) -> ClaimTimeouts:
+    return ClaimTimeouts(
+        heartbeat=asked.silence / _BEATS_A_SILENCE, poll=_LOOK, stale_after=asked.silence
+    )
 
 
 def _positive(text: str) -> float:
@@ -203,7 +207,9 @@ def _parser() -> argparse.ArgumentParser:
     common, selectors, stage, sure = _options()
 
     def add(name: str, summary: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        return commands.add_parser(name, help=summary, description=summary, parents=[common, *parents])
+        return commands.add_parser(
+            name, help=summary, description=summary, parents=[common, *parents]
+        )
 
     listing = add("ls", "a line an artifact; selectors combine", selectors)
     listing.add_argument("--json", action="store_true", help="machine-readable")

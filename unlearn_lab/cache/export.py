@@ -10,7 +10,7 @@ from typing import Any
 from unlearn_lab.cache.table import SHOWN_KEY
 from unlearn_lab.cache.view import View, find_key
 from unlearn_lab.cache.words import format_bytes
-from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.claim import ClaimTimeouts
 from unlearn_lab.graph.export import copy_artifact, exported_files, new_folder
 from unlearn_lab.graph.inventory import Item
 from unlearn_lab.graph.lease import lease
@@ -23,7 +23,7 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 def export(
-    view: View, begins: str, folder: Path, patience: Patience, say: Callable[[str], None]
+    view: View, begins: str, folder: Path, timeouts: ClaimTimeouts, say: Callable[[str], None]
 ) -> None:
     """Copies what the key, or its beginning, stands for into a new folder.
 
@@ -40,7 +40,7 @@ def export(
         parts = {"unlearned": _artifact(view, str(record["stages.unlearn"]), "its unlearned model")}
         if "export" in record:
             parts["quantized"] = _artifact(view, Path(record["export"]).name, "its export")
-    with _kept(view.root, [item.key for item in parts.values()], patience):
+    with _kept(view.root, [item.key for item in parts.values()], timeouts):
         _announce(parts, folder, say)
         with new_folder(folder.absolute()) as filled:
             for name, item in parts.items():
@@ -89,11 +89,11 @@ def _write_record(
 
 
 @contextmanager
-def _kept(root: Path, keys: list[str], patience: Patience) -> Iterator[None]:
+def _kept(root: Path, keys: list[str], timeouts: ClaimTimeouts) -> Iterator[None]:
     """Held by a lease; where nothing can be written no lease can tell anybody either."""
-    with ExitStack() as held:
+    with ExitStack() as stack:
         try:
-            held.enter_context(lease(root, keys, patience))
+            stack.enter_context(lease(root, keys, timeouts))
         except OSError as error:
             if error.errno not in _READ_ONLY:
                 raise

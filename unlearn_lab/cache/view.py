@@ -13,7 +13,7 @@ from unlearn_lab.cache.words import Words
 from unlearn_lab.graph.inventory import Item, below, take_inventory
 from unlearn_lab.graph.prune import Selection
 from unlearn_lab.plan.stages import VERSIONS
-from unlearn_lab.record.results import read, records_path
+from unlearn_lab.record.results import read_records, records_path
 
 _SECONDS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -40,7 +40,7 @@ def open_view(home: Path) -> View:
     root = (home / "cache").resolve()
     if not root.is_dir():
         raise ValueError(f"--home={home}: no cache there; name the runtime.home of a sweep")
-    items, records = take_inventory(root), read(home)
+    items, records = take_inventory(root), read_records(home)
     sweeps = defaultdict[str, list[str]](list)
     for sweep in dict.fromkeys(str(record.get("sweep")) for record in records):
         roots = (

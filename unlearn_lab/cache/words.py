@@ -10,7 +10,7 @@ _KINDS = {
     "unfinished": "unfinished build",
     "claim": "claim on a build",
     "lease": "lease of a job",
-    "grave": "half removed",
+    "trash": "half removed",
     "copy": "half-written memo of digests",
 }
 _UNITS = ("B", "kB", "MB", "GB", "TB")

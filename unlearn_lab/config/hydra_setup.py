@@ -1,10 +1,15 @@
-"""Prepares Hydra: plugins, typed configuration, resolvers, what worker processes inherit."""
+"""Prepares Hydra: plugins, typed configuration, resolvers, one read of each YAML file."""
 
+import copy
 import os
 import sys
 from collections.abc import Callable
+from typing import Any
 
+from hydra._internal.config_repository import ConfigRepository
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
 from unlearn_lab.config.conf_folder import option_exists, presets
@@ -75,3 +80,25 @@ def _where(given: object, wanted: object, value: object) -> object:
 
 def _presets() -> str:
     return "\n".join(f"{group}: {', '.join(names)}" for group, names in presets().items())
+
+
+class RememberingRepository(ConfigRepository):
+    """A repository that keeps what it has read.
+
+    Hydra reads and parses some twenty YAML files anew for every job that it composes.
+    """
+
+    def __init__(self, config_search_path: ConfigSearchPath) -> None:
+        super().__init__(config_search_path)
+        self._known = dict[tuple[Any, ...], ConfigResult | None]()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "RememberingRepository":
+        """A repository that may change its search path; what was read stays shared."""
+        return copy.copy(self)
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """The file's content, as a copy: Hydra changes what it is given."""
+        key = (*((source.provider, source.path) for source in self.sources), config_path)
+        if key not in self._known:
+            self._known[key] = super().load_config(config_path)
+        return copy.deepcopy(self._known[key])

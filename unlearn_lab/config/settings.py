@@ -38,7 +38,7 @@ class Wandb:
 
 
 @dataclass
-class Thresholds:
+class ThresholdSettings:
     """Where one verdict of the closing table ends and the next begins (see `report.verdict`)."""
 
     destroyed_share: float = MISSING
@@ -54,7 +54,7 @@ class Report:
     html: bool = MISSING
     num_samples: int = MISSING
     wandb: Wandb = field(default_factory=Wandb)
-    thresholds: Thresholds = field(default_factory=Thresholds)
+    thresholds: ThresholdSettings = field(default_factory=ThresholdSettings)
 
 
 @dataclass

@@ -12,11 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_lab.config.exits import REFUSED
-from unlearn_lab.config.printed import told
+from unlearn_lab.config.redaction import redact
 from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.muse_layout import write_corpus, write_parts
 from unlearn_lab.data.parts import Part
 from unlearn_lab.data.survey import Survey, survey
-from unlearn_lab.data.write import write_corpus, write_parts
 
 _LAYOUTS = {"muse_news": "in MUSE's layout", "custom": "of your own"}
 _HEADINGS = ("part", "file", "items", "characters", "shortest", "longest", "begins")
@@ -90,7 +90,7 @@ def _table(folder: Path, found: Survey, width: int) -> Table:
         table.add_column(_HEADINGS[place], no_wrap=True, justify="right" if number else "left")
     for cells, part in zip(lines, found.parts.values(), strict=True):
         style = "red" if part.problems else ""
-        table.add_row(*(Text(told(cells[place])) for place in shown), style=style)
+        table.add_row(*(Text(redact(cells[place])) for place in shown), style=style)
     return table
 
 
@@ -133,7 +133,7 @@ def _write(found: Survey, corpus: Corpus, folder: Path) -> None:
 
 def _line(console: Console, line: str) -> None:
     """Never wrapped or marked up: a path that is cut in two cannot be opened."""
-    console.print(Text(told(line)), soft_wrap=True)
+    console.print(Text(redact(line)), soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def _leaks(known: Split, other: Split) -> Iterator[_Leak]:
         share, at = other.index.share(item.values[0])
         if share >= NEAR:
             holder = other.part.items[at]
-            yield _Leak(holder, share, _held(holder, item, known.part, share))
+            yield _Leak(holder, share, _overlap(holder, item, known.part, share))
             holders.add(at)
     for place, item in enumerate(other.part.items):
         share, at = (0.0, 0) if place in holders else known.index.share(item.values[0])
@@ -81,7 +81,7 @@ def _leaks(known: Split, other: Split) -> Iterator[_Leak]:
             yield _Leak(item, share, _standing(item, known.part.items[at], known.part, share))
 
 
-def _held(holder: Item, item: Item, part: Part, share: float) -> str:
+def _overlap(holder: Item, item: Item, part: Part, share: float) -> str:
     where = _where(part, item)
     if words(holder.values[0]) == words(item.values[0]):
         return f"is the same text as {where}"

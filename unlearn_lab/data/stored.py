@@ -11,12 +11,12 @@ from unlearn_lab.graph.cache import Artifact
 FILE = "corpus.json"
 
 
-def remarks(artifact: Artifact) -> dict[str, str]:
+def read_remarks(artifact: Artifact) -> dict[str, str]:
     """The remarks on the corpus, by kind (see `data.remarks`)."""
     return dict(cast("Mapping[str, str]", artifact.facts["remarks"]))
 
 
-def read(artifact: Artifact) -> Corpus:
+def read_corpus(artifact: Artifact) -> Corpus:
     """The corpus of a finished corpus stage."""
     rows = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
     made = {

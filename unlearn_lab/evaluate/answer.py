@@ -12,7 +12,7 @@ from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerB
 from transformers.generation.logits_process import LogitsProcessorList
 
 from unlearn_lab.data.tokenise import text_ids
-from unlearn_lab.evaluate.metric import Continue, LogLikelihood, Request
+from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
 from unlearn_lab.evaluate.sampling import GumbelMax
 
 Asked = TypeVar("Asked", Continue, LogLikelihood)
@@ -44,7 +44,7 @@ class ModelAnswers:
 def answer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    requests: Sequence[Request],
+    requests: Sequence[ModelQuery],
     *,
     batch_tokens: int,
 ) -> ModelAnswers:
@@ -69,7 +69,7 @@ def answer(
 
 
 def encode_requests(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, requests: Sequence[Request]
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, requests: Sequence[ModelQuery]
 ) -> tuple[dict[Continue, list[int]], dict[LogLikelihood, list[int]]]:
     """The token ids of prompts and of texts, each request once.
 
@@ -249,7 +249,7 @@ def _encode_text(
     return tokens
 
 
-def _check_num_tokens(request: Request) -> None:
+def _check_num_tokens(request: ModelQuery) -> None:
     if request.num_tokens is not None and request.num_tokens < 1:
         raise ValueError(f"num_tokens={request.num_tokens}: must be at least 1")
 

@@ -62,7 +62,7 @@ def build_widths(
     return {"bits": list(params["bits"])}
 
 
-def read(artifact: Artifact) -> dict[str, dict[str, Any]]:
+def read_code_changes(artifact: Artifact) -> dict[str, dict[str, Any]]:
     """`overall` figures, and those of `layers` by name."""
     return json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
 

@@ -13,8 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stored import read as read_corpus
-from unlearn_lab.data.stored import remarks as read_remarks
+from unlearn_lab.data.stored import read_corpus, read_remarks
 from unlearn_lab.data.tokenise import text_ids
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.logits import holdout_logits, logit_error
@@ -99,9 +98,9 @@ def _model(
         started = time.monotonic()
         report = dataclasses.asdict(cast("Quantizer", quantizer).quantize(model))
         ran["quantize_seconds"] = time.monotonic() - started
-    held, model = model.dtype, to_compute(model)
+    storage_dtype, model = model.dtype, to_compute(model)
     error = None if full is None else logit_error(holdout_logits(model, tokenizer, texts), full)
-    ran |= {"quantizer": report, "logit_error": error, "weights": _spell(held)}
+    ran |= {"quantizer": report, "logit_error": error, "weights": _spell(storage_dtype)}
     return model, ran
 
 
@@ -139,7 +138,7 @@ def score_all(
     return {name: scores[name] for name in metrics if name in served}
 
 
-def read(artifact: Artifact) -> dict[str, Score]:
+def read_scores(artifact: Artifact) -> dict[str, Score]:
     """The scores of a finished evaluate stage, by metric."""
     rows = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
     return {

@@ -9,8 +9,8 @@ import numpy as np
 from nltk.tokenize import NLTKWordTokenizer, PunktSentenceTokenizer
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.evaluate.bootstrap import NUM_RESAMPLES, SEED, mean_interval
 from unlearn_lab.evaluate.metric import Answers, Continue, Score
+from unlearn_lab.evaluate.statistics import NUM_RESAMPLES, SEED, mean_interval
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,9 +16,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.config.libraries import require
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.evaluate.answer import evaluating
-from unlearn_lab.evaluate.bootstrap import NUM_RESAMPLES, SEED, mean_interval
 from unlearn_lab.evaluate.harness_model import as_harness_model, quietly, reproducibly
 from unlearn_lab.evaluate.metric import Score
+from unlearn_lab.evaluate.statistics import NUM_RESAMPLES, SEED, mean_interval
 from unlearn_lab.models.load import load_skeleton, load_tokenizer
 from unlearn_lab.plan.protocols import Outside
 

@@ -34,7 +34,7 @@ def as_harness_model(
     hflm: Any = importlib.import_module("lm_eval.models.huggingface").HFLM
     settled = importlib.import_module("lm_eval.models.utils").normalize_gen_kwargs
 
-    class CandidHFLM(hflm):
+    class UncutHFLM(hflm):
         def require_room(self, requests: Any) -> None:
             """Raises `ValueError` for a request longer than the model's positions; runs nothing."""
             _batch_size([self._length(request) for request in requests], self.max_length, 1)
@@ -68,7 +68,7 @@ def as_harness_model(
             settings |= {"logits_processor": LogitsProcessorList([refuse_nan])}
             return super()._model_generate(context, max_length, stop, **settings)
 
-    return CandidHFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), softmax_dtype="float32")
+    return UncutHFLM(pretrained=model, tokenizer=copy.deepcopy(tokenizer), softmax_dtype="float32")
 
 
 def _batch_size(lengths: Sequence[int], positions: int, batch_tokens: int) -> int:

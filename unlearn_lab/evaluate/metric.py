@@ -48,7 +48,7 @@ class LogLikelihood:
     num_tokens: int | None
 
 
-Request = Continue | LogLikelihood
+ModelQuery = Continue | LogLikelihood
 
 
 @runtime_checkable
@@ -96,7 +96,7 @@ class AnyMetric(Protocol):
 class Metric(AnyMetric, Protocol):
     """A metric over a corpus; `score` receives the answers to its own `requests`, by request."""
 
-    def requests(self, corpus: Corpus) -> Sequence[Request]:
+    def requests(self, corpus: Corpus) -> Sequence[ModelQuery]:
         """What the metric wants to know about a model."""
         ...
 

@@ -8,9 +8,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.evaluate.auc import area, pairwise_wins, resampled_areas
-from unlearn_lab.evaluate.bootstrap import NUM_RESAMPLES, SEED, interval, resample_counts
 from unlearn_lab.evaluate.metric import Answers, LogLikelihood, Score
+from unlearn_lab.evaluate.statistics import (
+    NUM_RESAMPLES,
+    SEED,
+    area,
+    interval,
+    pairwise_wins,
+    resample_counts,
+    resampled_areas,
+)
 
 
 @dataclass(frozen=True, kw_only=True)

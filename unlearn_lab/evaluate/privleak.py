@@ -4,10 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from unlearn_lab.evaluate.auc import area, pairwise_wins, resampled_areas
-from unlearn_lab.evaluate.bootstrap import interval
 from unlearn_lab.evaluate.metric import AnyMetric, Score
 from unlearn_lab.evaluate.min_k import MinK, document_counts
+from unlearn_lab.evaluate.statistics import area, interval, pairwise_wins, resampled_areas
 from unlearn_lab.plan.protocols import Published
 
 SCORED = "scored"

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from unlearn_lab.evaluate.bootstrap import (
+from unlearn_lab.evaluate.metric import Score
+from unlearn_lab.evaluate.statistics import (
     NUM_RESAMPLES,
     SEED,
     interval,
     resample_counts,
     resampled_means,
 )
-from unlearn_lab.evaluate.metric import Score
 
 Means = Float[np.ndarray, " resamples"]
 

@@ -6,8 +6,8 @@ from statistics import fmean
 
 from rouge_score.rouge_scorer import RougeScorer
 
-from unlearn_lab.evaluate.bootstrap import NUM_RESAMPLES, SEED, mean_interval
 from unlearn_lab.evaluate.metric import Score
+from unlearn_lab.evaluate.statistics import NUM_RESAMPLES, SEED, mean_interval
 
 
 @cache

@@ -5,11 +5,10 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from unlearn_lab.config.build import build as make
-from unlearn_lab.data.stored import read as read_corpus
-from unlearn_lab.evaluate.evaluate_stage import read as read_scores
-from unlearn_lab.evaluate.evaluate_stage import score_all
+from unlearn_lab.data.stored import read_corpus
+from unlearn_lab.evaluate.evaluate_stage import read_scores, score_all
 from unlearn_lab.evaluate.metric import AnyMetric
-from unlearn_lab.unlearn.training.stop import ShouldStop, Watched
+from unlearn_lab.unlearn.training.stop import ShouldStop, StopContext
 
 Values = Mapping[str, float]
 
@@ -34,7 +33,7 @@ class UtilityFloor:
             raise ValueError(f"share={self.share}: must be above 0")
         _require_epochs(self.every_epochs)
 
-    def watch(self, training: Watched) -> ShouldStop:
+    def watch(self, training: StopContext) -> ShouldStop:
         """Raises `ValueError` when the retrain control was not scored for utility."""
         score, control = _scorer(training, self.needs_metrics)
         floor = self.share * control["utility"]
@@ -85,7 +84,7 @@ class Forgotten:
             raise ValueError(f"utility_share={self.utility_share}: must be 0 or more")
         _require_epochs(self.every_epochs)
 
-    def watch(self, training: Watched) -> ShouldStop:
+    def watch(self, training: StopContext) -> ShouldStop:
         """Raises `ValueError` when the retrain control was not scored for all of these."""
         score, control = _scorer(training, self.needs_metrics)
 
@@ -105,7 +104,7 @@ class Forgotten:
         return should_stop
 
 
-def _scorer(training: Watched, names: Sequence[str]) -> tuple[Callable[[], Values], Values]:
+def _scorer(training: StopContext, names: Sequence[str]) -> tuple[Callable[[], Values], Values]:
     """A function that scores the model as the control was scored, and the control's scores."""
     control = training.inputs["retrain_scores"]
     known = control.stage.params["metrics"]

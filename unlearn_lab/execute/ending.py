@@ -11,7 +11,7 @@ from unlearn_lab.config.exits import FAILED, Finished
 from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.record.outcome import Outcome
 from unlearn_lab.record.results import records_path
-from unlearn_lab.record.verdict import Thresholds
+from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.html.page import write_report
 from unlearn_lab.report.terminal.closing import Closing, FailedLeaf, StageTally, print_closing
 from unlearn_lab.report.terminal.table import open_console, print_results
@@ -35,7 +35,7 @@ def close(
     built before were built again. Raises `Finished` with code 0, or 1 when a leaf failed or the
     report could not be written.
     """
-    home, thresholds = Path(runtime.home), Thresholds(**asdict(report.thresholds))
+    home, thresholds = Path(runtime.home), VerdictThresholds(**asdict(report.thresholds))
     records = list(
         {
             outcome.record["run_id"]: outcome.record for outcome in outcomes if outcome.record
@@ -63,7 +63,10 @@ def close(
 
 
 def _write(
-    home: Path, records: Sequence[Mapping[str, Any]], thresholds: Thresholds, num_samples: int
+    home: Path,
+    records: Sequence[Mapping[str, Any]],
+    thresholds: VerdictThresholds,
+    num_samples: int,
 ) -> tuple[Path | None, bool]:
     """The report's path, and whether it could not be written: the records are kept without it."""
     try:

@@ -46,8 +46,8 @@ class _Sweep:
 _begun: list[_Sweep] = []
 
 
-class ForeignSweep(Callback):
-    """Remembers a sweep of someone else's, so that `close_foreign` can close it."""
+class ExternalSweep(Callback):
+    """Remembers a sweep of someone else's, so that `close_external_sweep` can close it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Ends the process with status 2 where the sweeper would be given nothing to search by.
@@ -105,13 +105,13 @@ def _require_number(config: DictConfig) -> None:
         )
 
 
-def is_foreign(hydra: Any) -> bool:
+def is_external(hydra: Any) -> bool:
     """Whether this job belongs to a sweep of someone else's."""
     return hydra.mode == RunMode.MULTIRUN and hydra.sweeper._target_ != _OURS
 
 
-def hand_over(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: Any) -> object:
-    """Leaves the outcome in the job's folder, for `close_foreign`, and returns what is searched by.
+def report_outcome(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: Any) -> object:
+    """Keeps the outcome for `close_external_sweep` and returns the objective value of the trial.
 
     Without `tune`, that is the outcome itself. Raises `TrialFailed` where there is no number.
     """
@@ -127,7 +127,7 @@ def hand_over(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: Any) -> o
     return outcome if value is None else value
 
 
-def hand_over_refusal(reason: str, hydra: Any) -> None:
+def report_refusal(reason: str, hydra: Any) -> None:
     """Leaves word in the job's folder that the job was impossible."""
     _keep(failed("", reason), hydra, refused=True)
 
@@ -140,7 +140,7 @@ def _keep(outcome: Outcome, hydra: Any, *, refused: bool) -> None:
     fresh.rename(file)
 
 
-def close_foreign() -> None:
+def close_external_sweep() -> None:
     """Closes the sweep of someone else's that this process ran; returns where there was none.
 
     Raises `Finished` as the lab's own sweeper does, with code 2 where every job was refused.
@@ -151,7 +151,7 @@ def close_foreign() -> None:
         return
     sweep = _begun.pop()
     jobs = list(_jobs(sweep))
-    if told and all(job["refused"] for job in told):
+    if jobs and all(job["refused"] for job in jobs):
         sys.stderr.write(f"{jobs[0]['outcome']['failure']}\n")
         raise Finished(REFUSED)
     runtime, report = (OmegaConf.to_object(sweep.config[name]) for name in ("runtime", "report"))

@@ -15,8 +15,8 @@ from omegaconf import DictConfig
 from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.config.build import Refused, locate
-from unlearn_lab.config.confidential import require_open
 from unlearn_lab.config.exits import NO_ROOM
+from unlearn_lab.config.redaction import reject_secrets
 from unlearn_lab.execute.launch import build_in_processes
 from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.execute.preflight import compare_sizes, require_possible
@@ -28,7 +28,7 @@ from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.plan.changes import require_planned_code
 from unlearn_lab.plan.describe import describe
 from unlearn_lab.plan.request import (
-    Request,
+    JobRequest,
     Values,
     content_key,
     plan_request,
@@ -39,7 +39,7 @@ from unlearn_lab.record import results
 from unlearn_lab.record.outcome import Outcome
 from unlearn_lab.record.record_stage import labelled, read_record
 from unlearn_lab.record.tuning import tune_target
-from unlearn_lab.record.verdict import Thresholds, judged
+from unlearn_lab.record.verdict import VerdictThresholds, judged
 from unlearn_lab.report.terminal.closing import format_seconds
 from unlearn_lab.report.wandb import sink as wandb_sink
 from unlearn_lab.unlearn.training.fit import read_steps
@@ -94,7 +94,7 @@ class _Progress:
 
 def request(
     config: DictConfig, choices: Mapping[str, str], content: ContentKey | None = None
-) -> Request:
+) -> JobRequest:
     """Checks a composed configuration. Raises `Refused`, before anything is trained.
 
     Jobs that give the same `content` ask for each file's digest and each hub commit once.
@@ -102,7 +102,7 @@ def request(
     disable_progress_bar()
     values = read_values(config)
     try:
-        require_open(values.config, "")
+        reject_secrets(values.config, "")
         require_possible(values.runtime, values.report)
         require_devices(values.runtime)
         parts = build_parts(values.config)
@@ -136,7 +136,7 @@ def _require_tunable(node: Mapping[str, Any] | None, record: Stage) -> None:
         )
 
 
-def run(asked: Request) -> Outcome:
+def run(asked: JobRequest) -> Outcome:
     """Realises what is asked for and keeps the record; the outcome tells of a failed stage.
 
     With `until` there is no record, and none in the outcome.
@@ -152,7 +152,7 @@ def run(asked: Request) -> Outcome:
     record, hint = None, ""
     try:
         with _kept(asked.goals, cache):
-            artifacts = [cache.realise(goal) for goal in asked.goals]
+            artifacts = [cache.get_or_build(goal) for goal in asked.goals]
             if asked.goals == (asked.plan.record,):
                 record, hint = _deliver(asked, artifacts[0], cache)
     except StageFailed as error:
@@ -177,7 +177,7 @@ def run(asked: Request) -> Outcome:
     return outcome
 
 
-def _tell_number(asked: Request, record: Mapping[str, Any]) -> None:
+def _tell_number(asked: JobRequest, record: Mapping[str, Any]) -> None:
     """One line with what `tune` makes of the record, also where nothing searches by it."""
     target = tune_target(asked.values.config["tune"])
     if target is None:
@@ -188,12 +188,12 @@ def _tell_number(asked: Request, record: Mapping[str, Any]) -> None:
         _log.warning("%s: %s", asked.label, error)
 
 
-def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str, Any], str]:
+def _deliver(asked: JobRequest, leaf: Artifact, cache: Cache) -> tuple[Mapping[str, Any], str]:
     """Keeps the record locally, then sends it; returns it with the sink's line."""
     home = Path(asked.values.runtime.home)
     record = judged(
         labelled(read_record(leaf, home), asked.values.config, asked.choices),
-        Thresholds(**dataclasses.asdict(asked.values.report.thresholds)),
+        VerdictThresholds(**dataclasses.asdict(asked.values.report.thresholds)),
     )
     if "export" in record:
         _log.info("%s: exported to %s", asked.label, home / str(record["export"]))
@@ -204,7 +204,7 @@ def _deliver(asked: Request, leaf: Artifact, cache: Cache) -> tuple[Mapping[str,
 
 def _kept(goals: Iterable[Stage], cache: Cache) -> AbstractContextManager[None]:
     """Nothing that the goals stand on is pruned meanwhile."""
-    return lease(cache.root, distinct(goals), cache.patience)
+    return lease(cache.root, distinct(goals), cache.timeouts)
 
 
 def _cache(values: Values, progress: Any) -> Cache:
@@ -217,4 +217,4 @@ def _cache(values: Values, progress: Any) -> Cache:
             gc.collect()  # Lightning's trainer refers to itself: model and moments would stay
         return facts
 
-    return Cache(root=values.cache, build=build, watch=progress, patience=values.patience)
+    return Cache(root=values.cache, build=build, watch=progress, timeouts=values.timeouts)

@@ -17,7 +17,7 @@ from types import FrameType
 import unlearn_lab
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.config.trusted import trusted
-from unlearn_lab.execute.worker_protocol import FACTS, FAILURE, Order, write_order
+from unlearn_lab.execute.worker_protocol import FACTS, FAILURE, BuildRequest, write_request
 from unlearn_lab.graph.cache import Artifact, Facts, Interrupted
 from unlearn_lab.graph.signals import SIGNALS, deliver
 from unlearn_lab.graph.stage import Stage
@@ -46,12 +46,12 @@ def build_in_processes(
     input and end too. Raises `WorkersFailed` with the message of the first of them that failed, and
     `Interrupted` where one was killed.
     """
-    order = Order(stage=stage, inputs=inputs, work=work, runtime=runtime, trust=trusted())
+    request = BuildRequest(stage=stage, inputs=inputs, work=work, runtime=runtime, trust=trusted())
     while True:
         passing = _Passing()
         try:
             with passing.on(SIGNALS):
-                return _attempt(order, passing)
+                return _attempt(request, passing)
         except WorkersFailed as error:
             if not passing.received:
                 if isinstance(error, WorkersKilled):
@@ -60,12 +60,12 @@ def build_in_processes(
             _log.warning("the signal lets training go on: its processes are started again")
 
 
-def _attempt(order: Order, passing: "_Passing") -> Facts:
+def _attempt(request: BuildRequest, passing: "_Passing") -> Facts:
     with TemporaryDirectory(prefix="unlearn_lab_") as name:
         folder = Path(name)
-        write_order(folder / "stage.json", order)
+        write_request(folder / "stage.json", request)
         with (folder / "log").open("wb") as log:
-            process = _start(folder / "stage.json", order.runtime, log.fileno())
+            process = _start(folder / "stage.json", request.runtime, log.fileno())
             passing.to(process)
             status = _await(process)
         if status == 0:
@@ -73,9 +73,9 @@ def _attempt(order: Order, passing: "_Passing") -> Facts:
         raise _failure(folder, status)
 
 
-def _start(order: Path, runtime: Runtime, log: int) -> subprocess.Popen[bytes]:
+def _start(request: Path, runtime: Runtime, log: int) -> subprocess.Popen[bytes]:
     torchrun = ("-m", "torch.distributed.run", "--standalone", "--local-addr", "127.0.0.1")
-    worker = ("-m", "unlearn_lab.execute.worker", str(order), "--leave-with-parent")
+    worker = ("-m", "unlearn_lab.execute.worker", str(request), "--leave-with-parent")
     command = [sys.executable, *torchrun, f"--nproc-per-node={runtime.devices}", *worker]
     return subprocess.Popen(
         command,

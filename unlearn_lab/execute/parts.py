@@ -10,12 +10,12 @@ from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.privleak import check_auc_retrain
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.models.import_stage import BaseModel
-from unlearn_lab.plan.request import Request, Values, plan_request
+from unlearn_lab.plan.request import JobRequest, Values, plan_request
 from unlearn_lab.quantize.grid import BIT_WIDTHS
 from unlearn_lab.quantize.none import NoQuantizer
 from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.unlearn.objectives.objective import Objective
-from unlearn_lab.unlearn.optimizers.update import Plain, UpdateRule, update_part
+from unlearn_lab.unlearn.optimizers.update import FullUpdate, UpdateRule, update_part
 from unlearn_lab.unlearn.training.settings import FineTuning, UnlearningTraining
 
 Config = Mapping[str, Any]
@@ -65,7 +65,9 @@ def build_parts(config: Config) -> Parts:
         export=config["export"],
     )
     check_auc_retrain(config["eval"]["auc_retrain"], parts.dataset.value, parts.measured)
-    if parts.trainer.value.adapter is not None and not isinstance(parts.optimizer.value, Plain):
+    if parts.trainer.value.adapter is not None and not isinstance(
+        parts.optimizer.value, FullUpdate
+    ):
         raise Refused(
             f"optimizer={type(parts.optimizer.value).__name__}: works on the model's own weights, "
             "which an adapter leaves alone; use optimizer=adamw, or trainer/adapter=none"
@@ -73,7 +75,7 @@ def build_parts(config: Config) -> Parts:
     return parts
 
 
-def plan_values(values: Values, choices: Mapping[str, str], content: ContentKey) -> Request:
+def plan_values(values: Values, choices: Mapping[str, str], content: ContentKey) -> JobRequest:
     """The graph of a job from its settings alone: what they name is built, and nothing compared.
 
     Raises `Refused` as `build_parts` and `plan_request` do.

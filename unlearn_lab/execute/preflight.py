@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.config.build import Refused, placed
 from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.evaluate_stage import corpus_remarks
@@ -22,16 +22,16 @@ from unlearn_lab.execute.preflight_models import require_models, require_rows
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.device import device_of
+from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_skeleton, load_tokenizer
 from unlearn_lab.models.quantized import quant_method
-from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.plan.corpora import fold_of
 from unlearn_lab.plan.job_graph import Plan
 from unlearn_lab.quantize.export_stage import require_exportable
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer
-from unlearn_lab.record.verdict import Thresholds
+from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.wandb.sink import check_settings
-from unlearn_lab.unlearn.optimizers.update import Request as UpdateRequest
+from unlearn_lab.unlearn.optimizers.update import UpdateContext
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     metric that the stop rule misses, a corpus that can serve no metric, and texts that do not fit
     the model's positions.
     """
-    whole = cache.realise(plan.corpora.whole)
+    whole = cache.get_or_build(plan.corpora.whole)
     corpus = read_corpus(whole)
     _compare_metrics(corpus, parts)
     base = require_models(plan, cache)
@@ -73,7 +73,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
             raise Refused(placed(error, "trainer.adapter")) from error
     choose_trainable(skeleton, parts.trainer.value.trainable)
     counts = [_compare_with_split(step, plan, parts, cache) for step in plan.corpora.steps]
-    asked = UpdateRequest(
+    asked = UpdateContext(
         model=skeleton,
         parameters=trained_parameters(skeleton),
         num_batches=-(-min(counts) // parts.trainer.value.batch_size),
@@ -104,7 +104,7 @@ def _require_tasks(parts: Parts, base: Path) -> None:
 def _draw_calibration(stage: Stage, cache: Cache) -> None:
     """Too little text is found out before anything is trained."""
     try:
-        cache.realise(stage)
+        cache.get_or_build(stage)
     except StageFailed as error:
         if isinstance(error.__cause__, ValueError):
             message = str(error.__cause__)
@@ -143,7 +143,7 @@ def require_possible(runtime: Runtime, report: Report) -> None:
         raise Refused(
             f"runtime.accelerator={runtime.accelerator}: {reason}; use auto, cpu or gpu"
         ) from error
-    Thresholds(**dataclasses.asdict(report.thresholds))
+    VerdictThresholds(**dataclasses.asdict(report.thresholds))
     check_settings(report.wandb)
 
 
@@ -197,7 +197,7 @@ def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
 def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> int:
     """Compares what is unlearned in one step with the trainer; returns its forget sequences."""
     trainer = parts.trainer.value
-    corpus = read_corpus(cache.realise(step))
+    corpus = read_corpus(cache.get_or_build(step))
     for role in parts.method.value.roles:
         if not getattr(corpus, role):
             raise Refused(f"dataset: its {role} split is empty, and method needs it")
@@ -232,7 +232,7 @@ def _count(
 ) -> int:
     key = (corpus.key, base.key, split, max_length, chunking)
     if key not in _counts:
-        texts = getattr(read_corpus(cache.realise(corpus)), split)
-        tokenizer = load_tokenizer(cache.realise(base).path)
+        texts = getattr(read_corpus(cache.get_or_build(corpus)), split)
+        tokenizer = load_tokenizer(cache.get_or_build(base).path)
         _counts[key] = len(chunk(texts, tokenizer, max_length, chunking))
     return _counts[key]

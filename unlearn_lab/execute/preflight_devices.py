@@ -5,7 +5,7 @@ import torch
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.device import device_of
-from unlearn_lab.unlearn.optimizers.update import Plain, UpdateRule
+from unlearn_lab.unlearn.optimizers.update import FullUpdate, UpdateRule
 from unlearn_lab.unlearn.training.settings import UnlearningTraining
 from unlearn_lab.unlearn.training.stop import FixedEpochs
 
@@ -38,7 +38,7 @@ def require_shardable(runtime: Runtime, update: UpdateRule, training: Unlearning
     if runtime.devices == 1 or runtime.strategy != "fsdp":
         return
     needs_whole = {
-        f"optimizer={type(update).__name__}": not isinstance(update, Plain),
+        f"optimizer={type(update).__name__}": not isinstance(update, FullUpdate),
         f"trainer.rounding={training.rounding}": training.rounding != "nearest",
         f"trainer.adapter={type(training.adapter).__name__}": training.adapter is not None,
         f"trainer.stop={type(training.stop).__name__}": not isinstance(training.stop, FixedEpochs),

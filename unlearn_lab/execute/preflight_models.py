@@ -81,7 +81,7 @@ def _named(plan: Plan) -> Iterator[tuple[str, Stage]]:
 
 def _realised(stage: Stage, setting: str, cache: Cache) -> Path:
     try:
-        return cache.realise(stage).path
+        return cache.get_or_build(stage).path
     except StageFailed as error:
         cause = error.__cause__
         if isinstance(cause, Incomplete):

@@ -17,10 +17,10 @@ from unlearn_lab.graph.costs import Costs
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.graph.waves import KINDS, kind, missing, most_demanding, next_wave
-from unlearn_lab.plan.request import Request, Values
+from unlearn_lab.plan.request import JobRequest, Values
 from unlearn_lab.record.outcome import Outcome, checked, failed
 from unlearn_lab.report.terminal.closing import FailedLeaf
-from unlearn_lab.report.terminal.planned import foresee, print_outlook
+from unlearn_lab.report.terminal.planned import forecast_sweep, print_forecast
 from unlearn_lab.report.terminal.table import open_console
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Job:
     prepared: Mapping[str, Artifact] = field(default_factory=dict[str, Artifact])
 
     @classmethod
-    def of(cls, overrides: Sequence[str], asked: Request) -> "Job":
+    def of(cls, overrides: Sequence[str], asked: JobRequest) -> "Job":
         """The job of these overrides, as it was asked for."""
         return cls(
             overrides=overrides, label=asked.label, goals=asked.goals, prepared=asked.prepared
@@ -92,14 +92,14 @@ class Sweep:
         """Prints the plan: what is built, what is there already, estimates, waves."""
         costs = Costs(self._values.cache)
         prepared = [built.stage for job in self._jobs for built in job.prepared.values()]
-        outlook = foresee(self._goals, len(self._skipped), self._looker(), costs, prepared)
-        self._again = outlook.again
-        print_outlook(open_console(stream), outlook)
+        forecast = forecast_sweep(self._goals, len(self._skipped), self._looker(), costs, prepared)
+        self._again = forecast.again
+        print_forecast(open_console(stream), forecast)
 
     def kept(self) -> AbstractContextManager[None]:
         """Nothing that the sweep builds or reuses is pruned meanwhile."""
         keys = distinct(itertools.chain(*self._goals.values()))
-        return lease(self._values.cache, keys, self._values.patience)
+        return lease(self._values.cache, keys, self._values.timeouts)
 
     def next_launches(self) -> list[Launch]:
         """The jobs to start now, none once the sweep is over."""

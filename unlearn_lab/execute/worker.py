@@ -20,14 +20,14 @@ from typing import Any
 from unlearn_lab.config.build import locate
 from unlearn_lab.config.exits import FAILED, REFUSED
 from unlearn_lab.config.trusted import trust
-from unlearn_lab.execute.worker_protocol import FACTS, FAILURE, Order, read_order
+from unlearn_lab.execute.worker_protocol import FACTS, FAILURE, BuildRequest, read_request
 from unlearn_lab.plan.changes import require_planned_code
 
 
 def main(arguments: Sequence[str]) -> int:
     """Builds the stage; returns 2, with one line on stderr, for what is no stage to build."""
     parser = argparse.ArgumentParser(prog="unlearn_lab.execute.worker", description=__doc__)
-    parser.add_argument("order", type=Path, help="the stage to build, a JSON file")
+    parser.add_argument("request", type=Path, help="the stage to build, a JSON file")
     parser.add_argument(
         "--leave-with-parent", action="store_true", help="end when the standard input is closed"
     )
@@ -35,19 +35,19 @@ def main(arguments: Sequence[str]) -> int:
     if asked.leave_with_parent:
         threading.Thread(target=_leave_with_parent, daemon=True).start()
     try:
-        order = read_order(asked.order)
-        trust(order.trust)
-        builder = locate(order.stage.builder, order.stage.name)
-        _require_ranks(order)
-        require_planned_code(order.stage)
+        request = read_request(asked.request)
+        trust(request.trust)
+        builder = locate(request.stage.builder, request.stage.name)
+        _require_ranks(request)
+        require_planned_code(request.stage)
     except ValueError as error:
         sys.stderr.write(f"{error}\n")
         return REFUSED
-    _build(order, builder, asked.order.parent)
+    _build(request, builder, asked.request.parent)
     return 0
 
 
-def _build(order: Order, builder: Callable[..., Any], folder: Path) -> None:
+def _build(request: BuildRequest, builder: Callable[..., Any], folder: Path) -> None:
     """Runs the builder; a failure is told in a file and ends the process at once.
 
     At once, for others may wait for this process in an exchange, and torchrun ends them only then.
@@ -55,8 +55,8 @@ def _build(order: Order, builder: Callable[..., Any], folder: Path) -> None:
     from unlearn_lab.unlearn.ranks import is_first, joined
 
     try:
-        with joined(order.runtime):
-            facts = builder(order.stage.params, order.inputs, order.work, order.runtime)
+        with joined(request.runtime):
+            facts = builder(request.stage.params, request.inputs, request.work, request.runtime)
             if is_first():
                 (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
     except Exception as error:  # whatever it is, the process that waits is told
@@ -74,8 +74,8 @@ def _build(order: Order, builder: Callable[..., Any], folder: Path) -> None:
         raise
 
 
-def _require_ranks(order: Order) -> None:
-    started, wanted = int(os.environ.get("WORLD_SIZE", "1")), order.runtime.devices
+def _require_ranks(request: BuildRequest) -> None:
+    started, wanted = int(os.environ.get("WORLD_SIZE", "1")), request.runtime.devices
     if started != wanted:
         raise ValueError(
             f"runtime.devices={wanted}: {started} processes were started; must be as many as "

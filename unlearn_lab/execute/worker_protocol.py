@@ -17,8 +17,8 @@ FAILURE = "failure.{rank}.json"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Order:
-    """What a builder is called with; facts and failures are told in the order file's folder.
+class BuildRequest:
+    """What a builder is called with; facts and failures are told in the request file's folder.
 
     `trust`: the packages that classes may be built from besides this one.
     """
@@ -30,7 +30,7 @@ class Order:
     trust: tuple[str, ...]
 
 
-def write_order(path: Path, order: Order) -> None:
+def write_request(path: Path, request: BuildRequest) -> None:
     """Writes the file.
 
     Its keys: `schema`; `stages`, the description of every stage concerned by its key; `stage`, the
@@ -40,8 +40,8 @@ def write_order(path: Path, order: Order) -> None:
     """
     content = {
         "schema": SCHEMA,
-        "stages": {stage.key: stage.description for stage in order.stage.walk()},
-        "stage": order.stage.key,
+        "stages": {stage.key: stage.description for stage in request.stage.walk()},
+        "stage": request.stage.key,
         "inputs": {
             role: {
                 "stage": artifact.stage.key,
@@ -49,22 +49,22 @@ def write_order(path: Path, order: Order) -> None:
                 "facts": artifact.facts,
                 "seconds": artifact.seconds,
             }
-            for role, artifact in order.inputs.items()
+            for role, artifact in request.inputs.items()
         },
-        "work": str(order.work.absolute()),
-        "runtime": dataclasses.asdict(order.runtime),
-        "trust": list(order.trust),
+        "work": str(request.work.absolute()),
+        "runtime": dataclasses.asdict(request.runtime),
+        "trust": list(request.trust),
     }
     path.write_text(json.dumps(content), encoding="utf-8")
 
 
-def read_order(path: Path) -> Order:
-    """The order in a file; raises `ValueError`, in one line, for a file that is none."""
+def read_request(path: Path) -> BuildRequest:
+    """The request in a file; raises `ValueError`, in one line, for a file that is none."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         _require_schema(content)
         stages = _Stages(content["stages"])
-        return Order(
+        return BuildRequest(
             stage=stages.of(content["stage"]),
             inputs={
                 role: Artifact(

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from unlearn_lab.graph import manifest as manifests
 from unlearn_lab.graph.claim import (
-    DEAD,
+    TRASH,
     Claim,
-    Patience,
+    ClaimTimeouts,
     Watch,
     break_claim,
-    grave_of,
     release_dead,
+    trash_path,
 )
 from unlearn_lab.graph.stage import Stage
 
@@ -69,7 +69,7 @@ class Cache:
     root: Path
     build: Build
     watch: OnStage
-    patience: Patience
+    timeouts: ClaimTimeouts
     _open: dict[str, Artifact] = field(default_factory=dict[str, Artifact], init=False)
 
     def has(self, stage: Stage) -> bool:
@@ -80,7 +80,7 @@ class Cache:
         """Where the stage's artifact lies, built or not."""
         return self.root / stage.name / stage.key
 
-    def realise(self, stage: Stage) -> Artifact:
+    def get_or_build(self, stage: Stage) -> Artifact:
         """The stage's artifact, built with all it needs if it is not there yet.
 
         Raises `StageFailed`, which names the stage that failed, be it this one or one below it.
@@ -92,7 +92,7 @@ class Cache:
         if artifact is not None:
             release_dead(self._claim(stage))  # killed after it had published
         else:
-            inputs = {role: self.realise(needed) for role, needed in stage.inputs.items()}
+            inputs = {role: self.get_or_build(needed) for role, needed in stage.inputs.items()}
             artifact = self._obtain(stage, inputs)
         self._open[stage.key] = artifact
         self.watch(stage, artifact)
@@ -130,10 +130,10 @@ class Cache:
         folder = self.folder(stage)
         folder.parent.mkdir(parents=True, exist_ok=True)
         claim_folder = self._claim(stage)
-        watch, said = Watch(claim_folder, self.patience), False
+        watch, said = Watch(claim_folder, self.timeouts), False
         uses = [needed.key for needed in stage.walk()]
         while True:
-            with Claim(claim_folder, self.patience, uses) as claim:
+            with Claim(claim_folder, self.timeouts, uses) as claim:
                 if claim.try_acquire():
                     artifact = self._load(stage, claimed=True)
                     artifact = artifact or self._build_claimed(stage, inputs, claim)
@@ -143,14 +143,14 @@ class Cache:
             if watch.owner_is_dead():
                 _log.warning("%s %s: its builder has died; taking over", stage.name, stage.key[:8])
                 break_claim(claim_folder, watch.token)
-                watch = Watch(claim_folder, self.patience)
+                watch = Watch(claim_folder, self.timeouts)
                 continue
             if not said:
                 _log.info(
                     "%s %s: another process is building it; waiting", stage.name, stage.key[:8]
                 )
                 said = True
-            time.sleep(self.patience.look)
+            time.sleep(self.timeouts.poll)
             artifact = self._load(stage)
             if artifact is not None:
                 return artifact
@@ -194,7 +194,7 @@ def is_whole(root: Path, stage: Stage) -> bool:
     """Whether a cache holds the stage's artifact, every file of the size in its manifest."""
     folder = root / stage.name / stage.key
     try:
-        manifests.verify(folder, manifests.read(folder), contents=False)
+        manifests.verify(folder, manifests.read_manifest(folder), contents=False)
     except manifests.DamagedArtifact:
         return False
     return True
@@ -202,7 +202,7 @@ def is_whole(root: Path, stage: Stage) -> bool:
 
 def _checked_manifest(folder: Path, stage: Stage) -> manifests.Manifest:
     """The manifest of a whole artifact of `stage`; raises `DamagedArtifact`."""
-    manifest = manifests.read(folder)
+    manifest = manifests.read_manifest(folder)
     manifests.verify(folder, manifest, contents=True)
     if manifest.stage != stage.description:
         raise manifests.DamagedArtifact(f"{folder} describes another stage than its key says")
@@ -214,7 +214,7 @@ def _adopt_work(folder: Path, work: Path) -> bool:
 
     A rename takes it from an owner that is merely paused. Tells whether there was something.
     """
-    left = [path for path in folder.parent.glob(f"{folder.name}.work.*") if path.suffix != DEAD]
+    left = [path for path in folder.parent.glob(f"{folder.name}.work.*") if path.suffix != TRASH]
     left.sort(key=_changed)
     while left:
         with suppress(FileNotFoundError):  # its owner has removed it meanwhile
@@ -237,9 +237,9 @@ def _changed(path: Path) -> float:
 
 def _clear_graves(parent: Path) -> None:
     """Removes what a process was removing when it was killed; a claim's may yet be put back."""
-    for grave in parent.glob(f"*{DEAD}"):
-        if ".claim." not in grave.name:
-            shutil.rmtree(grave, ignore_errors=True)
+    for trash in parent.glob(f"*{TRASH}"):
+        if ".claim." not in trash.name:
+            shutil.rmtree(trash, ignore_errors=True)
 
 
 def _open_to_umask(work: Path, made: Path) -> None:
@@ -264,11 +264,11 @@ def _publish(work: Path, folder: Path) -> None:
 
 
 def _discard(folder: Path) -> None:
-    grave = grave_of(folder)
+    trash = trash_path(folder)
     try:
-        folder.rename(grave)
+        folder.rename(trash)
     except FileNotFoundError:
         return
     except OSError:  # a full disk may have no room for another name
-        grave = folder
-    shutil.rmtree(grave, ignore_errors=True)
+        trash = folder
+    shutil.rmtree(trash, ignore_errors=True)

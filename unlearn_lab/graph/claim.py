@@ -16,22 +16,24 @@ from pathlib import Path
 from types import TracebackType
 
 _OWNER = "owner.json"
-_BEAT = "heartbeat"
-DEAD = ".dead"
+_HEARTBEAT = "heartbeat"
+TRASH = ".dead"
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
-    """How long a claim waits, in seconds.
+class ClaimTimeouts:
+    """The timing of claims, in seconds.
 
-    `beat` lies between heartbeats, `look` between looks at somebody else's claim; after `silence`
-    that claim is taken over.
+    Args:
+        heartbeat: interval between the owner's heartbeats.
+        poll: interval between a waiting process's checks of another process's claim.
+        stale_after: time without a heartbeat after which a claim counts as stale and is taken over.
     """
 
-    beat: float
-    look: float
-    silence: float
+    heartbeat: float
+    poll: float
+    stale_after: float
 
 
 class Claim:
@@ -42,14 +44,16 @@ class Claim:
     `uses` are keys of stages whose artifacts must stay as long as the claim does.
     """
 
-    def __init__(self, folder: Path, patience: Patience, uses: Iterable[str] = ()) -> None:
+    def __init__(self, folder: Path, timeouts: ClaimTimeouts, uses: Iterable[str] = ()) -> None:
         self.folder = folder
         self._uses = sorted(uses)
         self.token = secrets.token_hex(8)
         self._made = False
-        self._patience = patience
+        self._timeouts = timeouts
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._beat, name=f"claim {folder.name}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._send_heartbeats, name=f"claim {folder.name}", daemon=True
+        )
 
     def try_acquire(self) -> bool:
         """One attempt; true when this process now owns the claim."""
@@ -60,7 +64,7 @@ class Claim:
         self._made = True
         owner = {**_place(), "pid": os.getpid(), "token": self.token, "uses": self._uses}
         try:
-            (self.folder / _BEAT).write_text("0")
+            (self.folder / _HEARTBEAT).write_text("0")
             (self.folder / _OWNER).write_text(json.dumps(owner))
         except FileNotFoundError:  # taken for a dead process' claim and moved away meanwhile
             return False
@@ -90,14 +94,14 @@ class Claim:
         if self._made and self.still_mine():
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _beat(self) -> None:
+    def _send_heartbeats(self) -> None:
         count = 0
-        while not self._stop.wait(self._patience.beat):
+        while not self._stop.wait(self._timeouts.heartbeat):
             count += 1
             if not self.still_mine():
                 return
             try:
-                (self.folder / _BEAT).write_text(str(count))
+                (self.folder / _HEARTBEAT).write_text(str(count))
             except OSError as error:
                 _log.warning("claim %s: heartbeat failed (%s)", self.folder, error)
 
@@ -110,10 +114,10 @@ def read_owner(folder: Path) -> dict[str, object] | None:
         return None
 
 
-def read_beat(folder: Path) -> str:
+def read_heartbeat(folder: Path) -> str:
     """The heartbeat counter of a claim; empty where there is none."""
     try:
-        return (folder / _BEAT).read_text()
+        return (folder / _HEARTBEAT).read_text()
     except OSError:
         return ""
 
@@ -121,9 +125,9 @@ def read_beat(folder: Path) -> str:
 class Watch:
     """One waiting process's view of somebody else's claim: says when its owner counts as dead."""
 
-    def __init__(self, folder: Path, patience: Patience) -> None:
+    def __init__(self, folder: Path, timeouts: ClaimTimeouts) -> None:
         self._folder = folder
-        self._patience = patience
+        self._timeouts = timeouts
         self._last: tuple[object, str] | None = None
         self._since = time.monotonic()
 
@@ -133,14 +137,14 @@ class Watch:
         return self._last[0] if self._last else None
 
     def owner_is_dead(self) -> bool:
-        """True for a dead process on this host, or `patience.silence` seconds without heartbeat."""
+        """True for a dead process on this host, or after `stale_after` without a heartbeat."""
         owner = read_owner(self._folder)
-        seen = (owner and owner.get("token"), read_beat(self._folder))
+        seen = (owner and owner.get("token"), read_heartbeat(self._folder))
         if seen != self._last:
             self._last, self._since = seen, time.monotonic()
         if owner is not None and _known_dead(owner):
             return True
-        return time.monotonic() - self._since > self._patience.silence
+        return time.monotonic() - self._since > self._timeouts.stale_after
 
 
 def break_claim(folder: Path, token: object) -> None:
@@ -150,22 +154,22 @@ def break_claim(folder: Path, token: object) -> None:
     """
     if (owner := read_owner(folder)) is not None and owner.get("token") != token:
         return
-    grave = grave_of(folder)
+    trash = trash_path(folder)
     try:
-        folder.rename(grave)
+        folder.rename(trash)
     except FileNotFoundError:
         return
-    owner = read_owner(grave)
+    owner = read_owner(trash)
     if (owner and owner.get("token")) != token and not folder.exists():
         with contextlib.suppress(OSError):  # claimed anew meanwhile: then this one is lost
-            grave.rename(folder)
+            trash.rename(folder)
             return
-    shutil.rmtree(grave, ignore_errors=True)
+    shutil.rmtree(trash, ignore_errors=True)
 
 
-def grave_of(path: Path) -> Path:
+def trash_path(path: Path) -> Path:
     """A new name for what is about to be removed: after one rename nobody finds it any more."""
-    return path.with_name(f"{path.name}.{secrets.token_hex(4)}{DEAD}")
+    return path.with_name(f"{path.name}.{secrets.token_hex(4)}{TRASH}")
 
 
 def release_dead(folder: Path) -> None:

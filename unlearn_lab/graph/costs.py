@@ -75,7 +75,7 @@ class Costs:
 def _read(cache: Path) -> Iterator[tuple[str, _Built]]:
     for path in cache.glob(f"*/*/{manifests.FILE}"):
         try:
-            found = manifests.read(path.parent)
+            found = manifests.read_manifest(path.parent)
         except manifests.DamagedArtifact:
             continue
         leaves = frozenset(_leaves(found.stage["params"]))

@@ -24,7 +24,7 @@ def exported_files(folder: Path) -> list[Path]:
 
     Raises `DamagedArtifact` for one whose files are not those of its manifest.
     """
-    manifests.verify(folder, manifests.read(folder), contents=True)
+    manifests.verify(folder, manifests.read_manifest(folder), contents=True)
     left_out = [manifests.FILE, *(_BESIDE_A_MODEL if (folder / _MODEL).exists() else ())]
     return sorted(
         path
@@ -35,13 +35,15 @@ def exported_files(folder: Path) -> list[Path]:
 
 def copy_artifact(folder: Path, into: Path) -> None:
     """Copies an artifact's files into the folder `into`, with its provenance."""
-    manifest = manifests.read(folder)
+    manifest = manifests.read_manifest(folder)
     for file in exported_files(folder):
         place = into / file.relative_to(folder)
         place.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(file, place)
     fields: Mapping[str, object] = {"key": folder.name, **dataclasses.asdict(manifest)}
-    text = json.dumps({name: fields[name] for name in ("key", "stage", "facts", "seconds")}, indent=1)
+    text = json.dumps(
+        {name: fields[name] for name in ("key", "stage", "facts", "seconds")}, indent=1
+    )
     (into / PROVENANCE).write_text(text, encoding="utf-8")
 
 

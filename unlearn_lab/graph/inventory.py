@@ -13,16 +13,16 @@ from typing import Literal, NamedTuple
 from unlearn_lab.graph import manifest as manifests
 from unlearn_lab.graph.stage import key_of
 
-Kind = Literal["artifact", "unfinished", "claim", "lease", "grave", "copy"]
+Kind = Literal["artifact", "unfinished", "claim", "lease", "trash", "copy"]
 """What an item is: an artifact, a build not finished (with its checkpoints), a process' mark
-(`claim`, `lease`), something half removed (`grave`), or a half-written memo of file digests."""
+(`claim`, `lease`), something half removed (`trash`), or a half-written memo of file digests."""
 
 _NAMES: tuple[tuple[re.Pattern[str], Kind], ...] = (
     (re.compile(r"[0-9a-f]{64}"), "artifact"),
     (re.compile(r"[0-9a-f]{64}\.work\.[0-9a-f]+"), "unfinished"),
     (re.compile(r"[0-9a-f]{64}\.claim"), "claim"),
     (re.compile(r"[0-9a-f]+\.lease"), "lease"),
-    (re.compile(r"[0-9a-z.]+\.dead"), "grave"),
+    (re.compile(r"[0-9a-z.]+\.dead"), "trash"),
     (re.compile(r"digests\.json\.[0-9]+"), "copy"),
 )
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -113,7 +113,7 @@ def damage_of(folder: Path, *, contents: bool) -> str | None:
     Sizes are compared with its manifest, digests as well when `contents` (reads every byte).
     """
     try:
-        manifest = manifests.read(folder)
+        manifest = manifests.read_manifest(folder)
         manifests.verify(folder, manifest, contents=contents)
     except (manifests.DamagedArtifact, OSError) as error:
         return str(error)

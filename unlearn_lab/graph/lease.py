@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from unlearn_lab.graph.claim import Claim, Patience, Watch, break_claim
+from unlearn_lab.graph.claim import Claim, ClaimTimeouts, Watch, break_claim
 
 FOLDER = "leases"
 """Where leases lie below the cache's root, beside the stages."""
@@ -17,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 @contextmanager
-def lease(root: Path, keys: Iterable[str], patience: Patience) -> Iterator[None]:
+def lease(root: Path, keys: Iterable[str], timeouts: ClaimTimeouts) -> Iterator[None]:
     """Keeps the artifacts of these stages, built or not, while the block runs.
 
     A lease is a claim that lists the keys. It is written first and only then is a removal that is
@@ -26,23 +26,23 @@ def lease(root: Path, keys: Iterable[str], patience: Patience) -> Iterator[None]
     """
     places = root / FOLDER
     places.mkdir(parents=True, exist_ok=True)
-    with Claim(places / f"{secrets.token_hex(8)}.lease", patience, keys) as claim:
+    with Claim(places / f"{secrets.token_hex(8)}.lease", timeouts, keys) as claim:
         claim.try_acquire()
-        _wait(places / _PRUNING, patience)
-        _clear(places, patience)
+        _wait(places / _PRUNING, timeouts)
+        _clear(places, timeouts)
         yield
 
 
-def _clear(places: Path, patience: Patience) -> None:
+def _clear(places: Path, timeouts: ClaimTimeouts) -> None:
     """Removes the leases of processes that are known to be dead, as killed ones leave them."""
     for folder in places.glob("*.lease"):
-        watch = Watch(folder, patience)
+        watch = Watch(folder, timeouts)
         if watch.owner_is_dead():
             break_claim(folder, watch.token)
 
 
 @contextmanager
-def sole_pruner(root: Path, patience: Patience) -> Iterator[Callable[[], bool]]:
+def sole_pruner(root: Path, timeouts: ClaimTimeouts) -> Iterator[Callable[[], bool]]:
     """Waits until no other process removes artifacts; new leases wait until the block ends.
 
     Yields what tells whether this is still so: not for a process that was taken for dead.
@@ -50,21 +50,21 @@ def sole_pruner(root: Path, patience: Patience) -> Iterator[Callable[[], bool]]:
     places = root / FOLDER
     places.mkdir(parents=True, exist_ok=True)
     while True:
-        with Claim(places / _PRUNING, patience) as claim:
+        with Claim(places / _PRUNING, timeouts) as claim:
             if claim.try_acquire():
                 yield claim.still_mine
                 return
-        _wait(places / _PRUNING, patience)
+        _wait(places / _PRUNING, timeouts)
 
 
-def _wait(pruning: Path, patience: Patience) -> None:
-    watch, said = Watch(pruning, patience), False
+def _wait(pruning: Path, timeouts: ClaimTimeouts) -> None:
+    watch, said = Watch(pruning, timeouts), False
     while pruning.exists():
         if watch.owner_is_dead():
             break_claim(pruning, watch.token)
-            watch = Watch(pruning, patience)
+            watch = Watch(pruning, timeouts)
             continue
         if not said:
             _log.info("another process prunes the cache; waiting")
             said = True
-        time.sleep(patience.look)
+        time.sleep(timeouts.poll)

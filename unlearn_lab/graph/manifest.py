@@ -70,7 +70,7 @@ def write(folder: Path, manifest: Manifest) -> None:
         os.fsync(stream.fileno())
 
 
-def read(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
     """The manifest of `folder`; raises `DamagedArtifact` when it is unreadable or was edited."""
     try:
         body = json.loads((folder / FILE).read_text(encoding="utf-8"))

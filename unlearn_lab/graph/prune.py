@@ -5,12 +5,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_lab.graph.claim import Patience, grave_of
+from unlearn_lab.graph.active_uses import ActiveUses
+from unlearn_lab.graph.claim import ClaimTimeouts, trash_path
 from unlearn_lab.graph.inventory import Item
 from unlearn_lab.graph.lease import sole_pruner
-from unlearn_lab.graph.lookout import Lookout
 
-_MARKS = ("claim", "lease", "grave")
+_MARKS = ("claim", "lease", "trash")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,16 +36,16 @@ class Selection:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Parting:
+class PrunePlan:
     """Of what was chosen: what may go, and by path who uses the rest."""
 
     free: Sequence[Item]
     used: Mapping[Path, str]
 
 
-def part(items: Iterable[Item], lookout: Lookout) -> Parting:
+def plan_prune(items: Iterable[Item], active: ActiveUses) -> PrunePlan:
     """Tells what may go now."""
-    holders, living = lookout.look(), set(lookout.living())
+    holders, living = active.holders(), set(active.living())
     free, used = list[Item](), dict[Path, str]()
     for item in items:
         if item.key in holders:
@@ -54,10 +54,12 @@ def part(items: Iterable[Item], lookout: Lookout) -> Parting:
             used[item.path] = "a running process"
         else:
             free.append(item)
-    return Parting(free=free, used=used)
+    return PrunePlan(free=free, used=used)
 
 
-def remove(root: Path, items: Sequence[Item], lookout: Lookout, patience: Patience) -> list[Item]:
+def remove(
+    root: Path, items: Sequence[Item], active: ActiveUses, timeouts: ClaimTimeouts
+) -> list[Item]:
     """Removes items and returns those that are gone; whatever is in use by now stays.
 
     Each is renamed in one step and its files removed after: who comes later does not find it and
@@ -65,19 +67,19 @@ def remove(root: Path, items: Sequence[Item], lookout: Lookout, patience: Patien
     the cache cannot be written at all.
     """
     moved = dict[Path, Item]()
-    with sole_pruner(root, patience) as still_alone:
-        for item in part(items, lookout).free:
+    with sole_pruner(root, timeouts) as still_alone:
+        for item in plan_prune(items, active).free:
             if not still_alone():
                 break
-            grave = grave_of(item.path)
+            trash = trash_path(item.path)
             try:
-                item.path.rename(grave)
+                item.path.rename(trash)
             except (FileNotFoundError, PermissionError):  # another process was faster, or owns it
                 continue
-            moved[grave] = item
-    for grave in moved:
-        if grave.is_dir():
-            shutil.rmtree(grave, ignore_errors=True)
+            moved[trash] = item
+    for trash in moved:
+        if trash.is_dir():
+            shutil.rmtree(trash, ignore_errors=True)
         else:
-            grave.unlink(missing_ok=True)
-    return [item for grave, item in moved.items() if not grave.exists()]
+            trash.unlink(missing_ok=True)
+    return [item for trash, item in moved.items() if not trash.exists()]

@@ -51,14 +51,14 @@ def _canonical(node: ast.AST) -> Iterator[str]:
         yield f" {_spell(node.value)}"
     else:
         for name, value in ast.iter_fields(node):
-            held = _held(node, name, value)
-            if name not in _IGNORED and held is not None and held != []:
+            kept = _kept(node, name, value)
+            if name not in _IGNORED and kept is not None and kept != []:
                 yield f" {name}="
-                yield from _value(held)
+                yield from _value(kept)
     yield ")"
 
 
-def _held(node: ast.AST, name: str, value: object) -> object:
+def _kept(node: ast.AST, name: str, value: object) -> object:
     """A field without what does not count: docstrings, empty pieces of an f-string."""
     if isinstance(node, ast.JoinedStr) and name == "values":
         return _merged(node.values)

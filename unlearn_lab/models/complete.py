@@ -32,24 +32,24 @@ class Incomplete(ValueError):
 
 
 def require_complete(
-    model: PreTrainedModel, report: Mapping[str, Any], path: str, held: Mapping[str, Path]
+    model: PreTrainedModel, report: Mapping[str, Any], path: str, stored: Mapping[str, Path]
 ) -> None:
     """Compares a model that `from_pretrained` made with its checkpoint.
 
-    `report` is the loading report, `held` the tensors in the files (`tensor_files`; empty for a
+    `report` is the loading report, `stored` the tensors in the files (`tensor_files`; empty for a
     quantized checkpoint, whose tensors go by other names). Raises `Incomplete` for tensors that are
     missing, left over or of another shape.
     """
-    missing = {*report["missing_keys"], *_hidden(model, held)}
+    missing = {*report["missing_keys"], *_hidden(model, stored)}
     mismatched = [name for name, *_ in report["mismatched_keys"]]
     _refuse(path, missing, report["unexpected_keys"], mismatched)
-    _keep_head(model, held, path)
+    _keep_head(model, stored, path)
 
 
-def require_finite(held: Mapping[str, Path], path: str) -> None:
+def require_finite(stored: Mapping[str, Path], path: str) -> None:
     """Raises `Incomplete` for tensors that are NaN or infinite; reads one tensor at a time."""
     found = list[str]()
-    for file in sorted(set(held.values())):
+    for file in sorted(set(stored.values())):
         with safe_open(file, framework="pt") as stream:
             for name in stream.keys():  # noqa: SIM118, no mapping
                 tensor = stream.get_tensor(name)
@@ -69,11 +69,11 @@ def require_finite_weights(model: PreTrainedModel, path: str) -> None:
 
 def tensor_files(path: str, revision: str | None) -> dict[str, Path]:
     """The file of each tensor of a checkpoint, by the files' own headers, not their index."""
-    held = dict[str, Path]()
+    stored = dict[str, Path]()
     for file in weight_files(path, revision):
         with safe_open(file, framework="pt") as stream:
-            held |= dict.fromkeys(stream.keys(), file)
-    return held
+            stored |= dict.fromkeys(stream.keys(), file)
+    return stored
 
 
 @contextlib.contextmanager
@@ -91,13 +91,13 @@ def _no_table(record: logging.LogRecord) -> bool:
     return "LOAD REPORT" not in record.getMessage()
 
 
-def _hidden(model: PreTrainedModel, held: Collection[str]) -> set[str]:
+def _hidden(model: PreTrainedModel, stored: Collection[str]) -> set[str]:
     """Parameters that the files lack, and that the architecture keeps out of the report."""
     patterns = model._keys_to_ignore_on_load_missing or ()
-    if not held or not patterns:
+    if not stored or not patterns:
         return set()
     names = {name for name, _ in model.named_parameters()}  # of tied ones the first alone
-    found = {*held, *(f"{model.base_model_prefix}.{name}" for name in held)}
+    found = {*stored, *(f"{model.base_model_prefix}.{name}" for name in stored)}
     return {name for name in names - found if any(re.search(one, name) for one in patterns)}
 
 
@@ -124,7 +124,7 @@ def _refuse(
     raise Incomplete(f"{path}: {'; '.join(faults)}; {advice}")
 
 
-def _keep_head(model: PreTrainedModel, held: Mapping[str, Path], path: str) -> None:
+def _keep_head(model: PreTrainedModel, stored: Mapping[str, Path], path: str) -> None:
     """An output embedding of its own in the files stays one, though config.json says tied.
 
     transformers leaves such a head alone, with a warning; said to be untied, it is saved as it is.
@@ -138,7 +138,7 @@ def _keep_head(model: PreTrainedModel, held: Mapping[str, Path], path: str) -> N
         model.config.tie_word_embeddings = False
         return
     names = [f"{_name(model, layer)}.weight" for layer in (head, embedding)]
-    if all(name in held for name in names) and not _equal(held, *names):
+    if all(name in stored for name in names) and not _equal(stored, *names):
         raise Incomplete(
             f"{path}: config.json says tie_word_embeddings, but {names[0]} differs from "
             f"{names[1]}; set tie_word_embeddings to false there"
@@ -149,10 +149,10 @@ def _name(model: nn.Module, layer: nn.Module) -> str:
     return next(name for name, module in model.named_modules() if module is layer)
 
 
-def _equal(held: Mapping[str, Path], first: str, second: str) -> bool:
+def _equal(stored: Mapping[str, Path], first: str, second: str) -> bool:
     tensors = list[torch.Tensor]()
     for name in (first, second):
-        with safe_open(held[name], framework="pt") as stream:
+        with safe_open(stored[name], framework="pt") as stream:
             tensors.append(stream.get_tensor(name))
     return torch.equal(*tensors)
 

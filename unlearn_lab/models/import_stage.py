@@ -8,7 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.hub import write_pointer
 from unlearn_lab.models.load import Source

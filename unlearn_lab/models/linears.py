@@ -1,8 +1,10 @@
-"""Decides which layers are quantized, or trained alone: the linear ones inside the blocks."""
+"""The linear layers inside the blocks: those that are quantized, and the weights trained."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 from torch import nn
+from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 LEFT_OUT = 0.01
@@ -74,3 +76,26 @@ def _require_all(model: PreTrainedModel, found: Mapping[str, nn.Linear]) -> None
             f"of its main blocks ({listed}) and would be left out: use an architecture with one "
             "stack of linear layers, for text only"
         )
+
+
+Trainable = Literal["all", "block_linears"]
+
+
+def choose_trainable(model: PreTrainedModel, trainable: Trainable) -> None:
+    """Freezes what does not take part."""
+    if trainable == "block_linears":
+        model.requires_grad_(False)
+        for linear in block_linears(model).values():
+            linear.weight.requires_grad_(True)
+
+
+def trained_parameters(model: PreTrainedModel) -> dict[str, Parameter]:
+    """The parameters that are trained, by the names they are saved under.
+
+    Under `upcast.float32_arithmetic` a layer's weight is computed; here is what it is held in.
+    """
+    return {
+        name.replace(".parametrizations.", ".").removesuffix(".original"): parameter
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+    }

@@ -93,8 +93,8 @@ def _load(folder: Path, weights: str, where: Mapping[str, str]) -> PreTrainedMod
                 **where,
             )
         model, report = loaded
-        held = tensor_files(path, options["revision"]) if method is None else {}
-        require_complete(model, report, path, held)
+        stored = tensor_files(path, options["revision"]) if method is None else {}
+        require_complete(model, report, path, stored)
         _make_saveable(model)
         return unpacked(model, method)
     except Incomplete:

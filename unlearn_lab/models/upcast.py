@@ -24,16 +24,16 @@ def float32_arithmetic(model: PreTrainedModel) -> Iterator[None]:
     step below half its spacing, is untouched; activations are finer, and a step is faster than with
     emulated bfloat16 products. Models on other devices, or in other dtypes, are left alone.
     """
-    held = [
+    weights = [
         (module, name)
         for module in model.modules()
         for name, parameter in module.named_parameters(recurse=False)
         if parameter.dtype == torch.bfloat16 and parameter.device.type == "cpu"
     ]
-    for module, name in held:
+    for module, name in weights:
         parametrize.register_parametrization(module, name, _Float32(), unsafe=True)
     try:
         yield
     finally:
-        for module, name in held:
+        for module, name in weights:
             parametrize.remove_parametrizations(module, name, leave_parametrized=False)

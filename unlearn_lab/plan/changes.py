@@ -61,7 +61,7 @@ def _described(folder: Path, besides: Set[str]) -> Iterator[Description]:
         if path.parent.name in besides:
             continue
         try:
-            yield manifests.read(path.parent).stage
+            yield manifests.read_manifest(path.parent).stage
         except manifests.DamagedArtifact:
             continue
 
@@ -74,13 +74,13 @@ def _same(stage: Stage, other: Description) -> bool:
 def _changes(stage: Stage, other: Description) -> Iterator[str]:
     if other["version"] != stage.version:
         yield f"version of {stage.name} is {stage.version}, was {other['version']}"
-    held: Mapping[str, Any] = stage.depends
-    had: Mapping[str, Any] = other.get("depends", {})
-    for name in _differing(held.get("code", {}), had.get("code", {})):
+    depends: Mapping[str, Any] = stage.depends
+    previous: Mapping[str, Any] = other.get("depends", {})
+    for name in _differing(depends.get("code", {}), previous.get("code", {})):
         yield f"code of {_spell_modules([name])} changed"
-    for place in _differing(held.get("files", {}), had.get("files", {})):
+    for place in _differing(depends.get("files", {}), previous.get("files", {})):
         yield f"{place} changed"
-    now, before = held.get("libraries", {}), had.get("libraries", {})
+    now, before = depends.get("libraries", {}), previous.get("libraries", {})
     for name in _differing(now, before):
         yield f"{name} is {now.get(name) or 'missing'}, was {before.get(name) or 'missing'}"
 

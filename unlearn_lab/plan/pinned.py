@@ -160,7 +160,7 @@ def stage(
         builder=builder,
         version=VERSIONS[name],
         params=params,
-        depends={kind: held for kind, held in depends.items() if held},
+        depends={kind: pins for kind, pins in depends.items() if pins},
         inputs=inputs or {},
     )
 

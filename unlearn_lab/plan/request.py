@@ -15,7 +15,7 @@ from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.config.spelling import require_present_names, written_out
 from unlearn_lab.config.trusted import trust
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.graph.claim import Patience
+from unlearn_lab.graph.claim import ClaimTimeouts
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan.job_graph import Parts, Plan, plan
@@ -38,16 +38,16 @@ class Values:
         return Path(self.runtime.home) / "cache"
 
     @property
-    def patience(self) -> Patience:
+    def timeouts(self) -> ClaimTimeouts:
         """How long claims and leases wait for each other."""
         runtime = self.runtime
-        return Patience(
-            beat=runtime.claim_beat, look=runtime.claim_look, silence=runtime.claim_silence
+        return ClaimTimeouts(
+            heartbeat=runtime.claim_beat, poll=runtime.claim_look, stale_after=runtime.claim_silence
         )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class JobRequest:
     """A job as asked for: its values, the choice in each group, its graph, and what to build of it.
 
     `goals` is the record alone, or the stages that `until` names; `prepared` holds what checking
@@ -101,7 +101,7 @@ def read_values(config: DictConfig) -> Values:
 
 def plan_request(
     values: Values, parts: Parts, choices: Mapping[str, str], content: ContentKey
-) -> Request:
+) -> JobRequest:
     """The graph of a job, planned from its built parts.
 
     Raises `Refused` when what it reads from outside the cache cannot be found, when `until` names
@@ -116,7 +116,7 @@ def plan_request(
     except OSError as error:
         raise Refused(unusable(error, values.runtime.home)) from error
     goals = _goals(graph.record, values.config["until"])
-    return Request(values=values, choices=choices, plan=graph, goals=goals)
+    return JobRequest(values=values, choices=choices, plan=graph, goals=goals)
 
 
 def content_key(values: Values) -> ContentKey:

@@ -24,7 +24,7 @@ from unlearn_lab.published.tables import (
     names,
 )
 from unlearn_lab.record.leaf import Record, text
-from unlearn_lab.record.results import read
+from unlearn_lab.record.results import read_records
 from unlearn_lab.report.terminal.table import open_console
 
 _HEADLINES = {HEADLINE: PUBLISHED, f"{HEADLINE}_corrected": "corrected"}
@@ -57,7 +57,9 @@ def chosen_records(home: Path | None, sweep: str | None, seed: int | None) -> li
     """
     if home is not None and not home.is_dir():
         raise ValueError(f"--home={home}: no such folder; name the runtime.home of a sweep")
-    records: list[Record] = list(read(home or Path(os.environ.get("UNLEARN_LAB_HOME", "lab"))))
+    records: list[Record] = list(
+        read_records(home or Path(os.environ.get("UNLEARN_LAB_HOME", "lab")))
+    )
     for key, wanted in (("sweep", sweep), ("seed", None if seed is None else str(seed))):
         if wanted is not None:
             there = list(dict.fromkeys(text(record, key) for record in records))

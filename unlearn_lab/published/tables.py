@@ -105,10 +105,10 @@ def names(folder: Path = FOLDER) -> dict[str, tuple[str, str]]:
 
 def load(stem: str, folder: Path = FOLDER) -> Table:
     """The table of a file; raises `ValueError` with the place of the first thing that is wrong."""
-    return table_of(read(stem, folder), stem)
+    return table_of(read_table(stem, folder), stem)
 
 
-def read(stem: str, folder: Path = FOLDER) -> Any:
+def read_table(stem: str, folder: Path = FOLDER) -> Any:
     """The plain values of a file; a key that occurs twice is an error of YAML."""
     return OmegaConf.to_container(OmegaConf.load(folder / f"{stem}.yaml"))
 
@@ -184,7 +184,7 @@ class Headline:
 
 def load_headline(folder: Path = FOLDER) -> Headline:
     """The headline of the paper."""
-    found = fields(read(HEADLINE, folder), names_of(Headline), HEADLINE)
+    found = fields(read_table(HEADLINE, folder), names_of(Headline), HEADLINE)
     shares = mapping(found["shares"], f"{HEADLINE}.shares")
     quants, retained = tuple(shares), ("retained_share",) * len(shares)
     values = numbers(list(shares.values()), retained, f"{HEADLINE}.shares")

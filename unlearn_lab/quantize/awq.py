@@ -128,7 +128,7 @@ class AWQ:
         from llmcompressor.modifiers.transform.awq import AWQMapping, AWQModifier
         from pydantic import Field
 
-        class CandidAWQ(AWQModifier):
+        class AWQWithFallbackNames(AWQModifier):
             scaled: list[str] = Field(default_factory=list)
 
             def on_finalize(self, state: Any, **kwargs: Any) -> bool:
@@ -143,4 +143,6 @@ class AWQ:
                 AWQMapping(mapping["smooth_layer"], list(mapping["balance_layers"]))
                 for mapping in self.mappings
             ]
-        return CandidAWQ(mappings=mappings, duo_scaling=self.duo_scaling, n_grid=self.num_grid)
+        return AWQWithFallbackNames(
+            mappings=mappings, duo_scaling=self.duo_scaling, n_grid=self.num_grid
+        )

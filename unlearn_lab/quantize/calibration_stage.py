@@ -10,7 +10,7 @@ from torch import Tensor
 
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import load_tokenizer
 from unlearn_lab.quantize.calibration import Calibration
@@ -29,6 +29,6 @@ def build(
     return {"source": calibration.source, "samples": len(ids), "length": ids.shape[1]}
 
 
-def read(artifact: Artifact) -> Int[Tensor, "samples length"]:
+def read_calibration(artifact: Artifact) -> Int[Tensor, "samples length"]:
     """The token sequences of a finished calibration stage."""
     return load_file(artifact.path / FILE)["ids"]

@@ -192,8 +192,8 @@ def require_scales(model: PreTrainedModel) -> None:
             "this architecture is not supported by llm-compressor as it is"
         )
     for name, layer in layers.items():
-        held = (layer.weight, cast("Tensor", layer.weight_scale))
-        if not all(bool(torch.isfinite(values).all()) for values in held):
+        tensors = (layer.weight, cast("Tensor", layer.weight_scale))
+        if not all(bool(torch.isfinite(values).all()) for values in tensors):
             raise ValueError(
                 f"layer {name}: its scales or weights are not finite after calibration; check the "
                 "model's weights, or use more calibration samples"

@@ -103,14 +103,14 @@ class GPTQ:
         from llmcompressor.modifiers.gptq import GPTQModifier
         from pydantic import Field
 
-        class CandidGPTQ(GPTQModifier):
+        class GPTQWithFallbackNames(GPTQModifier):
             fallen: list[str] = Field(default_factory=list)
 
             def on_finalize(self, state: State, **kwargs: Any) -> bool:
                 self.fallen = list(self._rtn_fallback_module_names)
                 return super().on_finalize(state, **kwargs)
 
-        return CandidGPTQ(
+        return GPTQWithFallbackNames(
             config_groups=config_groups(block_linears(model), self),
             ignore=other_linears(model),
             block_size=self.block_size,

@@ -76,8 +76,8 @@ class LLMInt8:
                 integers, largest = round_rows(layer.weight)
             except ValueError as error:
                 raise ValueError(f"layer {name}: {error}") from error
-            held = integers * (largest / 127)[:, None]
-            errors[name] = relative_error(held, layer.weight.detach())
+            dequantized = integers * (largest / 127)[:, None]
+            errors[name] = relative_error(dequantized, layer.weight.detach())
             model.set_submodule(name, self._layer(layer, integers, largest))
         dtype = str(compute_dtype(model)).removeprefix("torch.")
         kept = f"columns that reach {self.threshold:g} in their batch in {dtype}"

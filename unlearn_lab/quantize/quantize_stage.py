@@ -14,7 +14,7 @@ from unlearn_lab.models.complete import require_finite_weights
 from unlearn_lab.models.device import device_of, peak_gb, reset_peak
 from unlearn_lab.models.hub import point
 from unlearn_lab.models.load import Source, load_model, load_tokenizer
-from unlearn_lab.quantize.calibration_stage import read as read_calibration
+from unlearn_lab.quantize.calibration_stage import read_calibration
 from unlearn_lab.quantize.formats import gptqmodel_files, packed
 from unlearn_lab.quantize.prequantized import count_quantized, describe, method_of
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer

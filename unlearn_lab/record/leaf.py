@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping, Sequence
 
-from unlearn_lab.config.printed import visible
+from unlearn_lab.config.redaction import escape_controls
 
 Record = Mapping[str, object]
 
@@ -54,7 +54,7 @@ def text(record: Record, key: str) -> str:
         return "-"
     if key.endswith("._target_"):
         return str(value).rsplit(".", 1)[-1]
-    return f"{value:g}" if isinstance(value, float) else visible(str(value))
+    return f"{value:g}" if isinstance(value, float) else escape_controls(str(value))
 
 
 def shown_metrics(records: Sequence[Record]) -> tuple[str, ...]:

@@ -28,8 +28,10 @@ def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
     """Builds the artifact: `record.json`, with sample answers and layers' figures in side files."""
-    scores = {name: evaluations.read(artifact) for name, artifact in inputs.items() if "." in name}
-    figures = codes_stage.read(inputs["codes"])
+    scores = {
+        name: evaluations.read_scores(artifact) for name, artifact in inputs.items() if "." in name
+    }
+    figures = codes_stage.read_code_changes(inputs["codes"])
     widths = codes_stage.read_widths(inputs["widths"])
     row: Row = score_figures(
         scores,
@@ -61,7 +63,7 @@ def _write_side_files(
     """What is too long for a row: figures by layer, and sample answers."""
     errors = _quantizer(inputs)["weight_error"]
     mask = read_mask(inputs["unlearn"].path)
-    figures = codes_stage.read(inputs["codes"])["layers"]
+    figures = codes_stage.read_code_changes(inputs["codes"])["layers"]
     layers = {
         "layers": {
             name: {**layer, "weight_error": errors.get(name)} for name, layer in figures.items()

@@ -54,7 +54,7 @@ def append(home: Path, record: Mapping[str, object]) -> Path:
     return path
 
 
-def read(home: Path) -> list[dict[str, object]]:
+def read_records(home: Path) -> list[dict[str, object]]:
     """The records of `home`, of each `run_id` the latest line, in the order of these lines.
 
     Settings of old records are under their present names.
@@ -105,17 +105,17 @@ def _finite(record: Mapping[str, object]) -> dict[str, object]:
 @contextmanager
 def _locked(descriptor: int) -> Iterator[bool]:
     """Holds the file's advisory lock where the file system has one (NFS may not); tells whether."""
-    held = False
+    locked = False
     if fcntl is not None:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            held = True
+            locked = True
         except OSError as error:
             _log.debug("no lock on the records file (%s): relying on O_APPEND", error)
     try:
-        yield held
+        yield locked
     finally:
-        if held and fcntl is not None:
+        if locked and fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_UN)
 
 

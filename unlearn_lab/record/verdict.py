@@ -31,7 +31,7 @@ _CAUSES = ("corpus.overlap", "corpus.script", "corpus.answers")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Thresholds:
+class VerdictThresholds:
     """Where one verdict ends and the next begins; scores are in points of 0-100.
 
     `destroyed_share`: below this share of the target's utility in full precision, a model is
@@ -65,12 +65,12 @@ class Judgement:
     reason: str
 
 
-def verdict(record: Record, thresholds: Thresholds) -> Verdict:
+def verdict(record: Record, thresholds: VerdictThresholds) -> Verdict:
     """The verdict on the record's unlearned model, under its quantizer if it has one."""
     return judge(record, thresholds).verdict
 
 
-def judge(record: Record, thresholds: Thresholds) -> Judgement:
+def judge(record: Record, thresholds: VerdictThresholds) -> Judgement:
     """Judges the record's unlearned model, first in full precision and then quantized.
 
     A destroyed model has lost the forget set with everything else, so it is never called
@@ -100,13 +100,13 @@ def judge(record: Record, thresholds: Thresholds) -> Judgement:
     return _nothing_back(record, thresholds)
 
 
-def judged(record: Record, thresholds: Thresholds) -> dict[str, object]:
+def judged(record: Record, thresholds: VerdictThresholds) -> dict[str, object]:
     """The record with its `verdict` and `verdict_reason`."""
     found = judge(record, thresholds)
     return {**record, "verdict": found.verdict, "verdict_reason": found.reason}
 
 
-def judge_full(record: Record, thresholds: Thresholds) -> Judgement:
+def judge_full(record: Record, thresholds: VerdictThresholds) -> Judgement:
     """Judges the model in full precision alone."""
     missing = _missing_full(record, thresholds)
     if missing is not None:
@@ -128,14 +128,14 @@ def judge_full(record: Record, thresholds: Thresholds) -> Judgement:
     return Judgement(verdict="forgotten", reason=reason)
 
 
-def returned_metrics(record: Record, thresholds: Thresholds) -> tuple[str, ...]:
+def returned_metrics(record: Record, thresholds: VerdictThresholds) -> tuple[str, ...]:
     """The metrics that came back, whatever the full-precision model was."""
     return tuple(
         metric for metric in RECOVERED if _comes_back(record, "unlearned", metric, thresholds)
     )
 
 
-def _nothing_back(record: Record, thresholds: Thresholds) -> Judgement:
+def _nothing_back(record: Record, thresholds: VerdictThresholds) -> Judgement:
     """Nothing came back: whether anything could have been seen to."""
     telling = [metric for metric in RECOVERED if _comes_back(record, "target", metric, thresholds)]
     margin = f"{thresholds.return_margin:g} points"
@@ -155,7 +155,7 @@ def _nothing_back(record: Record, thresholds: Thresholds) -> Judgement:
     return Judgement(verdict="stays forgotten", reason=reason)
 
 
-def _missing_full(record: Record, thresholds: Thresholds) -> str | None:
+def _missing_full(record: Record, thresholds: VerdictThresholds) -> str | None:
     """Why the model cannot be judged in full precision."""
     if _never_knew(record, thresholds):
         reason = "the target knows no more of the forget set than the retrain control"
@@ -190,14 +190,14 @@ def _measured(record: Record) -> list[str]:
     ]
 
 
-def _never_knew(record: Record, thresholds: Thresholds) -> bool:
+def _never_knew(record: Record, thresholds: VerdictThresholds) -> bool:
     """Whether the target, too, passes for a model that has forgotten."""
     above = [_above_retrain(record, "target", metric) for metric in RECOVERED]
     known = [margin for margin in above if margin is not None]
     return bool(known) and max(known) <= thresholds.forgotten_margin
 
 
-def _comes_back(record: Record, who: str, metric: str, thresholds: Thresholds) -> bool:
+def _comes_back(record: Record, who: str, metric: str, thresholds: VerdictThresholds) -> bool:
     """Whether the quantized model, or the quantized target in its place, shows a return."""
     full, quantized, retrain = (
         score(record, "unlearned", "full", metric),

@@ -4,12 +4,12 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from unlearn_lab.record.leaf import METRICS, Record, number, shown_metrics, text, title
-from unlearn_lab.record.verdict import Thresholds, judge
+from unlearn_lab.record.verdict import VerdictThresholds, judge
 
 _SKIPPED, _CORPUS = "skipped.", "corpus."
 
 
-def notes(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
+def notes(records: Sequence[Record], thresholds: VerdictThresholds) -> list[str]:
     """One line on each of these that applies to any record."""
     lines = [
         _note("Not measured", _skipped(records)),
@@ -48,7 +48,7 @@ def _corpus(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(values))
 
 
-def _not_judged(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
+def _not_judged(records: Sequence[Record], thresholds: VerdictThresholds) -> list[str]:
     judged = [judge(record, thresholds) for record in records]
     reasons = [each.reason for each in judged if each.verdict == "not judged"]
     return list(dict.fromkeys(reasons))

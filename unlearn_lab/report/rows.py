@@ -15,7 +15,7 @@ from unlearn_lab.record.leaf import (
     shown_metrics,
     text,
 )
-from unlearn_lab.record.verdict import Thresholds, Verdict, verdict
+from unlearn_lab.record.verdict import Verdict, VerdictThresholds, verdict
 from unlearn_lab.report.swept import heading, swept_keys
 
 Who = Literal["target", "retrain", "unlearned"]
@@ -59,7 +59,7 @@ def key_headings(records: Sequence[Record]) -> tuple[str, ...]:
     return ("method", "optimizer", "quant", *(heading(key, keys) for key in keys))
 
 
-def build_rows(records: Sequence[Record], thresholds: Thresholds) -> list[Row]:
+def build_rows(records: Sequence[Record], thresholds: VerdictThresholds) -> list[Row]:
     """Controls, then leaves, each sorted by its labels with numbers in numeric order."""
     keys = swept_keys(records)
     leaves = [

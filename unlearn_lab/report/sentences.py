@@ -7,8 +7,8 @@ from statistics import fmean
 from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, is_quantized, score
 from unlearn_lab.record.verdict import (
     FORGOT,
-    Thresholds,
     Verdict,
+    VerdictThresholds,
     judge_full,
     returned_metrics,
     verdict,
@@ -31,7 +31,7 @@ _UNKNOWN: Mapping[Verdict, str] = {
 }
 
 
-def headlines(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
+def headlines(records: Sequence[Record], thresholds: VerdictThresholds) -> list[str]:
     """One sentence on forgetting in full precision, then one for each quantizer."""
     if not records:
         return ["No results yet."]
@@ -52,7 +52,7 @@ def headlines(records: Sequence[Record], thresholds: Thresholds) -> list[str]:
     return sentences
 
 
-def _forgetting(records: Sequence[Record], names: Names, thresholds: Thresholds) -> str:
+def _forgetting(records: Sequence[Record], names: Names, thresholds: VerdictThresholds) -> str:
     """Each training counts once, under however many quantizers it was scored."""
     states: dict[str, tuple[str, Verdict]] = {}
     for record in records:
@@ -66,7 +66,7 @@ def _forgetting(records: Sequence[Record], names: Names, thresholds: Thresholds)
     return f"Of {models}, {'; '.join(parts)}."
 
 
-def _return(quant: str, judged: Judged, names: Names, thresholds: Thresholds) -> str:
+def _return(quant: str, judged: Judged, names: Names, thresholds: VerdictThresholds) -> str:
     forgotten = sum(word in FORGOT for _, word in judged)
     if all(word == "not judged" for _, word in judged):
         return f"Under {quant} nothing can be said about what came back."
@@ -82,9 +82,9 @@ def _return(quant: str, judged: Judged, names: Names, thresholds: Thresholds) ->
     )
     rises = _list([_rise(setting, settings[setting], thresholds) for setting in sorted(settings)])
     parts = [f"the memory came back in {_of(back, forgotten)}: {rises}"] if back else []
-    if stays and not told:
+    if stays and not parts:
         parts.append(f"nothing came back in {_of(stays, forgotten)}")
-    if not told:
+    if not parts:
         parts.append(f"nothing can be said of {_of(forgotten, forgotten)}")
     return f"Under {quant} {'; '.join([*parts, *unanswered])}."
 
@@ -103,7 +103,7 @@ def _unanswered(judged: Judged, names: Names) -> Iterable[str]:
             yield f"{phrase.format(len(settings))}: {_list(_counted(settings))}"
 
 
-def _rise(setting: str, records: Sequence[Record], thresholds: Thresholds) -> str:
+def _rise(setting: str, records: Sequence[Record], thresholds: VerdictThresholds) -> str:
     """The scores of a setting's returning leaves, averaged over its seeds."""
     returned = {metric for record in records for metric in returned_metrics(record, thresholds)}
     rises = [_means(records, metric) for metric in RECOVERED if metric in returned]

@@ -6,16 +6,16 @@ import pytest
 import torch
 
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.models.trained import trained_parameters
+from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.ga import GradientAscent
 from unlearn_lab.unlearn.objectives.objective import Unlearning
 from unlearn_lab.unlearn.objectives.retain import RetainNLL
-from unlearn_lab.unlearn.optimizers.layouts import layouts_of
 from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.optimizers.saliency import mean_gradient, unit_scores
 from unlearn_lab.unlearn.optimizers.saliency_stage import first_epoch, forget_losses
 from unlearn_lab.unlearn.optimizers.sure import SURE
+from unlearn_lab.unlearn.optimizers.units import layouts_of
 from unlearn_lab.unlearn.optimizers.update import Training
 from unlearn_lab.unlearn.training.fit import CHECKPOINT, Batches, Budget, fit
 from unlearn_lab.unlearn.training.module import UnlearnModule

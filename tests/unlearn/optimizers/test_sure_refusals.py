@@ -6,9 +6,9 @@ import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel
 
-from unlearn_lab.models.trained import trained_parameters
-from unlearn_lab.unlearn.optimizers.layouts import layouts_of
-from unlearn_lab.unlearn.optimizers.update import Request
+from unlearn_lab.models.linears import trained_parameters
+from unlearn_lab.unlearn.optimizers.units import layouts_of
+from unlearn_lab.unlearn.optimizers.update import UpdateContext
 
 from .test_sure import ADAMW, sure
 
@@ -41,7 +41,7 @@ def test_impossible_settings_are_refused(changed, message):
     ],
 )
 def test_what_the_model_or_the_corpus_lack_is_refused(model, changed, message):
-    request = Request(
+    request = UpdateContext(
         model=model, parameters=trained_parameters(model), num_batches=2, rounding="nearest"
     )
     with pytest.raises(ValueError, match=message):

@@ -10,10 +10,10 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from unlearn_lab.data.batch import Collate, PairedTexts, pad
-from unlearn_lab.models.trained import trained_parameters
+from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.unlearn.objectives.forward import ModelForward
 from unlearn_lab.unlearn.optimizers.sure_released import SUREReleased
-from unlearn_lab.unlearn.optimizers.update import Request, Training
+from unlearn_lab.unlearn.optimizers.update import Training, UpdateContext
 from unlearn_lab.unlearn.training.module import UnlearnModule
 
 from .test_sure import OBJECTIVE, RUNTIME, Batches, Budget, fit, weights
@@ -127,7 +127,7 @@ def test_its_mask_does_not_hold_masked_rows_still(make_llama, sequences, tmp_pat
 
 
 def test_what_it_cannot_do_is_refused(model):
-    request = Request(
+    request = UpdateContext(
         model=model, parameters=trained_parameters(model), num_batches=2, rounding="stochastic"
     )
     with pytest.raises(ValueError, match="not stochastic"):

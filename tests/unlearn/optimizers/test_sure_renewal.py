@@ -6,13 +6,13 @@ from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader
 
 from unlearn_lab.data.batch import Collate, PairedOrder, PairedTexts, pad
-from unlearn_lab.models.trained import trained_parameters
+from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.unlearn.objectives.forward import ModelForward
-from unlearn_lab.unlearn.optimizers.layouts import layouts_of
 from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.optimizers.saliency import choose, mean_gradient, unit_scores
 from unlearn_lab.unlearn.optimizers.saliency_stage import first_epoch, forget_losses
 from unlearn_lab.unlearn.optimizers.selected import SelectedOptimizer
+from unlearn_lab.unlearn.optimizers.units import layouts_of
 from unlearn_lab.unlearn.training.module import UnlearnModule
 
 from .test_sure import (

@@ -7,8 +7,7 @@ import torch
 from safetensors import safe_open
 
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.trained import trained_parameters
+from unlearn_lab.models.linears import block_linears, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import Reference
 from unlearn_lab.unlearn.training.fit import CHECKPOINT, Batches

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from unlearn_lab.record.leaf import METRICS, TITLES, Record, interval, is_quantized, score
-from unlearn_lab.record.verdict import Thresholds, Verdict, verdict
+from unlearn_lab.record.verdict import Verdict, VerdictThresholds, verdict
 from unlearn_lab.report.html.drawing import (
     CONTROL_COLOURS,
     INK,
@@ -23,7 +23,7 @@ from unlearn_lab.report.swept import Names
 _OFFSET = {"full": -0.17, "quantized": 0.17}
 
 
-def arrow_plot(records: Sequence[Record], thresholds: Thresholds) -> str:
+def arrow_plot(records: Sequence[Record], thresholds: VerdictThresholds) -> str:
     """SVG: one row a leaf and one panel a metric; ring = full precision, arrow head = quantized."""
     leaves = [row.record for row in build_rows(records, thresholds) if row.who == "unlearned"]
     names = Names.of(records)

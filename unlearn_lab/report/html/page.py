@@ -13,7 +13,7 @@ from markupsafe import Markup
 from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, number, shown_metrics
 from unlearn_lab.record.leaf import title as metric_title
 from unlearn_lab.record.side_files import SideFiles, read_sides
-from unlearn_lab.record.verdict import Thresholds
+from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.html.arrows import arrow_plot
 from unlearn_lab.report.html.details import leaf_details
 from unlearn_lab.report.html.explanation import flip_map, layer_lines
@@ -36,7 +36,7 @@ def report_path(home: Path) -> Path:
 
 
 def write_report(
-    home: Path, records: Sequence[Record], thresholds: Thresholds, *, num_samples: int
+    home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
 ) -> Path:
     """Writes the report on `records` in one step and returns its path.
 
@@ -56,7 +56,7 @@ def write_report(
 
 
 def render(
-    home: Path, records: Sequence[Record], thresholds: Thresholds, *, num_samples: int
+    home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
 ) -> str:
     """The whole page as text."""
     environment = Environment(
@@ -108,7 +108,7 @@ def _aligned(row: Row, metric: str) -> str:
 
 
 def _plots(
-    leaves: Sequence[Record], sides: Sequence[SideFiles], thresholds: Thresholds
+    leaves: Sequence[Record], sides: Sequence[SideFiles], thresholds: VerdictThresholds
 ) -> dict[str, Markup | None]:
     """The drawings by name; they are our own markup, so the template does not escape them."""
     if not leaves:

@@ -9,7 +9,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_lab.config.printed import told
+from unlearn_lab.config.redaction import redact
 from unlearn_lab.report.terminal.blocks import Block, empty_table
 
 
@@ -66,7 +66,7 @@ def print_closing(console: Console, closing: Closing) -> None:
 def print_again(console: Console, reasons: Sequence[str]) -> None:
     """Why stages are built again, a line each."""
     for reason in reasons:
-        console.print(Text.assemble(("built again: ", "yellow"), told(reason)))
+        console.print(Text.assemble(("built again: ", "yellow"), redact(reason)))
 
 
 def format_seconds(seconds: float) -> str:
@@ -103,10 +103,10 @@ def _count(closing: Closing) -> str:
 
 def _print_leaves(console: Console, word: str, leaves: Sequence[FailedLeaf], style: str) -> None:
     for leaf in leaves:
-        console.print(Text.assemble((f"{word}: ", style), told(leaf.leaf)), soft_wrap=False)
-        console.print(Padding(Text(told(leaf.reason), overflow="fold"), (0, 0, 0, 4)))
+        console.print(Text.assemble((f"{word}: ", style), redact(leaf.leaf)), soft_wrap=False)
+        console.print(Padding(Text(redact(leaf.reason), overflow="fold"), (0, 0, 0, 4)))
 
 
 def _print_place(console: Console, word: str, place: str) -> None:
     """On one line of any length, so that a path can be copied."""
-    console.print(Text(told(f"{word + ':':<9}{place}")), soft_wrap=True)
+    console.print(Text(redact(f"{word + ':':<9}{place}")), soft_wrap=True)

@@ -31,7 +31,7 @@ class Forecast:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Outlook:
+class SweepForecast:
     """A sweep before it starts: jobs, their leaves that lack a result, forecasts, waves in words.
 
     `equal` counts jobs with the same leaf as an earlier one; `again` says why stages that were
@@ -46,9 +46,9 @@ class Outlook:
     again: Sequence[str] = ()
 
 
-def foresee(
+def forecast_sweep(
     goals: Goals, equal: int, has: Has, costs: Costs, prepared: Iterable[Stage] = ()
-) -> Outlook:
+) -> SweepForecast:
     """What the jobs with these goals still need; `prepared` is what checking them has built."""
     lacking = missing(itertools.chain(*goals.values()), has)
     stages = distinct(itertools.chain(*goals.values())).values()
@@ -56,7 +56,7 @@ def foresee(
         _forecast(name, [stage for stage in stages if stage.name == name], lacking, has, costs)
         for name in dict.fromkeys(stage.name for stage in stages)
     ]
-    return Outlook(
+    return SweepForecast(
         jobs=len(goals) + equal,
         equal=equal,
         lacking=sum(1 for ends in goals.values() if any(end.key in lacking for end in ends)),
@@ -81,18 +81,18 @@ def _forecast(
     )
 
 
-def print_outlook(console: Console, outlook: Outlook) -> None:
+def print_forecast(console: Console, forecast: SweepForecast) -> None:
     """Prints the plan of a sweep."""
-    there = outlook.jobs - outlook.equal - outlook.lacking
-    parts = [f"{outlook.jobs} job{'s' * (outlook.jobs != 1)}"]
-    parts += [f"{outlook.equal} equal to another, not run"] if outlook.equal else []
+    there = forecast.jobs - forecast.equal - forecast.lacking
+    parts = [f"{forecast.jobs} job{'s' * (forecast.jobs != 1)}"]
+    parts += [f"{forecast.equal} equal to another, not run"] if forecast.equal else []
     parts += [f"{there} with a result already"] if there else []
     console.print(Text("plan: " + ", ".join(parts), style="bold"))
-    console.print(_table(outlook.forecasts))
-    print_again(console, outlook.again)
-    if outlook.waves:
-        console.print(Text("waves: " + " → ".join(outlook.waves)))
-    if any(forecast.unknown for forecast in outlook.forecasts):
+    console.print(_table(forecast.forecasts))
+    print_again(console, forecast.again)
+    if forecast.waves:
+        console.print(Text("waves: " + " → ".join(forecast.waves)))
+    if any(stage.unknown for stage in forecast.forecasts):
         console.print(Text("?: nothing like it was built in this home before", style="dim"))
 
 

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from unlearn_lab.record.leaf import Record, text
-from unlearn_lab.record.verdict import Thresholds
+from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.notes import notes
 from unlearn_lab.report.rows import Row, build_rows, key_headings
 from unlearn_lab.report.terminal.blocks import Block, arrange, empty_table
@@ -37,7 +37,9 @@ def open_console(stream: Any) -> Console:
     return Console(file=stream, highlight=False, width=_PIPED_WIDTH)
 
 
-def print_results(console: Console, records: Sequence[Record], thresholds: Thresholds) -> None:
+def print_results(
+    console: Console, records: Sequence[Record], thresholds: VerdictThresholds
+) -> None:
     """Prints the table of a sweep; nothing but a line when there is no record.
 
     No number is ever cut: columns that do not fit move to a table below, key columns repeated.

@@ -13,19 +13,19 @@ from transformers import PreTrainedModel
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import PairedOrder, Sequences, pad, to_device
-from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.device import device_of
+from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.tokenizer import pad_id
-from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import ModelForward, Reference, remember_reference
 from unlearn_lab.unlearn.objectives.objective import ForgetTerm, Unlearning
-from unlearn_lab.unlearn.optimizers.layouts import layouts_of
 from unlearn_lab.unlearn.optimizers.saliency import mean_gradient, unit_scores
+from unlearn_lab.unlearn.optimizers.units import layouts_of
 
 FILE = "saliency.safetensors"
 
@@ -72,7 +72,7 @@ def build(
     }
 
 
-def read(artifact: Artifact) -> dict[str, Tensor]:
+def read_saliency(artifact: Artifact) -> dict[str, Tensor]:
     """The score of every unit, by parameter."""
     return load_file(artifact.path / FILE)
 

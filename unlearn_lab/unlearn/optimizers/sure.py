@@ -11,12 +11,11 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from unlearn_lab.unlearn.optimizers.layouts import compiled, layouts_of
 from unlearn_lab.unlearn.optimizers.mask import kept_units, read_mask, summary, write_mask
 from unlearn_lab.unlearn.optimizers.saliency import choose, mean_gradient, unit_scores
 from unlearn_lab.unlearn.optimizers.selected import Part, SelectedOptimizer
-from unlearn_lab.unlearn.optimizers.units import Granularity, Layout
-from unlearn_lab.unlearn.optimizers.update import Prepared, Request, Training
+from unlearn_lab.unlearn.optimizers.units import Granularity, Layout, compiled, layouts_of
+from unlearn_lab.unlearn.optimizers.update import Prepared, Training, UpdateContext
 from unlearn_lab.unlearn.ranks import as_on_first, wait
 
 
@@ -65,12 +64,12 @@ class SURE:
         """What the units' scores depend on; the percentile chooses among them later."""
         return {name: getattr(self, name) for name in ("granularity", "modules", "batches")}
 
-    def require_fit(self, request: Request) -> None:
+    def require_fit(self, context: UpdateContext) -> None:
         """Raises `ValueError` for modules, heads or batches that are not there."""
-        layouts_of(request.model, request.parameters, self.granularity, self.modules)
-        if self.batches is not None and self.batches > request.num_batches:
+        layouts_of(context.model, context.parameters, self.granularity, self.modules)
+        if self.batches is not None and self.batches > context.num_batches:
             raise ValueError(
-                f"batches={self.batches}: an epoch has {request.num_batches} forget batches; "
+                f"batches={self.batches}: an epoch has {context.num_batches} forget batches; "
                 "choose at most that, or null for all"
             )
 

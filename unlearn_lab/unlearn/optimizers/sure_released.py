@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from unlearn_lab.unlearn.optimizers.saliency import percentile_of
 from unlearn_lab.unlearn.optimizers.sure import inner_optimizer, require_percentile
 from unlearn_lab.unlearn.optimizers.units import layout
-from unlearn_lab.unlearn.optimizers.update import Prepared, Request, Training
+from unlearn_lab.unlearn.optimizers.update import Prepared, Training, UpdateContext
 from unlearn_lab.unlearn.optimizers.wrapped import WrappedOptimizer
 from unlearn_lab.unlearn.ranks import average_gradients
 from unlearn_lab.unlearn.training.module import UnlearnModule
@@ -46,12 +46,12 @@ class SUREReleased:
         require_percentile(self.percentile)
         inner_optimizer(self.inner, self.lr)
 
-    def require_fit(self, request: Request) -> None:
+    def require_fit(self, context: UpdateContext) -> None:
         """Raises `ValueError` for stochastic rounding, which the released code does not have."""
-        if request.rounding != "nearest":
+        if context.rounding != "nearest":
             raise ValueError(
                 f"the released form of SURE knows trainer.rounding=nearest only, not "
-                f"{request.rounding}"
+                f"{context.rounding}"
             )
 
     def prepare(self, training: Training) -> Prepared:

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.config.build import Part as BuiltPart
 from unlearn_lab.config.build import Refused, assemble, assemble_partial
-from unlearn_lab.models.trained import trained_parameters
+from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.unlearn.optimizers.selected import OptimizerFactory, Part, SelectedOptimizer
 from unlearn_lab.unlearn.optimizers.units import layout
 
@@ -47,7 +47,7 @@ class Prepared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class UpdateContext:
     """What is known before anything runs: the model's shapes (no weights) and the training.
 
     `parameters` are those that would be trained, by their names in the checkpoint; `num_batches`
@@ -69,7 +69,7 @@ class UpdateRule(Protocol):
         """The learning rate, which also says which bfloat16 weights can move at all."""
         ...
 
-    def require_fit(self, request: Request) -> None:
+    def require_fit(self, context: UpdateContext) -> None:
         """Raises `ValueError` when the rule cannot do what is asked."""
         ...
 
@@ -79,13 +79,13 @@ class UpdateRule(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plain:
+class FullUpdate:
     """A torch optimizer over all trained parameters."""
 
     lr: float
     make: OptimizerFactory
 
-    def require_fit(self, request: Request) -> None:
+    def require_fit(self, context: UpdateContext) -> None:
         """Everything can be done."""
 
     def prepare(self, training: Training) -> Prepared:
@@ -129,5 +129,5 @@ def update_part(node: Mapping[str, Any]) -> BuiltPart[UpdateRule]:
         made.value([Parameter(torch.zeros(1))])
     except ValueError as error:
         raise Refused(f"optimizer: {error}") from error
-    rule = Plain(lr=float(rate), make=made.value)
+    rule = FullUpdate(lr=float(rate), make=made.value)
     return BuiltPart(value=rule, node=node, path="optimizer", module=made.module, inner=made.inner)

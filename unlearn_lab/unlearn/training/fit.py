@@ -28,10 +28,9 @@ from unlearn_lab.data.batch import (
 from unlearn_lab.unlearn.optimizers.wrapped import WrappedOptimizer
 from unlearn_lab.unlearn.ranks import is_first, num_ranks, rank
 from unlearn_lab.unlearn.training.preempt import Signals
-from unlearn_lab.unlearn.training.resume import Course, Resumable
-from unlearn_lab.unlearn.training.sharding import unshard
+from unlearn_lab.unlearn.training.resume import Resumable, TrainingSchedule
 from unlearn_lab.unlearn.training.stop import ShouldStop
-from unlearn_lab.unlearn.training.strategy import trainer_options, what_ran
+from unlearn_lab.unlearn.training.strategy import trainer_options, unshard, what_ran
 
 STEPS = "steps.jsonl"
 CHECKPOINT = "last.ckpt"
@@ -140,7 +139,7 @@ def fit(
     sizes = [len(sequences) for sequences in splits.values()]
     order = PairedOrder(sizes, batches.seed, batches.pairing)
     loader = _loader(texts, order, batches.size, pad_id)
-    course = Course(
+    schedule = TrainingSchedule(
         order=order,
         batch_size=batches.size,
         seed=batches.seed,
@@ -151,7 +150,7 @@ def fit(
     epochs = budget.epochs or math.ceil((budget.steps or 0) / len(loader))
     with Signals() as signals, warnings.catch_warnings():
         every = runtime.checkpoint_seconds
-        resumable = Resumable(course, checkpoint, every_seconds=every, signals=signals)
+        resumable = Resumable(schedule, checkpoint, every_seconds=every, signals=signals)
         trainer = _trainer(resumable, epochs, budget.clip_norm, work, runtime)
         for known in _WARNINGS:
             warnings.filterwarnings("ignore", message=known)
@@ -184,11 +183,11 @@ def _loader(texts: PairedTexts, order: PairedOrder, size: int, pad_id: int) -> D
 
 def _update_facts(optimizer: torch.optim.Optimizer) -> dict[str, object]:
     """What turned gradients into updates, and of how many weights."""
-    held = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    optimized = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {
         "optimizer": optimizer_name(optimizer),
         "optimizer_state": _state_dtypes(optimizer),
-        "trained_parameters": sum(parameter.numel() for parameter in held),
+        "trained_parameters": sum(parameter.numel() for parameter in optimized),
     }
 
 

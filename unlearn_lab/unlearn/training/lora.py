@@ -11,7 +11,7 @@ from transformers import PreTrainedModel
 from unlearn_lab.config.libraries import require
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.quantized import without_notices
-from unlearn_lab.unlearn.optimizers.layouts import compiled
+from unlearn_lab.unlearn.optimizers.units import compiled
 
 if TYPE_CHECKING:
     from peft import PeftModel
@@ -100,7 +100,9 @@ class Adapters:
         merged layers' weights that are not what they were.
         """
         model = self._wrapped.get_base_model()
-        held = {str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.requires_grad}
+        storage_dtypes = {
+            str(p.dtype).removeprefix("torch.") for p in model.parameters() if p.requires_grad
+        }
         changed = total = 0
         for name in self._layers:
             layer = cast("LoraLinear", model.get_submodule(name))
@@ -112,5 +114,5 @@ class Adapters:
         cast("LoraModel", self._wrapped.base_model).unload()
         return {
             "adapter": {**self._facts, "changed": changed / total},
-            "adapter_weights": "+".join(sorted(held)),
+            "adapter_weights": "+".join(sorted(storage_dtypes)),
         }

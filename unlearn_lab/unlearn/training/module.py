@@ -17,7 +17,7 @@ from unlearn_lab.unlearn.objectives.forward import ModelForward, Reference
 from unlearn_lab.unlearn.objectives.objective import LossTerms, Objective
 from unlearn_lab.unlearn.optimizers.selected import SelectedOptimizer
 from unlearn_lab.unlearn.ranks import averaged
-from unlearn_lab.unlearn.training.sharding import shard, whole
+from unlearn_lab.unlearn.training.strategy import shard, whole
 
 Schedule = Callable[[int], float]
 
@@ -71,8 +71,8 @@ class UnlearnModule(LightningModule):
         """Measures the gradient before it is clipped: that of the weights the optimizer holds."""
         if isinstance(optimizer, SelectedOptimizer):
             optimizer.gather()
-        held = [p for group in optimizer.param_groups for p in group["params"]]
-        gradients = [p.grad for p in held if p.grad is not None]
+        optimized = [p for group in optimizer.param_groups for p in group["params"]]
+        gradients = [p.grad for p in optimized if p.grad is not None]
         norm = whole(torch.nn.utils.get_total_norm(gradients)).item()
         self._require_finite({"gradient_norm": norm})
         self._send({"gradient_norm": norm})

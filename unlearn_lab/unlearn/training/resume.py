@@ -20,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Course:
+class TrainingSchedule:
     """What a training goes through: `steps` (None: as many as the epochs have) in `order`.
 
     Batches hold `batch_size` items of the order; dropout and the like are drawn from `seed`.
@@ -34,7 +34,7 @@ class Course:
 
 
 class Resumable(Callback):
-    """Takes a training through its course so that it can be resumed with the same bits.
+    """Takes a training through its schedule so that it can be resumed with the same bits.
 
     A checkpoint is kept in `path` at the end of a step: when the last is over `every_seconds` old,
     and when a signal has come, which is then passed on to the handler from before. At the end of an
@@ -44,9 +44,9 @@ class Resumable(Callback):
     """
 
     def __init__(
-        self, course: Course, path: Path, *, every_seconds: float, signals: Signals
+        self, schedule: TrainingSchedule, path: Path, *, every_seconds: float, signals: Signals
     ) -> None:
-        self._course = course
+        self._schedule = schedule
         self._path = path
         self._every = every_seconds
         self._signals = signals
@@ -85,14 +85,14 @@ class Resumable(Callback):
         if self._random is None:
             return
         _log.info("resumed after step %d, in epoch %d", trainer.global_step, self.epochs + 1)
-        self._course.order.skip(self._batches * self._course.batch_size)
+        self._schedule.order.skip(self._batches * self._schedule.batch_size)
         _set_random_state(self._random, trainer.strategy.root_device)
         self._ask(trainer)
         trainer.should_stop = self.reason is not None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Seeds dropout and the like, which no two ranks draw alike."""
-        torch.manual_seed((self._course.seed << 20) + (rank() << 16) + trainer.current_epoch)
+        torch.manual_seed((self._schedule.seed << 20) + (rank() << 16) + trainer.current_epoch)
 
     def on_train_batch_end(
         self,
@@ -104,7 +104,7 @@ class Resumable(Callback):
     ) -> None:
         """Keeps a checkpoint if one is due; of the last step, only once the epoch is over."""
         self._batches = batch_idx + 1
-        done = trainer.global_step == self._course.steps
+        done = trainer.global_step == self._schedule.steps
         trainer.should_stop = trainer.should_stop or done
         whole = self._batches % trainer.accumulate_grad_batches == 0
         if whole and not done and not trainer.is_last_batch:
@@ -126,7 +126,7 @@ class Resumable(Callback):
     def conclude(self) -> str:
         """Why the training ended; asks the stop rule if it was cut off at the last epoch's end."""
         if self._asked < self.epochs:
-            self.reason = first_decides(self._course.should_stop(self.epochs))
+            self.reason = first_decides(self._schedule.should_stop(self.epochs))
             self._asked = self.epochs
         return self.reason or "end of the budget"
 

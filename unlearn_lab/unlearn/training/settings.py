@@ -6,7 +6,7 @@ from typing import Literal
 
 from unlearn_lab.data.batch import Pairing
 from unlearn_lab.data.tokenise import Chunking
-from unlearn_lab.models.trained import Trainable
+from unlearn_lab.models.linears import Trainable
 from unlearn_lab.unlearn.training.adapter import Adapter
 from unlearn_lab.unlearn.training.stop import StopRule
 

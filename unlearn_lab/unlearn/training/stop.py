@@ -14,7 +14,7 @@ ShouldStop = Callable[[int], str | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Watched:
+class StopContext:
     """The training that a rule watches; `inputs` holds the stages `corpus`, `retrain_scores`."""
 
     model: PreTrainedModel
@@ -32,7 +32,7 @@ class StopRule(Protocol):
         """The metrics that the evaluation must have."""
         ...
 
-    def watch(self, training: Watched) -> ShouldStop:
+    def watch(self, training: StopContext) -> ShouldStop:
         """The rule for one training."""
         ...
 
@@ -43,6 +43,6 @@ class FixedEpochs:
 
     needs_metrics: ClassVar[tuple[str, ...]] = ()
 
-    def watch(self, training: Watched) -> ShouldStop:
+    def watch(self, training: StopContext) -> ShouldStop:
         """A rule that is always content."""
         return lambda epoch: None

@@ -13,15 +13,15 @@ from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.config.spelling import in_one_word
 from unlearn_lab.data.batch import Sequences, pad, to_device
-from unlearn_lab.data.stored import read as read_corpus
+from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.causal_lm import require_plain_head
 from unlearn_lab.models.device import device_of, peak_gb, processor, reset_peak
+from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.tokenizer import pad_id
-from unlearn_lab.models.trained import choose_trainable, trained_parameters
 from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import Reference, remember_reference
 from unlearn_lab.unlearn.objectives.objective import ForgetTerm, Learning, Objective
@@ -32,7 +32,7 @@ from unlearn_lab.unlearn.training.adapter import Injected
 from unlearn_lab.unlearn.training.fit import Batches, Budget, fit
 from unlearn_lab.unlearn.training.module import UnlearnModule, cosine_with_warmup
 from unlearn_lab.unlearn.training.settings import FineTuning, UnlearningTraining, Weights
-from unlearn_lab.unlearn.training.stop import Watched
+from unlearn_lab.unlearn.training.stop import StopContext
 
 
 def build_finetuned(
@@ -80,7 +80,7 @@ def build_unlearned(
     }
     padding = pad_id(tokenizer)
     torch.nn.Module.to(model, device_of(runtime.accelerator))
-    watched = Watched(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
+    context = StopContext(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
     with float32_arithmetic(model), recomputed_blocks(model, runtime):
         _require_plain_head(model, splits["forget"], padding)
         reference = remember_reference(
@@ -103,7 +103,7 @@ def build_unlearned(
                 size=settings.batch_size, pairing=settings.pairing, seed=params["seed"]
             ),
             budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
-            should_stop=settings.stop.watch(watched),
+            should_stop=settings.stop.watch(context),
             work=work,
             runtime=runtime,
         )
@@ -146,7 +146,9 @@ def _prepare(
         Training(
             model=model,
             parameters=trained_parameters(model),
-            scores=saliency_stage.read(inputs["saliency"]) if "saliency" in inputs else None,
+            scores=saliency_stage.read_saliency(inputs["saliency"])
+            if "saliency" in inputs
+            else None,
             forget_losses=losses,
             rounding_seed=params["seed"] if trainer["rounding"] == "stochastic" else None,
             work=work,

@@ -1,4 +1,4 @@
-"""Decides how sure a number is: a seeded percentile bootstrap over items, paired between models."""
+"""Bootstrap intervals over items, paired between models, and the area under a ROC curve."""
 
 from collections.abc import Sequence
 
@@ -40,3 +40,25 @@ def mean_interval(values: Sequence[float], *, num_resamples: int, seed: int) -> 
     """The 95 % percentile-bootstrap interval of a mean, in the unit of the values."""
     counts = resample_counts(len(values), num_resamples=num_resamples, seed=seed)
     return interval(resampled_means(np.asarray(values, dtype=np.float64), counts))
+
+
+def pairwise_wins(
+    forget: Float[np.ndarray, " forget"], holdout: Float[np.ndarray, " holdout"]
+) -> Float[np.ndarray, "forget holdout"]:
+    """1 where the forget score is the larger one of a pair, 1/2 for a tie, 0 otherwise."""
+    difference = forget[:, None] - holdout[None, :]
+    return (np.sign(difference) + 1) / 2
+
+
+def area(wins: Float[np.ndarray, "forget holdout"]) -> float:
+    """P(forget > holdout) from 0 to 1, ties half."""
+    return float(wins.mean())
+
+
+def resampled_areas(
+    wins: Float[np.ndarray, "forget holdout"],
+    forget_counts: Int[np.ndarray, "resamples forget"],
+    holdout_counts: Int[np.ndarray, "resamples holdout"],
+) -> Float[np.ndarray, " resamples"]:
+    """The area of each resample, forget and holdout items drawn separately."""
+    return ((forget_counts @ wins) * holdout_counts).sum(axis=1) / wins.size

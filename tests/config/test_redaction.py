@@ -2,7 +2,12 @@
 
 import pytest
 
-from unlearn_lab.config.confidential import _kept, hidden, require_open, require_open_command
+from unlearn_lab.config.redaction import (
+    _kept,
+    mask_secrets,
+    reject_secrets,
+    reject_secrets_in_command,
+)
 
 TOKEN = "hf_" + "aB3" * 10
 
@@ -32,7 +37,7 @@ def logged_in_nowhere(monkeypatch, tmp_path):
 def test_secrets_are_replaced_by_stars(monkeypatch, text, told):
     monkeypatch.setenv("DB_PASSWORD", "of-the-db2")
     monkeypatch.setenv("ITS_SECRET", "false")
-    assert hidden(text) == told
+    assert mask_secrets(text) == told
 
 
 def test_what_logins_have_kept_is_known(tmp_path):
@@ -40,12 +45,12 @@ def test_what_logins_have_kept_is_known(tmp_path):
     netrc = tmp_path / "netrc"
     netrc.write_text("machine api.wandb.ai login user password kept-by-wandb\n")
     netrc.chmod(0o600)
-    assert hidden("kept-by-hf-auth kept-by-wandb") == "*** ***"
+    assert mask_secrets("kept-by-hf-auth kept-by-wandb") == "*** ***"
 
 
 def test_a_netrc_that_cannot_be_read_is_passed_over(tmp_path):
     (tmp_path / "netrc").write_text("no netrc\n")
-    assert hidden("no netrc") == "no netrc"
+    assert mask_secrets("no netrc") == "no netrc"
 
 
 @pytest.mark.parametrize(
@@ -58,10 +63,12 @@ def test_a_netrc_that_cannot_be_read_is_passed_over(tmp_path):
 )
 def test_a_secret_in_a_setting_is_refused_without_telling_it(config):
     with pytest.raises(ValueError, match=r"^[\w.]+=\*\*\*: holds what looks like") as caught:
-        require_open(config, "")
+        reject_secrets(config, "")
     assert TOKEN not in str(caught.value)
 
 
 def test_names_that_only_sound_alike_are_settings():
-    require_open({"num_tokens": "8", "tokenizer": "a/b", "revision": "ab" * 20, "n": 3}, "")
-    require_open_command(["model.tokenizer=a/b", "runtime.batch_tokens=4", "hydra.job.env_set.A=b"])
+    reject_secrets({"num_tokens": "8", "tokenizer": "a/b", "revision": "ab" * 20, "n": 3}, "")
+    reject_secrets_in_command(
+        ["model.tokenizer=a/b", "runtime.batch_tokens=4", "hydra.job.env_set.A=b"]
+    )

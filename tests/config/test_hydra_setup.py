@@ -8,9 +8,8 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
-from unlearn_lab.config.hydra_setup import prepare_configuration
+from unlearn_lab.config.hydra_setup import RememberingRepository, prepare_configuration
 from unlearn_lab.config.paths import data_dir
-from unlearn_lab.config.remembering import RememberingRepository
 from unlearn_lab.execute.cores import num_jobs
 
 JOBS = [

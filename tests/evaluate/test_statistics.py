@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from unlearn_lab.evaluate.bootstrap import (
+from unlearn_lab.evaluate.statistics import (
     interval,
     mean_interval,
     resample_counts,

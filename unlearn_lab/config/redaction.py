@@ -1,8 +1,10 @@
-"""Finds passwords and tokens in what is asked for, and takes them out of what is told."""
+"""Redacts secrets and control characters in messages and logs; rejects secrets in settings."""
 
+import logging
 import netrc
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -16,31 +18,73 @@ _SHAPE = re.compile(
 _SHORTEST = 8
 """A shorter value of a variable, say `false`, would be found in too many words."""
 _HIDDEN = "***"
+_STEERING = re.compile(
+    "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|\r(?!\n)"
+)
+"""Control characters but tab and line ends, and what overrides the direction of writing."""
 
 
-def hidden(text: str) -> str:
+def escape_controls(text: str) -> str:
+    r"""The text with such characters spelt out, as in `\\x1b`."""
+    return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def redact(text: str) -> str:
+    """The text as it may be shown or kept in a log."""
+    return escape_controls(mask_secrets(text))
+
+
+class RedactingFormatter(logging.Formatter):
+    """Redacts every log line; named in conf/hydra/job_logging/lab.yaml."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The whole line, a traceback included."""
+        return redact(super().format(record))
+
+
+class LogFile(logging.FileHandler):
+    """Appends to a log file; warns once on a write error instead of failing the job."""
+
+    _refused = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Writes one line, opening the file for the first."""
+        try:
+            if self.stream is None:
+                self.stream = self._open()
+            self.stream.write(self.format(record) + self.terminator)
+            self.flush()
+        except OSError as error:
+            if not self._refused:
+                self._refused = True
+                sys.stderr.write(f"{self.baseFilename}: the log is not whole ({error.strerror})\n")
+
+
+def mask_secrets(text: str) -> str:
     """The text with every known secret, and whatever looks like one, replaced by stars."""
     for secret in _known():
         text = text.replace(secret, _HIDDEN)
     return _SHAPE.sub(_HIDDEN, text)
 
 
-def require_open(value: object, path: str) -> None:
+def reject_secrets(value: object, path: str) -> None:
     """Raises `ValueError` where a setting holds a secret: settings end in records and reports.
 
     The message names the setting, never its value.
     """
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            require_open(inner, f"{path}.{name}" if path else str(name))
+            reject_secrets(inner, f"{path}.{name}" if path else str(name))
     elif isinstance(value, list):
         for inner in value:
-            require_open(inner, path)
-    elif isinstance(value, str) and value and (_is_secret_name(path) or hidden(value) != value):
+            reject_secrets(inner, path)
+    elif (
+        isinstance(value, str) and value and (_is_secret_name(path) or mask_secrets(value) != value)
+    ):
         raise ValueError(_refusal(path))
 
 
-def require_open_command(arguments: Sequence[str]) -> None:
+def reject_secrets_in_command(arguments: Sequence[str]) -> None:
     """Raises `ValueError` for an argument with a secret: Hydra keeps the command line in files.
 
     So it does with the values of variables that `hydra.job.env_copy` or `env_set` names.
@@ -48,8 +92,8 @@ def require_open_command(arguments: Sequence[str]) -> None:
     for argument in arguments:
         name, _, value = argument.partition("=")
         passed = re.findall(r"\w+", value) if name.lstrip("+~").startswith("hydra.job.env") else []
-        if hidden(argument) != argument or any(map(_NAME.search, passed)):
-            raise ValueError(_refusal(hidden(name)))
+        if mask_secrets(argument) != argument or any(map(_NAME.search, passed)):
+            raise ValueError(_refusal(mask_secrets(name)))
         if value not in ("", "null") and _is_secret_name(name):
             raise ValueError(_refusal(name))
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_lab.graph.claim import Patience, Watch, read_beat, read_owner
+from unlearn_lab.graph.claim import ClaimTimeouts, Watch, read_heartbeat, read_owner
 from unlearn_lab.graph.lease import FOLDER
 
 _MARKS = (".claim", ".lease", ".claim.*.dead", ".lease.*.dead")
@@ -20,20 +20,20 @@ class Use:
     keys: frozenset[str]
 
 
-class Lookout:
+class ActiveUses:
     """One process's view of all claims and leases below a cache's root.
 
     A dead process on this host is known at once; of any other a heartbeat tells, which stands
-    still for `patience.silence` seconds before its owner counts as dead. What is not known to be
-    dead is in use.
+    still for `timeouts.stale_after` seconds before its owner counts as dead. What is not known to
+    be dead is in use.
     """
 
-    def __init__(self, root: Path, patience: Patience) -> None:
+    def __init__(self, root: Path, timeouts: ClaimTimeouts) -> None:
         self._root = root
-        self._patience = patience
+        self._timeouts = timeouts
         self._watches: dict[Path, Watch] = {}
 
-    def look(self) -> Mapping[str, str]:
+    def holders(self) -> Mapping[str, str]:
         """The key of each stage in use, and who uses it."""
         uses = [_use(folder) for folder in self.living()]
         return {key: use.holder for use in uses for key in use.keys}
@@ -44,18 +44,18 @@ class Lookout:
 
     def settle(self) -> None:
         """Waits until every owner was seen to be alive or counts as dead: `silence` at most."""
-        open_ = {folder: read_beat(folder) for folder in self.living()}
+        open_ = {folder: read_heartbeat(folder) for folder in self.living()}
         while open_:
-            time.sleep(self._patience.look)
+            time.sleep(self._timeouts.poll)
             living = self.living()
             open_ = {
                 folder: beat
                 for folder, beat in open_.items()
-                if folder in living and read_beat(folder) == beat
+                if folder in living and read_heartbeat(folder) == beat
             }
 
     def _is_dead(self, folder: Path) -> bool:
-        watch = self._watches.setdefault(folder, Watch(folder, self._patience))
+        watch = self._watches.setdefault(folder, Watch(folder, self._timeouts))
         return watch.owner_is_dead()
 
     def _folders(self) -> list[Path]:
