@@ -177,7 +177,7 @@ def test_every_option_declares_its_libraries_and_each_version_is_in_the_key(
         ("quantize.llmint8", "bitsandbytes"),
         ("quantize.prequantized", "compressed-tensors"),
         ("evaluate.harness", "lm-eval"),
-        ("unlearn.lora", "peft"),
+        ("unlearn.training.lora", "peft"),
     ],
 )
 def test_a_library_that_is_not_declared_would_be_found(module, library):
