@@ -11,14 +11,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.unlearn.training.test_fit import RUNTIME
 from unlearn_lab.execute.launch import WorkersFailed, build_in_processes
 from unlearn_lab.execute.worker import main
 from unlearn_lab.execute.worker_protocol import BuildRequest, read_request, write_request
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan.stages import VERSIONS
-
-from .unlearn.test_fit import RUNTIME
 
 
 def corpus_stage(folder, builder="unlearn_lab.data.corpus_stage:build"):

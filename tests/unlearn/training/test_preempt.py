@@ -10,11 +10,10 @@ import time
 import pytest
 import torch
 
+from tests.unlearn.cut_off import KINDS, STEPS_OF_AN_EPOCH, Cut, send, train
 from unlearn_lab.graph.cache import Interrupted
 from unlearn_lab.graph.signals import SIGNALS
 from unlearn_lab.unlearn.training.fit import CHECKPOINT, read_steps
-
-from .cut_off import KINDS, STEPS_OF_AN_EPOCH, Cut, send, train
 
 LAST = {"adamw": 9, "sure": 11, "lora": 11}
 

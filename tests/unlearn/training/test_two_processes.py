@@ -10,10 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.unlearn.shared_training import CASES, run
 from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.training.fit import read_steps
-
-from .shared_training import CASES, run
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = ("ddp/ga_gdr", "ddp/npo_klr", "ddp/stop", "ddp/sure_renewed", "fsdp/npo_klr")
