@@ -35,7 +35,7 @@ def corpus_stage(folder, builder="unlearn_lab.data.corpus_stage:build"):
 
 
 @pytest.fixture
-def request(tmp_path):
+def make_request(tmp_path):
     """The file of a stage with an input that has an input of its own."""
 
     def write(stage=None, devices=1, trust=()):
@@ -51,7 +51,7 @@ def request(tmp_path):
     return write
 
 
-def test_an_order_is_read_as_it_was_written(tmp_path):
+def test_a_request_is_read_as_it_was_written(tmp_path):
     corpus = corpus_stage(tmp_path)
     middle = Stage(name="m", builder="b:c", version=2, params={"a": 1.5}, inputs={"corpus": corpus})
     top = Stage(name="t", builder="b:d", version=1, params={}, inputs={"m": middle, "c": corpus})
@@ -81,8 +81,8 @@ def test_an_order_is_read_as_it_was_written(tmp_path):
         ),
     ],
 )
-def test_what_is_no_order_is_refused(request, capsys, change, message):
-    path = request()
+def test_what_is_no_build_request_is_refused(make_request, capsys, change, message):
+    path = make_request()
     content = json.loads(path.read_text())
     change(content)
     path.write_text(json.dumps(content))
@@ -112,15 +112,15 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, capsys, text):
         ("unlearn_lab.data.corpus_stage:json.loads", "No module named"),
     ],
 )
-def test_builders_from_elsewhere_are_refused(request, tmp_path, capsys, builder, message):
-    assert main([str(request(corpus_stage(tmp_path, builder)))]) == 2
+def test_builders_from_elsewhere_are_refused(make_request, tmp_path, capsys, builder, message):
+    assert main([str(make_request(corpus_stage(tmp_path, builder)))]) == 2
     line = capsys.readouterr().err
     assert message in line
     assert line.count("\n") == 1
 
 
-def test_as_many_processes_as_asked_for(request, capsys):
-    assert main([str(request(devices=2))]) == 2
+def test_as_many_processes_as_asked_for(make_request, capsys):
+    assert main([str(make_request(devices=2))]) == 2
     assert "runtime.devices=2: 1 processes were started" in capsys.readouterr().err
 
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from tests.execute.test_worker import order as order
+from tests.execute.test_worker import make_request as make_request
 from unlearn_lab.config.build import Refused, assemble_partial, build, check, locate
 from unlearn_lab.config.trusted import from_environment, trust, trusted
 from unlearn_lab.execute.worker import main
@@ -188,12 +188,12 @@ def test_a_configuration_trusts_what_it_names_and_no_more(composed, monkeypatch)
 
 
 @pytest.mark.usefixtures("parts")
-def test_processes_of_a_stage_trust_what_its_order_names(order):
-    """This order cannot be carried out for another reason, which comes later."""
-    assert main([str(order(trust=("lab_parts",), devices=2))]) == 2
+def test_processes_of_a_stage_trust_what_their_request_names(make_request):
+    """This request cannot be carried out for another reason, which comes later."""
+    assert main([str(make_request(trust=("lab_parts",), devices=2))]) == 2
     assert trusted() == ("lab_parts",)
 
 
-def test_an_order_that_trusts_a_library_is_refused(order, capsys):
-    assert main([str(order(trust=("torch",)))]) == 2
+def test_a_request_that_trusts_a_library_is_refused(make_request, capsys):
+    assert main([str(make_request(trust=("torch",)))]) == 2
     assert capsys.readouterr().err.startswith("trust=[torch]: is a library")
