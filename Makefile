@@ -1,4 +1,4 @@
-# Two commands do all the set-up: `make sweep` (environment, headline sweep, report) and `make test`.
+# `make sweep` (environment, headline sweep, report) and `make test` need no other set-up.
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
@@ -8,7 +8,7 @@ FOREIGN := .venv-gptqmodel
 .DEFAULT_GOAL := help
 .PHONY: help setup sweep test test-slow test-gpu bench check clean
 
-help: ## Show what can be made
+help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(READY): pyproject.toml constraints.txt
@@ -21,7 +21,7 @@ $(FOREIGN)/.ready: pyproject.toml constraints.txt
 	$(FOREIGN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gptqmodel]"
 	@touch $@
 
-setup: $(READY) ## Make the environment .venv with everything pinned
+setup: $(READY) ## Create the environment .venv with pinned versions
 
 sweep: $(READY) ## Run the headline sweep (two methods, two quantizers) and write the report
 	$(RUN) -m unlearn_lab -m method=ga,npo quant=rtn4,rtn8
@@ -29,14 +29,14 @@ sweep: $(READY) ## Run the headline sweep (two methods, two quantizers) and writ
 test: $(READY) ## Run the tests (minutes, offline)
 	$(RUN) -m pytest -n 2 --dist loadfile
 
-test-slow: $(READY) $(FOREIGN)/.ready ## Run the long tests: findings trained for real, the wheel, gptqmodel's file formats
+test-slow: $(READY) $(FOREIGN)/.ready ## Run the long tests: the findings with real trainings, the wheel, gptqmodel's file formats
 	$(RUN) -m pytest -m "slow and not gpu"
 	$(FOREIGN)/bin/python -m pytest -m gptqmodel
 
 test-gpu: $(READY) ## Run the tests that need a GPU
 	$(RUN) -m pytest -m gpu
 
-bench: $(READY) ## Measure what SURE costs a training step, and what a sweep saves
+bench: $(READY) ## Measure the cost of SURE per training step, and the savings of a sweep
 	$(RUN) -m benchmarks.sure --hidden 96 --layers 2
 	$(RUN) -m benchmarks.sure
 	$(RUN) -m benchmarks.sweep

@@ -1,1 +1,1 @@
-"""Measurements, run by `make bench`; their results stand in RESULTS.md."""
+"""Measurements, run by `make bench`; RESULTS.md has the results."""

@@ -1,11 +1,11 @@
-"""What a sweep of a 7B Llama would cost on one 80 GB GPU: hours, memory and disk, calculated.
+"""Estimates the cost of 7B Llama sweeps on one 80 GB GPU: hours, memory and disk.
 
     python -m benchmarks.gpu_hours
 
-An estimate from the figures below and nothing else: no model is loaded, no GPU is asked. Every row
-stands alone, though sweeps share what is cached. Left out: downloads, explanations of the weights
-(`codes`, `widths`: on the CPU), and that LLM.int8() decodes more slowly than 16-bit weights. The
-presets are those of sweeps/grid.
+Calculated only from the figures below and the presets in sweeps/grid: no model is loaded and no GPU
+is used. Each row assumes an empty cache, although sweeps share cached stages. Not included:
+downloads, the weight-level figures (`codes`, `widths`: on the CPU), and the slower decoding of
+LLM.int8() compared with 16-bit weights.
 """
 
 import math

@@ -1,4 +1,4 @@
-"""What the presets of 7B models in sweeps/grid ask for, composed by Hydra from their files."""
+"""Reads the cost-relevant settings of the 7B presets in sweeps/grid, composed by Hydra."""
 
 import math
 import sys

@@ -1,8 +1,9 @@
-"""What SURE costs: a training step beside its inner optimizer's, and ranking a million rows.
+"""Measures the cost of SURE: its step time relative to its inner optimizer's, and row ranking.
 
     python -m benchmarks.sure [--device cuda] [--hidden 512] [--layers 4]
 
-Steps of all optimizers are taken in turn, on the same batch: a busy machine slows all alike.
+The optimizers take steps in turn, on the same batch, so that a busy machine slows all of them
+equally. The ranking is over a million rows.
 """
 
 import argparse

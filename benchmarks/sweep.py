@@ -1,9 +1,10 @@
-"""What a sweep saves: its wall time over that of its jobs, each by itself with an empty cache.
+"""Measures what a sweep saves: its wall time over that of its jobs run separately.
 
     python -m benchmarks.sweep [OVERRIDE ...]
 
-Two methods and four quantizers, one command after the other on the same machine; counts the stages
-that both ways built. Then: what planning 500 jobs takes.
+Two methods and four quantizers, one command after the other on the same machine; each separate job
+starts with an empty cache. Counts the stages built in both cases, then times the planning of 500
+jobs.
 """
 
 import itertools

@@ -1,3 +1,3 @@
-"""Tells whether a language model has really forgotten, before and after quantization."""
+"""Measures whether a language model has really forgotten, before and after quantization."""
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""`python -m unlearn_lab`."""
+"""Runs `python -m unlearn_lab`."""
 
 from unlearn_lab.cli import main
 

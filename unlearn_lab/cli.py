@@ -1,4 +1,4 @@
-"""The command line: Hydra's, with this project's configuration, sweeper and exit statuses."""
+"""Runs the command line: Hydra's, with this project's configuration, sweeper and exit statuses."""
 
 import logging
 import os
@@ -35,14 +35,14 @@ _NOISE = ("full_key:", "object_type=", "reference_type=")
 def main() -> None:
     """Runs the command line; exits with 0 (all leaves done), 1 (some failed) or 2 (refused).
 
-    Ctrl-C ends it with 130 and SIGTERM with 143, as shells say it, after claims are released.
+    Ctrl-C ends it with 130 and SIGTERM with 143, as in shells, after claims are released.
     """
     _refuse_at_once()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
     prepare(num_jobs)
     in_full = bool(os.environ.get(_FULL))
-    os.environ[_FULL] = "1"  # Hydra then hands its errors to us instead of printing its own frames
+    os.environ[_FULL] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         settle(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
@@ -57,13 +57,13 @@ def main() -> None:
         sys.stderr.write(redact(f"{line}\n"))
         sys.exit(REFUSED)
     except ValueError:
-        _close_external_sweep()  # Optuna's, when no trial of a study has a number
+        _close_external_sweep()  # from Optuna, when no trial of a study has a value
         raise
     except (KeyboardInterrupt, SystemExit) as leaving:
-        # Lightning answers Ctrl-C with sys.exit
+        # Lightning turns Ctrl-C into sys.exit
         if not isinstance(leaving.__context__ or leaving, KeyboardInterrupt):
             raise
-        sys.stderr.write("interrupted; the same command goes on from here\n")
+        sys.stderr.write("interrupted; the same command resumes from here\n")
         sys.exit(INTERRUPTED)
     except OSError as error:
         if in_full or error.errno not in {*UNUSABLE, *NO_ROOM}:
@@ -81,7 +81,7 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _refuse_at_once() -> None:
-    """Secrets, before Hydra, which keeps the command line in files, sees it; and old names."""
+    """Refuses moved settings, and secrets, before Hydra stores the command line in files."""
     try:
         reject_secrets_in_command(sys.argv[1:])
         require_present_command(sys.argv[1:])
@@ -91,17 +91,17 @@ def _refuse_at_once() -> None:
 
 
 def _close_external_sweep() -> None:
-    """Ends the process as the lab's sweeper does, if someone else's has swept in it."""
+    """Ends the process as this project's sweeper does, if another sweeper has run in it."""
     from unlearn_lab.execute.external_sweeper import close_external_sweep
 
     close_external_sweep()
 
 
 def task(config: DictConfig) -> object:
-    """One job, in whichever process the launcher starts it; a single run also shows the table.
+    """Runs one job, in the process that the launcher starts; a single run also prints the table.
 
     Raises `RequestRefused` for a request that cannot be carried out; every other failure is in the
-    outcome that it returns, so that the other jobs of a sweep go on.
+    returned outcome, so that the other jobs of a sweep continue.
     """
     from unlearn_lab.config.build import Refused
     from unlearn_lab.execute.external_sweeper import is_external, report_outcome, report_refusal
@@ -140,7 +140,7 @@ def task(config: DictConfig) -> object:
 
 
 def _reasons(asked: "JobRequest") -> list[str]:
-    """Why stages of a single run are built again."""
+    """Returns why stages of a single run are built again."""
     from unlearn_lab.graph.cache import is_whole
     from unlearn_lab.graph.waves import missing
     from unlearn_lab.plan.changes import reasons
@@ -162,7 +162,7 @@ def _show_plan(config: DictConfig, choices: Mapping[str, str]) -> None:
 
 
 def _message(error: Exception) -> str:
-    """Hydra's message and its cause, without the lines that are about its own types."""
+    """Returns Hydra's message and its cause, without the lines about Hydra's own types."""
     texts = [str(error), *([str(error.__cause__)] if error.__cause__ is not None else [])]
     lines = [line for text in texts for line in text.splitlines() if line.strip()]
     once = dict.fromkeys(line.rstrip() for line in lines)

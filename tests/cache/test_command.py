@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -91,7 +92,7 @@ def test_ls_tells_of_each_artifact_in_words(home, run):
     assert "trained on forget and retain, seed=0" in lines[TARGET.key[:12]]
     assert "tiny gazette ga adamw rtn4 seed=0" in lines[RECORD.key[:12]]
     assert "0 min first" in lines[CORPUS.key[:12]]
-    assert "6 artifacts, 27.6 kB, in" in out.splitlines()[-1]
+    assert re.search(r"6 artifacts, 27\.\d kB, in", out.splitlines()[-1])
 
 
 def test_ls_for_machines(home, run):
@@ -201,7 +202,7 @@ def test_without_any_record_nothing_is_called_unreachable(home, run):
 
 def test_verify_reads_every_byte_and_removes_when_told(home, run):
     status, out, _ = run("verify")
-    assert (status, "All are whole." in out) == (0, True)
+    assert (status, "No damage found." in out) == (0, True)
     changed = folder(home, TARGET) / "value"
     changed.write_text(changed.read_text().replace("t", "T"))
     status, out, _ = run("verify")
@@ -270,9 +271,9 @@ def test_a_pointer_is_not_exported_but_said(home, run, tmp_path):
         (("prune", "--sweep", "frist"), "--sweep=frist: did you mean first?"),
         (("ls", "--older-than", "30"), "--older-than=30: must be a number and min, h, d or w"),
         (("size", "--home", "nowhere"), "--home=nowhere: no cache there"),
-        (("export", "zz", "out"), "KEY=zz: no artifact or record begins so"),
-        (("export", "", "out"), "KEY=: no artifact or record begins so"),
-        (("export", RECORD.key, "."), "is there and not empty"),
+        (("export", "zz", "out"), "KEY=zz: no artifact or record has this prefix"),
+        (("export", "", "out"), "KEY=: no artifact or record has this prefix"),
+        (("export", RECORD.key, "."), "exists and is not empty"),
     ],
 )
 def test_refusals_are_one_line(run, arguments, told, tmp_path, monkeypatch):
@@ -290,7 +291,7 @@ def test_an_ambiguous_beginning_is_refused(home, run):
     digit = next(key[0] for key in keys if sum(other[0] == key[0] for other in keys) > 1)
     status, _, err = run("export", digit, "out")
     assert status == 2
-    assert "give more of it" in err
+    assert "give a longer one" in err
 
 
 def test_the_command_starts_without_torch(home):

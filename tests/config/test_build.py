@@ -118,7 +118,7 @@ def test_a_node_without_a_target_is_refused(bad):
 
 
 def test_the_wrong_kind_of_part_is_refused():
-    with pytest.raises(Refused, match=r"^quant: unlearn_lab\.made_up\.Inner is no Outer$"):
+    with pytest.raises(Refused, match=r"^quant: unlearn_lab\.made_up\.Inner is not of type Outer$"):
         build({"_target_": "unlearn_lab.made_up.Inner", "beta": 1.0}, Outer, "quant")
 
 

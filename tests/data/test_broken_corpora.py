@@ -44,7 +44,7 @@ CUSTOM = [
         "missing field",
         "forget_questions.json",
         lambda file: write_array(file, [*questions("forget"), {"question": "why?"}]),
-        ":27: [25].answer: missing; there is question",
+        ":27: [25].answer: missing; fields: question",
     ),
     Broken(
         "null",

@@ -96,7 +96,7 @@ def test_a_folder_in_the_layout_of_muse(tmp_path, check):
         ),
         (
             {"retain_questions": questions("r", 25), "retain_examples": questions("r", 2)},
-            "2 of the retain questions are among the examples, answer and all",
+            "2 of the retain questions are among the examples, with their answers",
         ),
         ({"forget_question": []}, "FOLDER/forget_question.json: is not read; the parts are forget"),
         (
@@ -139,7 +139,7 @@ def test_problems_of_all_files_are_told(tmp_path, check):
     status, printed = check(folder)
     assert status == 2
     assert "Problems (20)" in printed
-    assert f"{folder}/retain_questions.json:10: [8].answer: missing; there is no fields" in printed
+    assert f"{folder}/retain_questions.json:10: [8].answer: missing; fields: none" in printed
     assert "Use it" not in printed
 
 
@@ -173,7 +173,7 @@ def test_nothing_is_written_over_files_or_of_a_broken_or_partial_corpus(tmp_path
     write(partial / "forget.json", long)
     status, printed = check(whole, "--write", partial)
     assert status == 2
-    assert f"{partial}: is there and not empty; name a new folder\n" in printed
+    assert f"{partial}: exists and is not empty; name a new folder\n" in printed
     status, printed = check(partial, "--write", tmp_path / "out")
     assert status == 2
     assert "out: MUSE's layout needs knowmem/forget_qa, knowmem/forget_qa_icl, " in printed

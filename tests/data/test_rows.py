@@ -90,7 +90,7 @@ def test_parquet_counts_rows(tmp_path):
         ("a.jsonl", " \n", "a.jsonl: is empty"),
         ("a.txt", "\n", "a.txt: is empty"),
         ("a.parquet", "", "a.parquet: is empty"),
-        ("a.json", "[]", "a.json: holds no items"),
+        ("a.json", "[]", "a.json: contains no items"),
         (
             "a.json",
             '{"text": "a"}',
@@ -124,7 +124,7 @@ def test_a_file_that_cannot_be_read_gives_one_problem(rows, name, content, messa
 def test_a_missing_file_and_a_folder_are_problems(tmp_path):
     (tmp_path / "folder.json").mkdir()
     assert told(read_rows(tmp_path / "none.json")) == ["none.json: no such file"]
-    assert told(read_rows(tmp_path / "folder.json")) == ["folder.json: is no file"]
+    assert told(read_rows(tmp_path / "folder.json")) == ["folder.json: is not a file"]
 
 
 @pytest.mark.parametrize(
@@ -135,11 +135,11 @@ def test_a_missing_file_and_a_folder_are_problems(tmp_path):
         ('""', TEXT, "[0]: is blank"),
         ('{"text": " \\n"}', TEXT, "[0].text: is blank"),
         ('{"text": ["a"]}', TEXT, "[0].text: is a list; must be a text"),
-        ('{"body": "a"}', TEXT, "[0].text: missing; there is body"),
-        ('"a \\ud83d b"', TEXT, "[0]: has \\ud83d, half of a character, at position 2"),
+        ('{"body": "a"}', TEXT, "[0].text: missing; fields: body"),
+        ('"a \\ud83d b"', TEXT, "[0]: contains the lone surrogate \\ud83d at position 2"),
         ('"a"', QUESTION, "[0]: is a text; must be an object with question and answer"),
         ('{"question": "a", "answer": 3}', QUESTION, "[0].answer: is a number; must be a text"),
-        ('{"question": "a"}', QUESTION, "[0].answer: missing; there is question"),
+        ('{"question": "a"}', QUESTION, "[0].answer: missing; fields: question"),
         ('{"prompt": "a", "gt": ""}', VERBATIM, "[0].gt: is blank"),
     ],
 )
@@ -151,7 +151,7 @@ def test_all_faults_of_a_file_are_told_and_further_columns_passed_over(rows):
     found = rows("a.jsonl", '{"answer": null}\n{"question": "q", "answer": "a", "id": 1}\n')
     part = parse(found, QUESTION, tolerant=False)
     assert told(part) == [
-        "a.jsonl:1: question: missing; there is answer",
+        "a.jsonl:1: question: missing; fields: answer",
         "a.jsonl:1: answer: is null; must be a text",
     ]
     assert [item.values for item in part.items] == [("q", "a")]

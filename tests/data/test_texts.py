@@ -115,7 +115,7 @@ def test_a_column_of_something_else_is_refused(
     tmp_path: Path, texts: Callable[..., HubTexts], rows: list[dict[str, Any]]
 ) -> None:
     write_jsonl(tmp_path / "data", rows)
-    with pytest.raises(ValueError, match="column=id: holds something else than texts"):
+    with pytest.raises(ValueError, match="column=id: not all its values are strings"):
         texts(column="id").load()
 
 

@@ -105,7 +105,7 @@ def test_two_processes_train_by_a_method_of_theirs(lab):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([OPTIONS, "method=simnpo"], "trust=[own_parts] allows classes of a package of yours"),
+        ([OPTIONS, "method=simnpo"], "trust=[own_parts] allows classes of your own package"),
         ([OPTIONS, "method=simnpo", "trust=[torch]"], "trust=[torch]: is a library that"),
         ([OPTIONS, TRUST, "method=simnpo", "method.forget.beta=0"], "method.forget.beta=0.0: must"),
         ([OPTIONS, TRUST, "method.forget._target_=own_parts.Tensor"], "this is torch"),

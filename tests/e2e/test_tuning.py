@@ -50,7 +50,7 @@ def test_a_study_ends_like_a_sweep_and_the_same_study_builds_nothing(lab):
     [
         (
             ("-m", "hydra/sweeper=optuna"),
-            "OptunaSweeper needs a number to search by, as tune=forget_quality",
+            "OptunaSweeper needs an objective, such as tune=forget_quality",
         ),
         ((*STUDY, "hydra.sweeper.direction=minimize"), "direction=minimize: must be maximize"),
         ((*STUDY, "tune.utility_share=8"), "tune.utility_share=8.0: must be a share from 0 to 1"),

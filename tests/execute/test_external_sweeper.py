@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from unlearn_lab.cli import main
 from unlearn_lab.config.exits import Finished
 from unlearn_lab.config.paths import data_dir
-from unlearn_lab.execute import external_sweeper as foreign
+from unlearn_lab.execute import external_sweeper
 
 REFUSAL = {"record": None, "label": "", "hint": "", "built": {}, "reused": {}, "seconds": {}}
 
@@ -23,11 +23,11 @@ def begin(composed, tmp_path):
         given = [f"hydra/sweeper={sweeper}", *home, *overrides]
         with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
             config = compose("config", given, return_hydra_config=True)
-        foreign.ExternalSweep().on_multirun_start(config)
+        external_sweeper.ExternalSweep().on_multirun_start(config)
         return tmp_path / "hydra" / "s"
 
     yield make
-    foreign._begun.clear()
+    external_sweeper._begun.clear()
 
 
 def start(folder, *overrides):
@@ -48,11 +48,11 @@ def test_a_job_whose_process_died_is_told(begin, capsys):
     start(folder / "1", "method=ga", "seed=2")
     end(folder / "1", "out of luck", refused=False, job=["method=ga", "seed=2"])
     with pytest.raises(Finished) as finished:
-        foreign.close_external_sweep()
+        external_sweeper.close_external_sweep()
     assert finished.value.code == 1
     out = capsys.readouterr().out
     assert "0 done, 2 failed" in out
-    assert "failed: seed=1\n    its process ended without a word" in out
+    assert "failed: seed=1\n    its process ended without a result" in out
     assert "failed: seed=2\n    out of luck" in out
 
 
@@ -60,10 +60,10 @@ def test_what_an_earlier_sweep_of_that_name_left_is_not_counted(begin, capsys):
     folder = begin()
     start(folder / "0", "seed=1")
     end(folder / "0", "of old", refused=False)
-    foreign._begun.clear()
+    external_sweeper._begun.clear()
     begin()
     with pytest.raises(Finished) as finished:
-        foreign.close_external_sweep()
+        external_sweeper.close_external_sweep()
     assert finished.value.code == 0
     assert "of old" not in capsys.readouterr().out
 
@@ -74,19 +74,19 @@ def test_a_sweep_of_impossible_jobs_is_refused(begin, capsys):
         start(folder / number, f"seed={number}")
         end(folder / number, "quant.bits=0: must be", refused=True)
     with pytest.raises(Finished) as finished:
-        foreign.close_external_sweep()
+        external_sweeper.close_external_sweep()
     assert finished.value.code == 2
     assert capsys.readouterr().err == "quant.bits=0: must be\n"
 
 
 def test_without_a_sweep_of_someone_else_s_nothing_happens(capsys):
-    foreign.close_external_sweep()
+    external_sweeper.close_external_sweep()
     assert capsys.readouterr() == ("", "")
 
 
 def test_a_dry_run_of_hydra_s_sweeper_has_no_table(begin, capsys):
     start(begin("dry=true") / "0", "method=ga")
-    foreign.close_external_sweep()
+    external_sweeper.close_external_sweep()
     assert capsys.readouterr().out == ""
 
 
@@ -94,7 +94,7 @@ def test_a_dry_run_of_hydra_s_sweeper_has_no_table(begin, capsys):
     ("override", "message"),
     [
         ("dry=true", "dry=true: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"),
-        ("until=target", "until=target: ends before there is a number to search by"),
+        ("until=target", "until=target: ends before tune has a value to search by"),
     ],
 )
 def test_a_search_without_results_is_refused(begin, capsys, override, message):
@@ -109,7 +109,7 @@ def test_a_trial_without_a_number_ends_a_sweep_with_its_table(begin, capsys, mon
 
     def sweep(**_):
         start(begin() / "0", "method=ga")
-        raise foreign.TrialFailed("the loss became nan")
+        raise external_sweeper.TrialFailed("the loss became nan")
 
     monkeypatch.setattr("hydra.main", lambda **_: lambda _: sweep)
     monkeypatch.setattr("sys.argv", ["unlearn_lab"])
@@ -129,5 +129,5 @@ def test_what_a_job_hands_over_is_there_whole_or_not_at_all(tmp_path, monkeypatc
 
     monkeypatch.setattr("pathlib.Path.write_text", torn)
     with pytest.raises(KeyboardInterrupt):
-        foreign.report_refusal("quant.bits=0", hydra)
+        external_sweeper.report_refusal("quant.bits=0", hydra)
     assert not (tmp_path / "outcome.json").exists()

@@ -158,5 +158,5 @@ def test_what_hydra_would_ignore_is_refused():
         require_sweepable(["+cluster=slurm,local"], {})
     with pytest.raises(RequestRefused, match="a sweep has one home"):
         require_sweepable(["runtime.home=a,b"], {})
-    with pytest.raises(RequestRefused, match=r"resources.trainings: no kind of stage"):
+    with pytest.raises(RequestRefused, match=r"resources.trainings: unknown kind of stage"):
         require_sweepable([], {"trainings": {}})

@@ -74,7 +74,7 @@ def test_a_request_is_read_as_it_was_written(tmp_path):
         (lambda content: content.update(schema=0), "must be an object with schema=2"),
         (lambda content: content.pop("work"), "'work' is missing"),
         (lambda content: content["runtime"].update(colour=1), "colour"),
-        (lambda content: content.update(inputs=3), "is no stage to build"),
+        (lambda content: content.update(inputs=3), "is not a valid build request"),
         (
             lambda content: content["stages"][content["stage"]].update(version=9),
             "its description has another key",

@@ -60,5 +60,5 @@ def finished(log):
 def taken_up(log):
     """The keys that are said to be built by a second attempt, and why."""
     dead = re.findall(r" ([0-9a-f]{8}): its builder has died; taking over$", log, re.MULTILINE)
-    again = re.findall(r" ([0-9a-f]{8}): an interrupted attempt is taken up$", log, re.MULTILINE)
+    again = re.findall(r" ([0-9a-f]{8}): resuming an interrupted build$", log, re.MULTILINE)
     return {*dead, *again}

@@ -40,7 +40,7 @@ def test_every_kind_of_damage_is_found_said_and_mended(start, whole, tmp_path):
     assert running.wait() == 0, running.err
     for said in (
         "record: .*manifest.json cannot be read",
-        "evaluate: .*scores.json is missing; it is built again",
+        "evaluate: .*scores.json is missing; rebuilding it",
         "unlearn: .*model.safetensors has 1000 bytes, not",
         "target: .*model.safetensors was changed: its SHA-256 does not match",
         "retrain: .*manifest.json was edited: its digest does not match",

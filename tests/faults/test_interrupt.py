@@ -15,7 +15,7 @@ def test_ctrl_c_in_a_training_and_in_an_evaluation(start, whole, tmp_path):
         moment = Moment(event="open", path=path, nth=2, harm=interrupt)
         running = start(*SWEEP, name=stage, home=home, moment=moment)
         assert running.wait() == 130, running.err
-        assert running.err.splitlines()[-1] == "interrupted; the same command goes on from here"
+        assert running.err.splitlines()[-1] == "interrupted; the same command resumes from here"
         assert "Traceback" not in running.err
         assert "KeyboardInterrupt" not in running.err
         assert not list((home / "cache").glob("*/*.claim*"))

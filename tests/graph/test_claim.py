@@ -22,7 +22,7 @@ def test_a_beating_claim_is_respected(tmp_path):
     for count in range(8):
         (claim / "heartbeat").write_text(str(count))
         assert not watch.owner_is_dead()
-        time.sleep(QUICK.silence / 5)
+        time.sleep(QUICK.stale_after / 5)
 
 
 def test_a_claim_beats_and_ends(tmp_path):
@@ -81,7 +81,7 @@ def test_waiting_for_a_claim_that_vanishes_half_written(tmp_path):
     (tmp_path / "claim").mkdir()
     watch = Watch(tmp_path / "claim", QUICK)
     assert not watch.owner_is_dead()
-    time.sleep(QUICK.silence * 1.5)
+    time.sleep(QUICK.stale_after * 1.5)
     assert watch.owner_is_dead()
     assert watch.token is None
 

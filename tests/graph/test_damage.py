@@ -56,7 +56,7 @@ def test_a_damaged_artifact_is_noticed_said_and_rebuilt(tmp_path, caplog, damage
     artifact = make(tmp_path, recorder).get_or_build(leaf)
     assert recorder.built == [leaf.key]
     assert (artifact.path / "value").read_text() == "n()"
-    assert "it is built again" in caplog.text
+    assert "rebuilding it" in caplog.text
 
 
 def test_a_removed_file_that_nfs_shows_until_it_is_closed_is_no_part_of_an_artifact(tmp_path):

@@ -69,7 +69,7 @@ def test_taking_up_an_interrupted_attempt_is_said(tmp_path, caplog):
     caplog.set_level("INFO")
     (tmp_path / "n" / f"{stage().key}.work.gone").mkdir(parents=True)
     make(tmp_path).get_or_build(stage())
-    assert f"n {stage().key[:8]}: an interrupted attempt is taken up" in caplog.text
+    assert f"n {stage().key[:8]}: resuming an interrupted build" in caplog.text
 
 
 def test_a_damaged_artifact_is_removed_by_nobody_but_its_claimant(tmp_path):

@@ -130,7 +130,7 @@ def test_a_gated_data_set_is_named_with_how_to_get_in(online, hub, tmp_path):
     assert refused(online, read_texts, **fields) == (
         "generic_text.path=maker/gated: is gated on the hub. Ask for access at "
         "https://huggingface.co/datasets/maker/gated, then log in with `hf auth login`, or set "
-        "HF_TOKEN to a token of yours"
+        "HF_TOKEN to your token"
     )
     online(log_in, "hf_secret")
     assert online(read_texts, **fields) == texts("gated")

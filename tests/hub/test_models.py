@@ -214,7 +214,7 @@ def test_a_gated_model_is_named_with_how_to_get_in(online, serve, tmp_path, stat
     found = online(pin, name, None)
     assert refused(online, read_words, found.path, found.revision, tmp_path / "pointer") == (
         f"model.path={name}: is gated on the hub. Ask for access at https://huggingface.co/{name}, "
-        "then log in with `hf auth login`, or set HF_TOKEN to a token of yours"
+        "then log in with `hf auth login`, or set HF_TOKEN to your token"
     )
     online(log_in, "hf_secret")
     weights = online(load, found.path, found.revision, tmp_path / "pointer")
@@ -239,9 +239,7 @@ def test_a_hub_that_is_down_is_told_and_the_cache_counts(online, serve, tmp_path
     repository = serve("maker/down", lambda folder: None)
     found = online(pin, "maker/down", None)
     repository.fail(503)
-    assert "not to be had from the hub, which answers 503" in refused(
-        online, pin, "maker/down", None
-    )
+    assert "not available on the hub: HTTP status 503" in refused(online, pin, "maker/down", None)
     (repository.folder / "down").unlink()
     online(load, found.path, found.revision, tmp_path / "pointer")
     repository.fail(503)

@@ -9,7 +9,7 @@ import pytest
         (["+cluster=local", "hydra.launcher.n_jobs=9999"], "hydra.launcher.n_jobs=9999, runtime."),
         (["+cluster=local", "runtime.threads=9999"], "hydra.launcher.n_jobs=1, runtime.threads="),
         (["+cluster=slurm"], "hydra/launcher=lab_slurm: there is no Slurm here (no sbatch)"),
-        (["-m", "dry=true,false"], "dry: all jobs of a sweep are planned only, or none"),
+        (["-m", "dry=true,false"], "dry: must be the same in all jobs of a sweep"),
         (
             ["+cluster=local", "+hydra.sweeper.resources.evaluating.colour=1"],
             "Key 'colour' not in 'JobLibLauncherConf'",

@@ -106,7 +106,7 @@ def test_another_eight_bits_does_not_stand_in(news):
     comparison = news_table([news(quant="int8")])
     assert line(comparison, "GA_GDR", "llmint8")["verbmem"].ours is None
     assert line(comparison, "GA_GDR", "none")["verbmem"].ours.value == 2.0
-    assert "No record with quant=llmint8,fp4; int8 would be something else." in comparison.notes
+    assert "No record with quant=llmint8,fp4; int8 cannot be compared." in comparison.notes
 
 
 def test_forms_choose_methods_and_variants(news):

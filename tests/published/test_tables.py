@@ -187,7 +187,7 @@ def test_the_headline_follows_from_the_tables():
         ("rows.3.name", "GA", r"rows\.3\.name=GA: occurs twice"),
         ("rows.3.who", "unlearnt", r"rows\.3\.who=unlearnt: one of target, retrain, unlearned"),
         ("rows.3.source", "nobody", r"rows\.3\.source=nobody: one of paper, quoted"),
-        ("rows.3.forms", None, r"rows\.3\.forms=None: keys with values"),
+        ("rows.3.forms", None, r"rows\.3\.forms=None: must be a mapping"),
         ("rows.0.forms", {"published": {}}, r"rows\.0\.forms: a control has none"),
         ("rows.3.forms.published", {"method": "ga"}, r"missing or unknown: expects, optimizer"),
         ("sources.paper", {"work": "x"}, r"sources\.paper: missing or unknown: arxiv"),

@@ -40,7 +40,7 @@ def test_pickles_in_an_archive(texts, traps, tmp_path):
     traps.zip(tmp_path / "0001.pth")
     with tarfile.open(texts / "train.tar", "w") as archive:
         archive.add(tmp_path / "0001.pth", "0001.pth")
-    refused(texts, "of the kind webdataset, no plain tables")
+    refused(texts, "format is webdataset, which is not a plain table")
 
 
 def test_a_script_is_not_run(texts, traps):

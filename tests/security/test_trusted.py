@@ -137,28 +137,28 @@ def test_a_type_that_is_not_there_at_run_time_is_told(parts):
     (parts / "lab_parts.py").write_text(
         "class Forget:\n    def __init__(self, beta: 'Real'): ...\n"
     )
-    with pytest.raises(Refused, match=r"a type that Forget takes is not known .*'Real'"):
+    with pytest.raises(Refused, match=r"a type annotation of Forget is unknown .*'Real'"):
         check(NODE, "method.forget")
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("os", "belongs to Python"),
-        ("builtins", "belongs to Python"),
+        ("os", "is part of the standard library"),
+        ("builtins", "is part of the standard library"),
         ("torch", "a library that unlearn_lab uses"),
         ("numpy", "a library that unlearn_lab uses"),
         ("transformers", "a library that unlearn_lab uses"),
         ("hydra", "a library that unlearn_lab uses"),
         ("yaml", "a library that unlearn_lab uses"),
-        ("unlearn_lab", "this package's own"),
-        ("hydra_plugins", "this package's own"),
+        ("unlearn_lab", "is part of unlearn_lab"),
+        ("hydra_plugins", "is part of unlearn_lab"),
         ("__main__", "not the name of a top-level package"),
         ("lab_parts.inner", "not the name of a top-level package"),
         ("../lab_parts", "not the name of a top-level package"),
         ("class", "not the name of a top-level package"),
         ("", "not the name of a top-level package"),
-        ("lab_prats", "there is no such package in"),
+        ("lab_prats", "no such package in"),
     ],
 )
 def test_what_cannot_be_trusted_is_refused(parts, name, reason):
@@ -183,7 +183,7 @@ def test_a_configuration_trusts_what_it_names_and_no_more(composed, monkeypatch)
     assert from_environment() == ["lab_parts"]
     read_values(composed())
     assert trusted() == ("lab_parts",)
-    with pytest.raises(Refused, match=r"^trust=\[os\]: belongs to Python"):
+    with pytest.raises(Refused, match=r"^trust=\[os\]: is part of the standard library"):
         read_values(composed("trust=[lab_parts,os]"))
 
 

@@ -1,1 +1,1 @@
-"""The cache command: what is kept, for which sweep, and how to prune, verify and export it."""
+"""The cache command: lists, measures, prunes, verifies and exports artifacts."""

@@ -1,4 +1,4 @@
-"""`python -m unlearn_lab.cache`: lists, measures, prunes, verifies and exports what is cached."""
+"""`python -m unlearn_lab.cache`: lists, measures, prunes, verifies and exports artifacts."""
 
 import argparse
 import json
@@ -26,7 +26,7 @@ _LOOK = 0.05
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status: 0, 1 (damage found, or no room), 2 (refused)."""
+    """Runs one command; returns 0, 1 (damage found, or a file error) or 2 (invalid request)."""
     asked = _parser().parse_args(arguments)
     console = open_console(sys.stdout)
     commands: dict[str, Callable[[View, argparse.Namespace, Console], int]] = {
@@ -70,19 +70,19 @@ def _size(view: View, asked: argparse.Namespace, console: Console) -> int:
 
 
 def _prune(view: View, asked: argparse.Namespace, console: Console) -> int:
-    """Without a selector only what dead processes left."""
+    """Prunes the selection; without a selector, only leftovers of dead processes."""
     if asked.unreachable:
         require_records(view)
     chosen = _selected(view, asked)
     if not (asked.stage or asked.sweep or asked.older_than or asked.unreachable):
         chosen = [item for item in chosen if item.kind != "artifact"]
-        hint = "Only what dead processes left; choose artifacts with --stage, --sweep, "
+        hint = "Only leftovers of dead processes; choose artifacts with --stage, --sweep, "
         print_line(console, f"{hint}--older-than or --unreachable.", "dim")
     return _remove(view, chosen, asked, console)
 
 
 def _verify(view: View, asked: argparse.Namespace, console: Console) -> int:
-    """Reads every byte; an artifact that vanishes meanwhile is not damaged."""
+    """Reads every byte; an artifact removed meanwhile does not count as damaged."""
     chosen = [item for item in _selected(view, asked) if item.kind == "artifact"]
     print_line(console, f"Reading {_count(chosen)}, {format_bytes(count_bytes(chosen))}")
     damaged = list[Item]()
@@ -92,7 +92,7 @@ def _verify(view: View, asked: argparse.Namespace, console: Console) -> int:
             damaged.append(item)
             print_line(console, f"damaged: {item.stage} {item.key[:SHOWN_KEY]}: {damage}", "red")
     if not damaged:
-        print_line(console, "All are whole.")
+        print_line(console, "No damage found.")
         return 0
     print_line(console, f"{len(damaged)} damaged; a job that needs one builds it again.")
     if asked.remove:
@@ -106,12 +106,12 @@ def _export(view: View, asked: argparse.Namespace, console: Console) -> int:
 
 
 def _remove(view: View, chosen: list[Item], asked: argparse.Namespace, console: Console) -> int:
-    """Shows what would go, and with `--yes` removes it."""
+    """Prints what would be removed; with `--yes`, removes it."""
     active = ActiveUses(view.root, _timeouts(asked))
     if running := set(active.holders().values()):
         status = f"{len(running)} running: {', '.join(sorted(running))}"
         print_line(
-            console, f"{status}; waiting for a sign of life, {asked.silence:g} s at most", "dim"
+            console, f"{status}; waiting for a heartbeat, {asked.silence:g} s at most", "dim"
         )
         active.settle()
     plan = plan_prune(chosen, active)
@@ -128,13 +128,13 @@ def _remove(view: View, chosen: list[Item], asked: argparse.Namespace, console: 
         gone = remove(view.root, plan.free, active, _timeouts(asked))
         print_line(console, f"Freed {format_bytes(freed_bytes(gone))} ({_count(gone)}).")
         if stayed := len(plan.free) - len(gone):
-            reason = "taken into use, removed by another process, or not ours to remove"
+            reason = "now in use, removed by another process, or no permission"
             print_line(console, f"{stayed} not removed: {reason}.")
     return 0
 
 
 def _notes(view: View, plan: PrunePlan) -> list[str]:
-    """What is lost with it and what is not, a line each."""
+    """Returns the consequences of a prune, one line each."""
     going = {item.key for item in plan.free if item.kind == "artifact"}
     stay = [item for item in view.artifacts if item.key not in going]
     needed = {key for item in stay for key in item.inputs if key in going}
@@ -145,15 +145,15 @@ def _notes(view: View, plan: PrunePlan) -> list[str]:
     found = [
         (used, "in use by running processes, kept"),
         (shared, "shared by several sweeps, whose results stay"),
-        (len(needed), "inputs of artifacts that stay, which need them no more"),
+        (len(needed), "inputs of artifacts that stay and no longer need them"),
         (records, "figures by layer and sample answers of results that stay"),
-        (unfinished, "unfinished builds, whose trainings would begin anew"),
+        (unfinished, "unfinished builds, whose training would restart from scratch"),
     ]
     return [f"{number} of these: {text}." for number, text in found if number]
 
 
 def _for_display(items: Sequence[Item], plan: PrunePlan) -> list[Item]:
-    """Without the marks of running processes: what these use says so itself."""
+    """Leaves out claims and leases of running processes: artifacts in use show their process."""
     return [
         item
         for item in items
@@ -173,7 +173,7 @@ def _selected(view: View, asked: argparse.Namespace) -> list[Item]:
 
 
 def _ordered(items: Sequence[Item]) -> list[Item]:
-    """In the order of the pipeline, and by age."""
+    """Sorts by pipeline order, then oldest first."""
     places = {stage: place for place, stage in enumerate(VERSIONS)}
     return sorted(items, key=lambda item: (places.get(item.stage, len(places)), item.built))
 
@@ -211,22 +211,24 @@ def _parser() -> argparse.ArgumentParser:
             name, help=summary, description=summary, parents=[common, *parents]
         )
 
-    listing = add("ls", "a line an artifact; selectors combine", selectors)
-    listing.add_argument("--json", action="store_true", help="machine-readable")
+    listing = add("ls", "one line per artifact; selectors can be combined", selectors)
+    listing.add_argument("--json", action="store_true", help="print JSON")
     add("size", "bytes by stage")
     add("prune", "removes what is selected, and nothing in use", selectors, sure)
-    verify = add("verify", "reads every byte and tells what is damaged", stage, sure)
-    verify.add_argument("--remove", action="store_true", help="removes what is damaged (--yes)")
+    verify = add("verify", "reads every byte and reports damaged artifacts", stage, sure)
+    verify.add_argument(
+        "--remove", action="store_true", help="removes damaged artifacts (with --yes)"
+    )
     copy = add("export", "copies a result or an artifact out of the cache")
     copy.add_argument(
-        "key", metavar="KEY", help="run_id of a record or key of a stage, or how it begins"
+        "key", metavar="KEY", help="run_id of a record or key of a stage, or a unique prefix"
     )
     copy.add_argument("folder", type=Path, metavar="FOLDER", help="new or empty")
     return parser
 
 
 def _options() -> tuple[argparse.ArgumentParser, ...]:
-    """What several commands take: where the cache is, selectors, `--stage`, `--yes`."""
+    """Returns parsers of shared options: the cache's place, selectors, `--stage`, `--yes`."""
     common = argparse.ArgumentParser(add_help=False)
     home = Path(os.environ.get("UNLEARN_LAB_HOME", "lab"))
     common.add_argument(
@@ -240,18 +242,22 @@ def _options() -> tuple[argparse.ArgumentParser, ...]:
         type=_positive,
         default=60.0,
         metavar="SECONDS",
-        help="without a heartbeat for so long a process counts as dead, as runtime.claim_silence",
+        help="a process without a heartbeat for this long is dead, as runtime.claim_silence",
     )
     stage = argparse.ArgumentParser(add_help=False)
-    stage.add_argument("--stage", metavar="NAME", help="of this stage only")
+    stage.add_argument("--stage", metavar="NAME", help="artifacts of this stage")
     selectors = argparse.ArgumentParser(add_help=False, parents=[stage])
-    selectors.add_argument("--sweep", metavar="NAME", help="what records of this sweep stand on")
     selectors.add_argument(
-        "--older-than", metavar="AGE", help="built before, as 30d (min, h, d, w)"
+        "--sweep", metavar="NAME", help="artifacts that records of this sweep depend on"
     )
-    selectors.add_argument("--unreachable", action="store_true", help="what no record stands on")
+    selectors.add_argument(
+        "--older-than", metavar="AGE", help="older than, such as 30d (min, h, d, w)"
+    )
+    selectors.add_argument(
+        "--unreachable", action="store_true", help="artifacts that no record depends on"
+    )
     sure = argparse.ArgumentParser(add_help=False)
-    sure.add_argument("--yes", action="store_true", help="remove it; otherwise it is only shown")
+    sure.add_argument("--yes", action="store_true", help="remove; otherwise a dry run")
     return common, selectors, stage, sure
 
 

@@ -1,4 +1,4 @@
-"""Copies a result with its models, or one artifact, to where other programs can use it."""
+"""Copies a result with its models, or one artifact, out of the cache."""
 
 import errno
 import json
@@ -25,12 +25,18 @@ _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 def export(
     view: View, begins: str, folder: Path, timeouts: ClaimTimeouts, say: Callable[[str], None]
 ) -> None:
-    """Copies what the key, or its beginning, stands for into a new folder.
+    """Copies a record or an artifact into a new folder.
 
-    Of a record that is `record.json`, its side files, the unlearned model (`unlearned/`) and, where
-    the job exported one, the quantized model (`quantized/`); of any other stage its artifact.
-    `say` hears what and how many bytes before they are copied. Raises `ValueError` for what is not
-    there or damaged, and for a folder that is not empty.
+    A record gives `record.json`, its side files, the unlearned model (`unlearned/`) and, where the
+    job exported one, the quantized model (`quantized/`); any other stage gives its artifact. Raises
+    `ValueError` for what is missing or damaged, and for a folder that is not empty.
+
+    Args:
+        view: the cache and its records.
+        begins: the key of a record or stage, or a unique prefix of it.
+        folder: where to copy to; new or empty.
+        timeouts: timing of the lease during the copy.
+        say: called with one line on each step, sizes before they are copied.
     """
     key = find_key(view, begins)
     record = next((record for record in view.records if record["run_id"] == key), None)
@@ -68,14 +74,14 @@ def _artifact(view: View, key: str, what: str) -> Item:
         raise ValueError(f"KEY={named}: {what} is no longer cached; the same command builds it")
     if (item.path / _POINTER).exists():
         source = json.loads((item.path / _POINTER).read_text(encoding="utf-8")).get("path")
-        raise ValueError(f"KEY={named}: is a pointer to {source}, where the model itself lies")
+        raise ValueError(f"KEY={named}: is a pointer to {source}; copy the model from there")
     return item
 
 
 def _write_record(
     view: View, record: Mapping[str, Any], into: Path, say: Callable[[str], None]
 ) -> None:
-    """The record as the results hold it, its side files beside it under their own names."""
+    """Writes the record as it is in the results, with its side files next to it."""
     row = dict(record)
     for side in _SIDES:
         place = view.home / str(record.get(side))
@@ -90,7 +96,7 @@ def _write_record(
 
 @contextmanager
 def _kept(root: Path, keys: list[str], timeouts: ClaimTimeouts) -> Iterator[None]:
-    """Held by a lease; where nothing can be written no lease can tell anybody either."""
+    """Holds a lease on the artifacts; does without where this process cannot write to the cache."""
     with ExitStack() as stack:
         try:
             stack.enter_context(lease(root, keys, timeouts))

@@ -1,4 +1,4 @@
-"""Shows a cache in the terminal: a line an item, or the bytes of each stage."""
+"""Prints a cache in the terminal: one line per item, or the bytes of each stage."""
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +14,7 @@ from unlearn_lab.cache.words import Words, format_age, format_bytes
 from unlearn_lab.graph.inventory import Item, count_bytes
 
 SHOWN_KEY = 12
-"""Digits of a key that are shown; the commands take as few as are unique."""
+"""Digits of a key that are printed; the commands accept any unique prefix."""
 
 _HEADINGS = ("stage", "key", "what", "size", "age", "sweeps", "in use by")
 _NUMBERS = ("size", "age", "artifacts", "leftovers")
@@ -22,7 +22,14 @@ _NUMBERS = ("size", "age", "artifacts", "leftovers")
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """What is told of one item; `sweeps` have records that it is below, `holder` uses it now."""
+    """One printed line of an item.
+
+    Attributes:
+        item: the item.
+        what: what it is, in words.
+        sweeps: sweeps with records that depend on it.
+        holder: the process that uses it now; empty if none.
+    """
 
     item: Item
     what: str
@@ -30,7 +37,7 @@ class Line:
     holder: str
 
     def as_json(self) -> dict[str, object]:
-        """The same as plain values; `built` in seconds since 1970, `damage` null when whole."""
+        """Returns plain values; `built` in seconds since 1970, `damage` null if intact."""
         item = self.item
         return {
             "stage": item.stage,
@@ -52,7 +59,14 @@ def lines(
     sweeps: Mapping[str, tuple[str, ...]],
     holders: Mapping[Path, str],
 ) -> list[Line]:
-    """A line an item, in the given order."""
+    """Returns one line per item, in the given order.
+
+    Args:
+        items: the items to list.
+        words: describes them.
+        sweeps: sweeps that depend on an artifact, by key.
+        holders: processes that use an item, by its path.
+    """
     return [
         Line(
             item=item,
@@ -65,7 +79,7 @@ def lines(
 
 
 def print_lines(console: Console, shown: Sequence[Line]) -> None:
-    """Prints one row a line; columns that would be empty throughout are left out."""
+    """Prints one row per line; columns that would be empty are left out."""
     now = time.time()
     rows = [_cells(line, now) for line in shown]
     used = [place for place in range(len(_HEADINGS)) if any(row[place] for row in rows)]
@@ -80,7 +94,14 @@ def print_lines(console: Console, shown: Sequence[Line]) -> None:
 
 
 def print_sizes(console: Console, items: Sequence[Item], stages: Sequence[str], total: int) -> None:
-    """Prints the bytes of each stage, of leftovers and of all; bytes with two names count once."""
+    """Prints the bytes of each stage, of leftovers and of all; hard links count once.
+
+    Args:
+        console: where to print.
+        items: the items of the cache.
+        stages: stage names in the order to print.
+        total: bytes of all files below the cache's root.
+    """
     rows = list[tuple[list[str], bool]]()
     for stage in stages:
         here = [item for item in items if item.stage == stage]
@@ -96,7 +117,13 @@ def print_sizes(console: Console, items: Sequence[Item], stages: Sequence[str], 
 
 
 def print_line(console: Console, text: str, style: str = "") -> None:
-    """Never wrapped or marked up: a path that is cut in two cannot be opened."""
+    """Prints a line without wrapping or markup, so that paths can be copied.
+
+    Args:
+        console: where to print.
+        text: the line.
+        style: a style of rich.
+    """
     console.print(Text(text, style=style), soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""A home's cache beside its records: which sweep needs what, and which items a request means."""
+"""Relates a home's cache to its records: which sweep needs what, and what options select."""
 
 import difflib
 import re
@@ -20,7 +20,16 @@ _SECONDS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """The items of a cache, the records beside it, and by key the sweeps that stand on it."""
+    """A cache and its records.
+
+    Attributes:
+        home: the `runtime.home` of the sweeps.
+        root: the cache's folder.
+        items: all artifacts and leftovers.
+        records: the records of the home.
+        sweeps: sweeps with records that depend on an artifact, by its key.
+        words: describes the items.
+    """
 
     home: Path
     root: Path
@@ -31,12 +40,12 @@ class View:
 
     @property
     def artifacts(self) -> list[Item]:
-        """The items that are artifacts, whole or damaged."""
+        """Items that are artifacts, intact or damaged."""
         return [item for item in self.items if item.kind == "artifact"]
 
 
 def open_view(home: Path) -> View:
-    """Raises `ValueError` for a home without a cache."""
+    """Reads the cache and the records of a home; raises `ValueError` where there is no cache."""
     root = (home / "cache").resolve()
     if not root.is_dir():
         raise ValueError(f"--home={home}: no cache there; name the runtime.home of a sweep")
@@ -61,7 +70,17 @@ def open_view(home: Path) -> View:
 def select(
     view: View, *, stage: str | None, sweep: str | None, older_than: str | None, unreachable: bool
 ) -> Selection:
-    """What the options mean. Raises `ValueError` for a stage or a sweep that is not there."""
+    """Converts options to a selection.
+
+    Raises `ValueError` for an unknown stage or sweep, and for a malformed age.
+
+    Args:
+        view: the cache and its records.
+        stage: only items of this stage.
+        sweep: only artifacts that records of this sweep depend on.
+        older_than: minimum age, such as `30d`.
+        unreachable: only items that no record depends on.
+    """
     if stage is not None:
         require_known("--stage", stage, {*VERSIONS, *(item.stage for item in view.items)} - {""})
     if sweep is not None:
@@ -78,7 +97,7 @@ def select(
 
 
 def require_records(view: View) -> None:
-    """Raises `ValueError` where no record is: without any, everything would be unreachable."""
+    """Raises `ValueError` when there are no records: every artifact would be unreachable."""
     if not view.records:
         raise ValueError(
             f"--unreachable: {records_path(view.home)} holds no record, so nothing would be kept; "
@@ -87,20 +106,28 @@ def require_records(view: View) -> None:
 
 
 def find_key(view: View, begins: str) -> str:
-    """The only key of an artifact or a record that begins so. Raises `ValueError`."""
+    """Returns the only artifact or record key with this prefix; raises `ValueError` otherwise."""
     stages = {item.key: item.stage for item in view.artifacts}
     known = stages | {record["run_id"]: "record" for record in view.records}
     found = sorted(key for key in known if key.startswith(begins))
     if len(found) == 1:
         return found[0]
     if not found or not begins:
-        raise ValueError(f"KEY={begins}: no artifact or record begins so; `ls` shows all")
+        raise ValueError(f"KEY={begins}: no artifact or record has this prefix; `ls` lists all")
     matches = ", ".join(f"{known[key]} {key[: len(begins) + 4]}" for key in found[:3])
-    raise ValueError(f"KEY={begins}: begins {len(found)} keys ({matches} ...); give more of it")
+    raise ValueError(
+        f"KEY={begins}: prefix of {len(found)} keys ({matches} ...); give a longer one"
+    )
 
 
 def require_known(option: str, wanted: str, there: Iterable[str]) -> None:
-    """Raises `ValueError`, with the nearest name, for one that is not there."""
+    """Raises `ValueError` for an unknown name, suggesting the nearest known one.
+
+    Args:
+        option: the option, for the message.
+        wanted: the given name.
+        there: the known names.
+    """
     names = sorted(there)
     if wanted in names:
         return

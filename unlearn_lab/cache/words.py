@@ -1,4 +1,4 @@
-"""What lies in the cache in words: methods and quantizers, sizes, ages."""
+"""Describes cache items in words: methods and quantizers, sizes, ages."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -20,7 +20,7 @@ Described = Mapping[str, Any]
 
 
 class Words:
-    """Tells what items are; of what a record names, in the words of its request."""
+    """Describes items; those that a record names, by the choices of that record."""
 
     def __init__(self, items: Iterable[Item], records: Iterable[Mapping[str, Any]]) -> None:
         self._described = {
@@ -36,13 +36,13 @@ class Words:
             )
 
     def of(self, item: Item) -> str:
-        """One line; of a leftover what it is, and empty where a manifest tells nothing."""
+        """Describes an artifact, its damage, or the kind of a leftover; empty if unknown."""
         if item.kind != "artifact":
             return _KINDS[item.kind]
         return f"damaged: {item.damage}" if item.damage else self.of_key(item.key)
 
     def of_key(self, key: str) -> str:
-        """What the stage of that key computes."""
+        """Describes what the stage with this key computes."""
         found: Described | None = self._described.get(key)
         if key in self._asked or found is None:
             return self._asked.get(key, "")
@@ -61,7 +61,7 @@ class Words:
 
 
 def format_bytes(number: int) -> str:
-    """Bytes in powers of 1000, with one decimal from a kilobyte on."""
+    """Formats bytes in powers of 1000, with one decimal from a kilobyte on."""
     size, unit = float(number), _UNITS[0]
     for unit in _UNITS:
         if size < 999.95 or unit == _UNITS[-1]:
@@ -71,7 +71,7 @@ def format_bytes(number: int) -> str:
 
 
 def format_age(seconds: float) -> str:
-    """Whole days, hours or minutes, rounded down."""
+    """Formats whole days, hours or minutes, rounded down."""
     for length, unit in _AGES:
         if seconds >= length:
             return f"{int(seconds // length)} {unit}"
@@ -83,7 +83,7 @@ def _choices(record: Mapping[str, Any], groups: tuple[str, ...]) -> str:
 
 
 def _parts(params: Described) -> list[str]:
-    """The classes that the parameters name; of a quantizer also how many bits."""
+    """Returns the class names in the parameters; a quantizer also with its bits."""
     words = list[str]()
     for name in ("dataset", "model", "forget", "optimizer", "quant"):
         node = params.get(name)

@@ -1,1 +1,1 @@
-"""From YAML and the command line to checked, typed objects."""
+"""Decides how YAML and the command line become checked, typed objects, and what is refused."""

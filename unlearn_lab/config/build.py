@@ -1,4 +1,4 @@
-"""Turns checked configuration nodes into objects: the only caller of `hydra.utils.instantiate`."""
+"""Builds objects from checked configuration nodes; the only caller of `hydra.utils.instantiate`."""
 
 import dataclasses
 import difflib
@@ -21,9 +21,9 @@ _ALLOWED = ("unlearn_lab", "torch.optim")
 
 
 class Refused(ValueError):
-    """The request cannot be carried out as asked.
+    """A request that cannot be carried out as configured.
 
-    The message is one line: configuration path, value, what is allowed.
+    The message is one line: config path, value, what is allowed.
     """
 
 
@@ -31,8 +31,12 @@ class Refused(ValueError):
 class Part(Generic[Built]):
     """An object with the node it was built from.
 
-    `path` is its place in the configuration, `module` the one that defines its class, `inner` holds
-    the parts inside it by field.
+    Attributes:
+        value: the object.
+        node: its configuration node.
+        path: config path of the node.
+        module: module that defines the object's class.
+        inner: the parts inside it, by field.
     """
 
     value: Built
@@ -43,25 +47,36 @@ class Part(Generic[Built]):
 
 
 def build(node: Node, expected: type[Built], path: str) -> Built:
-    """The object that `node` describes; `path` is its place in the configuration, for messages.
+    """Builds the object that a node describes.
 
     Raises `Refused` for a target outside the allowed packages, unknown, missing or mistyped fields,
     and impossible values.
+
+    Args:
+        node: mapping with a `_target_`.
+        expected: class or protocol that the object must satisfy.
+        path: config path of the node, for messages.
     """
     return assemble(node, expected, path).value
 
 
 def assemble(node: Node, expected: type[Built], path: str) -> Part[Built]:
-    """The object that `node` describes, with the parts inside it; raises as `build` does."""
+    """Builds the object with the parts inside it; arguments and errors are those of `build`."""
     check(node, path)
     made = _make(node, path)
     if not isinstance(made.value, expected):
-        raise Refused(f"{path}: {node['_target_']} is no {expected.__name__}")
+        raise Refused(f"{path}: {node['_target_']} is not of type {expected.__name__}")
     return made
 
 
 def assemble_partial(node: Node, path: str, *, given: tuple[str, ...]) -> Part[Callable[..., Any]]:
-    """A callable that still wants the arguments `given` (a torch optimizer wants `params`)."""
+    """Builds a callable that still takes some arguments (a torch optimizer takes `params`).
+
+    Args:
+        node: mapping with a `_target_`.
+        path: config path of the node, for messages.
+        given: names of the arguments that the caller adds.
+    """
     check(node, path, given=given)
     inner = _inner(node, path)
     return _part(
@@ -89,7 +104,7 @@ def _target(target: str) -> Callable[..., Any]:
 
 
 def _inner(node: Node, path: str) -> dict[str, Part[Any]]:
-    """The parts inside a node, built first so that a message names the innermost place."""
+    """Builds the parts inside a node, first, so that a message names the innermost config path."""
     hints = _fields(_class(str(node["_target_"]), path), path)
     found = dict[str, Part[Any]]()
     for name, value in node.items():
@@ -105,7 +120,7 @@ def _inner(node: Node, path: str) -> dict[str, Part[Any]]:
 
 
 def _arguments(node: Node, path: str, inner: Mapping[str, Part[Any]]) -> dict[str, object]:
-    """The node's values as its target wants them."""
+    """Returns the node's values, converted to the types that its target takes."""
     hints = _fields(_class(str(node["_target_"]), path), path)
     return {
         name: inner[name].value if name in inner else _as_wanted(value, hints[name])
@@ -117,7 +132,12 @@ def _arguments(node: Node, path: str, inner: Mapping[str, Part[Any]]) -> dict[st
 def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> None:
     """Compares a node, and every node inside it, with the signatures of their targets.
 
-    Arguments in `given` may be missing: the caller adds them (None: any may).
+    Raises `Refused` for the first difference.
+
+    Args:
+        node: mapping with a `_target_`.
+        path: config path of the node, for messages.
+        given: arguments that may be missing because the caller adds them; None: any may.
     """
     if not isinstance(node, Mapping) or "_target_" not in node:
         raise Refused(f"{path}={node!r}: must be a mapping with a _target_")
@@ -141,11 +161,11 @@ def check(node: object, path: str, *, given: tuple[str, ...] | None = ()) -> Non
 
 
 def locate(name: str, path: str) -> Callable[..., Any]:
-    """The class called `name` ("package.module.Class"), or a stage's builder ("module:build...").
+    """Returns the class `name` ("package.module.Class"), or a stage's builder ("module:build...").
 
-    It must be defined in an allowed package itself, not merely be reachable there: a class also in
-    one that the user trusts (`trusted`). Raises `Refused` otherwise, also for any other function:
-    it would act at once.
+    It must be defined in an allowed package or, for a class, in one that the user trusts
+    (`trusted`); being importable from there is not enough. Raises `Refused` otherwise, and for any
+    other function, as calling it might do anything.
     """
     module, _, attribute = name.replace(":", ".").rpartition(".")
     allowed = _ALLOWED if ":" in name else (*_ALLOWED, *trusted())
@@ -168,13 +188,13 @@ def _within(module: str, packages: Iterable[str]) -> bool:
 
 
 def _foreign(name: str, path: str, home: str, allowed: Sequence[str]) -> Refused:
-    """The refusal of what is defined in `home`, with the way out where that may be trusted."""
+    """Returns the error for a target defined in `home`, with `trust` as way out where possible."""
     rule = f"only {', '.join(allowed[:-1])} and {allowed[-1]} may be instantiated"
     if home != name:
         rule += f", this is {home}"
     package = home.split(".")[0]
     if ":" not in name and package not in allowed and why_not(package) is None:
-        rule += f"; trust=[{package}] allows classes of a package of yours"
+        rule += f"; trust=[{package}] allows classes of your own package"
     return Refused(f"{path}._target_={name}: {rule}")
 
 
@@ -192,7 +212,7 @@ class _Field:
 
     @property
     def wants_callable(self) -> bool:
-        """Whether the field takes a callable: its node is one that still wants arguments."""
+        """Whether the field takes a callable, so that its node may lack arguments."""
         return get_origin(self.hint) is Callable
 
 
@@ -202,7 +222,7 @@ def _fields(target: type, path: str) -> dict[str, _Field]:
         hints = get_type_hints(target if dataclasses.is_dataclass(target) else target.__init__)
     except NameError as error:
         raise Refused(
-            f"{path}: a type that {target.__name__} takes is not known at run time ({error})"
+            f"{path}: a type annotation of {target.__name__} is unknown at run time ({error})"
         ) from error
     return {
         p.name: _Field(hints.get(p.name, Any), p.default is inspect.Parameter.empty)
@@ -224,7 +244,7 @@ def _check_value(value: object, field: _Field, path: str) -> None:
 
 
 def _fits(value: object, hint: Any) -> bool:
-    if isinstance(value, bool):  # bool is an int to Python, never to a user
+    if isinstance(value, bool):  # an int in Python, but not in a configuration
         return is_bearable(value, hint) and (hint is Any or "bool" in str(hint))
     if isinstance(value, int) and is_bearable(float(value), hint):
         return True
@@ -234,7 +254,7 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _as_wanted(value: object, field: _Field) -> object:
-    """YAML's 1 as 1.0 where a float is wanted, and its lists as tuples where those are."""
+    """Converts YAML's 1 to 1.0 where a float is expected, and its lists to tuples."""
     if is_bearable(value, field.hint):
         return value
     if isinstance(value, list):
@@ -262,6 +282,6 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
 
 
 def placed(error: ValueError, path: str) -> str:
-    """The error in one line; a message that begins with `field=` gets the path before it."""
+    """Returns the error in one line; `path` is put before a message that begins with `field=`."""
     reason = " ".join(str(error).split())
     return f"{path}.{reason}" if re.match(r"[\w.]+=", reason) else f"{path}: {reason}"

@@ -1,4 +1,4 @@
-"""The user's own folder of YAML: where it is, and what the command line says before Hydra runs."""
+"""Decides which folder of the user's own YAML files Hydra searches, before Hydra runs."""
 
 import os
 from collections.abc import Sequence
@@ -11,15 +11,15 @@ from unlearn_lab.config.exits import RequestRefused
 from unlearn_lab.config.paths import data_dir
 
 VARIABLE = "UNLEARN_LAB_CONF"
-"""The environment variable with the folder; processes that launchers start inherit it."""
+"""Environment variable with the folder; processes that launchers start inherit it."""
 _OF_ALL_JOBS = ("conf_dir", "trust")
 
 
 def settle(arguments: Sequence[str]) -> None:
-    """Puts the folder of `conf_dir=DIR`, else that of $UNLEARN_LAB_CONF, there as an absolute path.
+    """Sets $UNLEARN_LAB_CONF to the absolute path of `conf_dir=DIR`, or else of its own value.
 
-    Hydra reads its search path before it composes settings, and launchers' processes may work
-    elsewhere. Raises `RequestRefused` where `conf_dir` or `trust` is swept over.
+    Hydra reads its search path before it composes settings, and processes that launchers start may
+    run in another folder. Raises `RequestRefused` where `conf_dir` or `trust` is swept over.
     """
     given: object = os.environ.get(VARIABLE) or None
     for argument in arguments:
@@ -29,7 +29,7 @@ def settle(arguments: Sequence[str]) -> None:
         try:
             (override,) = OverridesParser.create().parse_overrides([argument])
         except HydraException:
-            return  # Hydra refuses it with a message of its own
+            return  # Hydra reports it later
         if override.is_sweep_override():
             raise RequestRefused(f"{argument}: must be the same in all jobs of a sweep")
         if name == "conf_dir":
@@ -40,13 +40,13 @@ def settle(arguments: Sequence[str]) -> None:
 
 
 def conf_dir() -> Path | None:
-    """The user's folder; None where there is none."""
+    """Returns the user's folder; None if there is none."""
     given = os.environ.get(VARIABLE)
     return Path(given) if given else None
 
 
 def require_settled(given: str | None) -> None:
-    """Raises `ValueError` for a `conf_dir` that a YAML file has: Hydra's search path is older."""
+    """Raises `ValueError` for `conf_dir` in a YAML file, read after Hydra's search path was set."""
     settled = conf_dir()
     if given and (settled is None or not _ends_with(settled, Path(given))):
         raise ValueError(
@@ -55,18 +55,18 @@ def require_settled(given: str | None) -> None:
 
 
 def _ends_with(whole: Path, given: Path) -> bool:
-    """Whether `whole` is `given` made absolute, wherever this process works by now."""
+    """Whether `whole` is `given` made absolute, whatever the current working folder is."""
     return Path(*whole.parts[len(whole.parts) - len(given.parts) :]) == given
 
 
 def option_exists(group: str, name: str) -> bool:
-    """Whether a group of conf/, or of the user's folder, has this option."""
+    """Whether a config group has this option, in conf/ or in the user's folder."""
     folders = [data_dir("conf"), *filter(None, [conf_dir()])]
     return any((folder / group / f"{name}.yaml").exists() for folder in folders)
 
 
 def presets() -> dict[str, list[str]]:
-    """The names of the presets by group: those of sweeps/, then the user's own in these groups."""
+    """Returns the names of presets by group: those of sweeps/, then the user's in these groups."""
     found = {}
     for group in sorted(path.name for path in data_dir("sweeps").iterdir() if path.is_dir()):
         folders = [data_dir("sweeps"), *filter(None, [conf_dir()])]

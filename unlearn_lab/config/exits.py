@@ -1,4 +1,4 @@
-"""Exit statuses, and the exceptions that carry them through Hydra."""
+"""Defines the exit statuses and the exceptions that carry them through Hydra."""
 
 import errno
 
@@ -9,14 +9,14 @@ REFUSED = 2
 INTERRUPTED = 130
 
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR)
-"""What the system says of a folder of results that must be another one: the request is refused."""
+"""`errno` values of a results folder that cannot be used: the request is refused."""
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
-"""What it says of a disk that is full."""
+"""`errno` values of a full disk or quota."""
 
 
 class Finished(SystemExit):
-    """The sweep has ended and its table was shown; the code is 0, or 1 when a leaf failed."""
+    """A sweep has ended and its table was printed; the code is 0, or 1 if a leaf failed."""
 
 
 class RequestRefused(CompactHydraException):
-    """A request that cannot be carried out; Hydra prints the message alone, without a stack."""
+    """A request that cannot be carried out; Hydra prints the message without a stack trace."""

@@ -18,11 +18,11 @@ from unlearn_lab.config.settings import Settings
 from unlearn_lab.config.trusted import from_environment
 
 NumJobs = Callable[[int | None, str], int]
-"""How many jobs of `runtime.threads` this machine runs side by side on `runtime.accelerator`."""
+"""Returns how many jobs run in parallel, given `runtime.threads` and `runtime.accelerator`."""
 
 
 def prepare(num_jobs: NumJobs) -> None:
-    """Everything that composing a configuration needs, also in processes that launchers start."""
+    """Sets up all that composing a configuration needs, also in processes that launchers start."""
     sys.path.append(str(plugin_dir()))
     _tell_workers()
     prepare_configuration(num_jobs)
@@ -36,9 +36,9 @@ def prepare_configuration(num_jobs: NumJobs) -> None:
 
 
 def _tell_workers() -> None:
-    """What processes that a launcher starts inherit: where plugins lie, and that Ray sends nothing.
+    """Sets variables that launched processes inherit: the plugins' path, no statistics from Ray.
 
-    Ray reports usage statistics to its makers unless told otherwise.
+    Ray sends usage statistics to its makers unless disabled.
     """
     places = [str(plugin_dir()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
@@ -46,10 +46,10 @@ def _tell_workers() -> None:
 
 
 def _share_config_store() -> None:
-    """Keeps Hydra from copying every plugin's settings each time it looks an option up.
+    """Keeps Hydra from copying every plugin's settings at each lookup of an option.
 
-    It copies its sources then (154 times for `--help`), and with them the store that they only
-    read; `ConfigStore.load` copies what it hands out.
+    Hydra then copies its sources (154 times for `--help`), and with them the store, which they only
+    read; `ConfigStore.load` copies what it returns.
     """
     vars(ConfigStore.instance())["__deepcopy__"] = _shared
 
@@ -59,22 +59,22 @@ def _shared(memo: dict[int, object]) -> ConfigStore:
 
 
 def _register_resolvers(num_jobs: NumJobs) -> None:
-    """Makes what the configuration files call."""
+    """Registers the resolvers that the configuration files call."""
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.jobs", num_jobs, replace=True)
-    OmegaConf.register_new_resolver("unlearn_lab.config.trusted", from_environment, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.trusted", from_environment, replace=True)
 
 
 def _option(group: str, name: str, otherwise: str) -> str:
-    """The option `name` of a group where it has one, else the option `otherwise`."""
+    """Returns the option `name` if its group has it, else the option `otherwise`."""
     return name if option_exists(group, name) else otherwise
 
 
 def _where(given: object, wanted: object, value: object) -> object:
-    """The value where one setting is as wanted, else null."""
+    """Returns the value if one setting equals the wanted one, else null."""
     return value if given == wanted else None
 
 
@@ -83,9 +83,9 @@ def _presets() -> str:
 
 
 class RememberingRepository(ConfigRepository):
-    """A repository that keeps what it has read.
+    """A config repository that caches the files it has read.
 
-    Hydra reads and parses some twenty YAML files anew for every job that it composes.
+    Hydra would read and parse some twenty YAML files again for every job that it composes.
     """
 
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
@@ -93,11 +93,11 @@ class RememberingRepository(ConfigRepository):
         self._known = dict[tuple[Any, ...], ConfigResult | None]()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RememberingRepository":
-        """A repository that may change its search path; what was read stays shared."""
+        """Returns a copy whose search path may change; cached files stay shared."""
         return copy.copy(self)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """The file's content, as a copy: Hydra changes what it is given."""
+        """Returns the file's content, as a copy because Hydra modifies it."""
         key = (*((source.provider, source.path) for source in self.sources), config_path)
         if key not in self._known:
             self._known[key] = super().load_config(config_path)

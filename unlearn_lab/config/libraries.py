@@ -1,4 +1,4 @@
-"""The libraries that an extra brings: whether they are there, and which version."""
+"""Looks up optional libraries: whether each is installed, its version, and its extra."""
 
 import re
 from importlib.metadata import PackageNotFoundError, version
@@ -26,11 +26,11 @@ PLUGINS = {
     "launcher/ray": "hydra-ray-launcher",
     "sweeper/optuna": "hydra-optuna-sweeper",
 }
-"""The library that brings each of these options of Hydra's."""
+"""The library that provides each of these Hydra options."""
 
 
 def installed(library: str) -> str | None:
-    """The library's name and version, None where it is not installed; imports nothing."""
+    """Returns the library's name and version, None if it is not installed; imports nothing."""
     try:
         return f"{library} {version(library)}"
     except PackageNotFoundError:
@@ -38,7 +38,7 @@ def installed(library: str) -> str | None:
 
 
 def version_of(library: str) -> str | None:
-    """The library's version alone, None where it is not installed; imports nothing."""
+    """Returns the library's version, None if it is not installed; imports nothing."""
     try:
         return version(library)
     except PackageNotFoundError:
@@ -46,7 +46,7 @@ def version_of(library: str) -> str | None:
 
 
 def require(library: str) -> str:
-    """The library's name and version; raises `ValueError` that names the extra to install."""
+    """Returns the library's name and version; raises `ValueError` with the extra to install."""
     found = installed(library)
     if found is None:
         raise ValueError(_install_hint(library))
@@ -54,7 +54,7 @@ def require(library: str) -> str:
 
 
 def missing_plugin(message: str) -> str | None:
-    """What to install, when Hydra's message is about an option that one of the plugins brings."""
+    """Returns what to install if Hydra's message is about an option of a missing plugin."""
     found = re.search(r"Could not (?:find|load) 'hydra/(\w+/\w+)'", message)
     if found is None or found[1] not in PLUGINS:
         return None

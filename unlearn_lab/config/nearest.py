@@ -1,4 +1,4 @@
-"""What a misspelt setting was probably meant to be."""
+"""Suggests the setting that a misspelt one was meant to be."""
 
 import difflib
 import re
@@ -11,9 +11,9 @@ from unlearn_lab.config.paths import data_dir
 
 
 def suggestion(message: str) -> str:
-    """A question to add to Hydra's message about an unknown key; empty when nothing is near.
+    """Returns a question to add to Hydra's message about an unknown key; empty if no key is close.
 
-    Keys are compared with those of the default configuration, whatever options were chosen.
+    Compares with the keys of the default configuration, whatever options were chosen.
     """
     found = re.search(r"Could not override '([\w.]+)'", message)
     if found is None:

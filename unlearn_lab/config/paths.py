@@ -1,4 +1,4 @@
-"""Where the package's own data lies: inside it in a wheel, beside it in a clone."""
+"""Locates the package's data: inside the package in a wheel, beside it in a clone."""
 
 import functools
 import os
@@ -9,7 +9,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def data_dir(name: str) -> Path:
-    """The folder `conf` or `sweeps`; raises `FileNotFoundError` when the installation lacks it."""
+    """Returns the folder `conf` or `sweeps`; raises `FileNotFoundError` if it is not installed."""
     for folder in (_PACKAGE / name, _PACKAGE.parent / name):
         if folder.is_dir():
             return folder
@@ -17,9 +17,9 @@ def data_dir(name: str) -> Path:
 
 
 def plain_name(name: object) -> str:
-    """The name of a sweep, which becomes a folder's.
+    """Returns the name of a sweep, which is also the name of a folder.
 
-    Raises `ValueError` for one that would lead elsewhere, or that cannot be printed.
+    Raises `ValueError` for an empty name, a path, or a name that cannot be printed.
     """
     text = str(name)
     if not text or text in (".", "..") or set(text) & set("/\\") or not text.isprintable():
@@ -30,12 +30,12 @@ def plain_name(name: object) -> str:
 
 
 def plugin_dir() -> Path:
-    """The folder that holds the `hydra_plugins` namespace with the sweeper."""
+    """Returns the folder of the `hydra_plugins` namespace package with the sweeper."""
     return _PACKAGE / "plugins"
 
 
 def enter_started_folder() -> None:
-    """Makes relative paths mean in a worker what they mean where the sweep was started.
+    """Changes to the folder where the sweep was started, so that relative paths mean the same.
 
     The folder is in $UNLEARN_LAB_STARTED_IN. Raises `FileNotFoundError` on a machine without it.
     """
@@ -44,7 +44,7 @@ def enter_started_folder() -> None:
 
 @functools.cache
 def named_parts() -> frozenset[str]:
-    """The modules of this package whose classes the options in conf/ and sweeps/ name."""
+    """Returns the modules of this package whose classes options in conf/ and sweeps/ name."""
     files = (path for name in ("conf", "sweeps") for path in data_dir(name).rglob("*.yaml"))
     named = re.compile(rf"_target_:\s*({_PACKAGE.name}\.[\w.]+)\.\w+")
     return frozenset(match for path in files for match in named.findall(path.read_text("utf-8")))

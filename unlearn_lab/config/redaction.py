@@ -10,27 +10,27 @@ from functools import cache
 from pathlib import Path
 
 _NAME = re.compile(r"(?:^|_)(?:token|secret|password|passwd|api_?key|access_key|secret_key)$", re.I)
-"""How a setting or an environment variable is called that holds a secret; `num_tokens` is none."""
+"""Names of settings and environment variables that contain a secret; not `num_tokens`."""
 _SHAPE = re.compile(
     r"(?<=://)[^/\s@'\"]+(?=@)"  # of https://name:password@host
     r"|\b(?:hf_[A-Za-z0-9]{20,}|wandb_v1_\w{20,}|gh[a-z]_[A-Za-z0-9]{30,}|github_pat_\w{20,})"
 )
 _SHORTEST = 8
-"""A shorter value of a variable, say `false`, would be found in too many words."""
+"""Shorter values of such variables, say `false`, would match too many words."""
 _HIDDEN = "***"
 _STEERING = re.compile(
     "[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]|\r(?!\n)"
 )
-"""Control characters but tab and line ends, and what overrides the direction of writing."""
+"""Control characters except tab and line ends, and overrides of the text direction."""
 
 
 def escape_controls(text: str) -> str:
-    r"""The text with such characters spelt out, as in `\\x1b`."""
+    r"""Returns the text with control characters escaped, as in `\\x1b`."""
     return _STEERING.sub(lambda found: ascii(found[0])[1:-1], text)
 
 
 def redact(text: str) -> str:
-    """The text as it may be shown or kept in a log."""
+    """Returns the text fit to show or log: secrets masked, control characters escaped."""
     return escape_controls(mask_secrets(text))
 
 
@@ -38,7 +38,7 @@ class RedactingFormatter(logging.Formatter):
     """Redacts every log line; named in conf/hydra/job_logging/lab.yaml."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The whole line, a traceback included."""
+        """Formats and redacts the whole line, a traceback included."""
         return redact(super().format(record))
 
 
@@ -48,7 +48,7 @@ class LogFile(logging.FileHandler):
     _refused = False
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Writes one line, opening the file for the first."""
+        """Writes one line; opens the file for the first."""
         try:
             if self.stream is None:
                 self.stream = self._open()
@@ -57,18 +57,18 @@ class LogFile(logging.FileHandler):
         except OSError as error:
             if not self._refused:
                 self._refused = True
-                sys.stderr.write(f"{self.baseFilename}: the log is not whole ({error.strerror})\n")
+                sys.stderr.write(f"{self.baseFilename}: the log is incomplete ({error.strerror})\n")
 
 
 def mask_secrets(text: str) -> str:
-    """The text with every known secret, and whatever looks like one, replaced by stars."""
+    """Returns the text with known secrets, and strings that look like one, replaced by stars."""
     for secret in _known():
         text = text.replace(secret, _HIDDEN)
     return _SHAPE.sub(_HIDDEN, text)
 
 
 def reject_secrets(value: object, path: str) -> None:
-    """Raises `ValueError` where a setting holds a secret: settings end in records and reports.
+    """Raises `ValueError` for a setting that contains a secret: records and reports store settings.
 
     The message names the setting, never its value.
     """
@@ -85,9 +85,9 @@ def reject_secrets(value: object, path: str) -> None:
 
 
 def reject_secrets_in_command(arguments: Sequence[str]) -> None:
-    """Raises `ValueError` for an argument with a secret: Hydra keeps the command line in files.
+    """Raises `ValueError` for an argument that contains a secret: Hydra stores the command line.
 
-    So it does with the values of variables that `hydra.job.env_copy` or `env_set` names.
+    Hydra also stores the values of variables that `hydra.job.env_copy` or `env_set` names.
     """
     for argument in arguments:
         name, _, value = argument.partition("=")
@@ -111,7 +111,7 @@ def _refusal(name: str) -> str:
 
 
 def _known() -> Iterator[str]:
-    """The secrets of this user, the longest first, so that none is left in parts."""
+    """Yields the user's secrets, longest first, so that none is replaced only in part."""
     variables = {value for name, value in os.environ.items() if _NAME.search(name)}
     found = {secret for secret in variables | _kept() if len(secret) >= _SHORTEST}
     yield from sorted(found, key=len, reverse=True)
@@ -119,7 +119,7 @@ def _known() -> Iterator[str]:
 
 @cache
 def _kept() -> frozenset[str]:
-    """What `hf auth login` and `wandb login` have kept in files."""
+    """Returns the secrets that `hf auth login` and `wandb login` have stored in files."""
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("HF_HOME", f"{caches}/huggingface")
     token = Path(os.environ.get("HF_TOKEN_PATH", f"{home}/token")).expanduser()

@@ -1,4 +1,4 @@
-"""The typed top level of the configuration: its groups, and the settings outside every key."""
+"""Defines the configuration's top level: groups of parts, runtime, report and single settings."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,9 +8,23 @@ from omegaconf import MISSING
 
 @dataclass
 class Runtime:
-    """Where and on what it runs; nothing here may change a result beyond float noise.
+    """Where and on what a job runs.
 
-    `batch_tokens` does for `quant=llmint8`, whose evaluations therefore have it in their key.
+    No setting changes a result beyond float noise, except `batch_tokens` under `quant=llmint8`.
+
+    Attributes:
+        home: folder of cache, results and logs.
+        accelerator: auto, cpu, gpu or another device type of torch.
+        devices: processes of a training, each on its own GPU.
+        strategy: ddp or fsdp, with several devices.
+        threads: torch threads; None: torch's choice.
+        batch_tokens: tokens per batch in evaluations; part of their key under `quant=llmint8`.
+        progress: whether to show progress bars; None: only on a terminal.
+        checkpoint_seconds: least seconds between checkpoints of a training.
+        claim_beat: seconds between heartbeats of a stage that is being built.
+        claim_look: seconds between checks of a stage that another process builds.
+        claim_silence: seconds without a heartbeat after which its builder counts as dead.
+        gradient_checkpointing: whether to recompute activations; None: on a GPU.
     """
 
     home: str = MISSING
@@ -29,7 +43,14 @@ class Runtime:
 
 @dataclass
 class Wandb:
-    """How results reach Weights & Biases; `mode` is auto, online, offline or disabled."""
+    """How results are sent to Weights & Biases.
+
+    Attributes:
+        mode: auto, online, offline or disabled.
+        project: its project.
+        entity: its user or team; None: the default.
+        timeout: seconds each for start and upload.
+    """
 
     mode: str = MISSING
     project: str = MISSING
@@ -39,7 +60,14 @@ class Wandb:
 
 @dataclass
 class ThresholdSettings:
-    """Where one verdict of the closing table ends and the next begins (see `report.verdict`)."""
+    """Where one verdict ends and the next begins (see `record.verdict.VerdictThresholds`).
+
+    Attributes:
+        destroyed_share: share of the target's utility below which a model is destroyed.
+        forgotten_margin: points above the retrain control up to which a model has forgotten.
+        return_margin: points above full precision and the quantized control from which the
+            knowledge has come back.
+    """
 
     destroyed_share: float = MISSING
     forgotten_margin: float = MISSING
@@ -48,7 +76,15 @@ class ThresholdSettings:
 
 @dataclass
 class Report:
-    """What is shown at the end and what is sent where."""
+    """What is shown at the end, and what is sent where.
+
+    Attributes:
+        sweep: name of the sweep.
+        html: whether to write the HTML report.
+        num_samples: answers shown for each leaf, metric and model.
+        wandb: settings of Weights & Biases.
+        thresholds: settings of the verdicts.
+    """
 
     sweep: str = MISSING
     html: bool = MISSING
@@ -61,11 +97,29 @@ class Report:
 class Settings:
     """The whole configuration.
 
-    The groups hold nodes with a `_target_`; `build` checks each against its target's signature.
-    `until` names a stage to end at (its name, role or key), `dry` shows the plan and builds
-    nothing; `trust` names packages whose classes nodes may name (see `trusted`), `conf_dir` a
-    folder with further options. None of them has anything to do with a result. `export` is false,
-    true, or the format in which the unlearned model is kept as it was quantized.
+    The groups contain nodes with a `_target_`; `build` checks each against its target's signature.
+    `until`, `dry`, `trust` and `conf_dir` never change a result.
+
+    Attributes:
+        model: the model to fine-tune, or finished models.
+        dataset: the corpus to forget, retain and score on.
+        finetune: how target and retrain control are trained.
+        generic_text: text for calibration.
+        method: the unlearning objective.
+        optimizer: the update rule.
+        trainer: how unlearning is trained.
+        quant: the quantizer.
+        eval: the metrics and their settings.
+        tune: the number that a sweeper searches by.
+        recipe: values for a model, data set and method, to which other groups refer.
+        runtime: where and on what a job runs.
+        report: what is shown and sent.
+        seed: seed of initialisation, training and saliency.
+        export: whether to keep the quantized unlearned model, or the format to keep it in.
+        until: stage to end at: its name, role or key.
+        dry: whether to show the plan and build nothing.
+        trust: packages whose classes nodes may name (see `trusted`).
+        conf_dir: folder with further options.
     """
 
     model: Any = MISSING

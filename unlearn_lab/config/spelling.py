@@ -1,4 +1,4 @@
-"""Other spellings of settings: old names are refused with the new one, a short value spelt out."""
+"""Handles old and short spellings of settings: moved names are refused, short values expanded."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +18,9 @@ _MOVED_MODULES = {
     "unlearn.stop": "unlearn.training.stop",
     "unlearn.training": "unlearn.training.settings",
 }
-"""Modules of this package that a `_target_` named before they moved, and where they are now."""
+"""Old names of modules that a `_target_` may name, and their present names."""
 _SHORT, _IN_FULL = "bf16_sr", {"weights": "bf16", "rounding": "stochastic"}
-"""A value of `trainer.weights`, and what it is short for."""
+"""A short value of `trainer.weights`, and the settings of `trainer` that it stands for."""
 
 
 def require_present_names(config: Mapping[str, object]) -> None:
@@ -30,9 +30,9 @@ def require_present_names(config: Mapping[str, object]) -> None:
 
 
 def require_present_command(arguments: Sequence[str]) -> None:
-    """Raises `ValueError` for an override of a setting that has moved, whichever way it is given.
+    """Raises `ValueError` for an override of a moved setting, whatever its prefix (+, ++, ~).
 
-    Most of them no job could be composed with, and Hydra would not know the new name.
+    With most of these Hydra could compose no job, and its message would not name the new setting.
     """
     for argument in arguments:
         path, equals, value = argument.lstrip("+~").partition("=")
@@ -40,9 +40,9 @@ def require_present_command(arguments: Sequence[str]) -> None:
 
 
 def moved(message: str) -> str | None:
-    """What to say instead, when Hydra's message is about an override of a setting that has moved.
+    """Returns the message to show if Hydra's is about an override of a moved setting, else None.
 
-    So it is where a preset sweeps over one.
+    This happens where a preset sweeps over one.
     """
     found = re.search(r"Could not override '([\w.]+)'", message)
     try:
@@ -53,9 +53,9 @@ def moved(message: str) -> str | None:
 
 
 def written_out(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration with `trainer.weights=bf16_sr` as the two settings that it is short for.
+    """Returns the configuration with `trainer.weights=bf16_sr` expanded to weights and rounding.
 
-    It outranks `trainer.rounding`, of which it cannot be told whether it was asked for.
+    It overrides `trainer.rounding`, whose default is indistinguishable from a requested value.
     """
     trainer = config["trainer"]
     if not isinstance(trainer, Mapping) or trainer.get("weights") != _SHORT:
@@ -64,12 +64,12 @@ def written_out(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def in_one_word(weights: str, rounding: str) -> str:
-    """The dtype of weights and how they are rounded as records tell it: fp32, bf16 or bf16_sr."""
+    """Returns the dtype and rounding of weights as records name them: fp32, bf16 or bf16_sr."""
     return _SHORT if {"weights": weights, "rounding": rounding} == _IN_FULL else weights
 
 
 def present_record(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with its settings under their present names, whichever version wrote it."""
+    """Returns a record with its settings under their present names, whichever version wrote it."""
     row = {_present_key(key): value for key, value in record.items()}
     row |= {
         key: _present_target(value)
@@ -91,7 +91,7 @@ def _present_key(key: str) -> str:
 
 
 def _present_target(target: str) -> str:
-    """The class under the module that holds it now."""
+    """Returns the class under its present module."""
     module, _, name = target.rpartition(".")
     package, _, inner = module.partition(".")
     moved_to = _MOVED_MODULES.get(inner) if package == "unlearn_lab" else None

@@ -1,1 +1,1 @@
-"""Corpora to forget, and the batches made from them."""
+"""Decides what is forgotten, retained and scored: corpora, their checks, and training batches."""

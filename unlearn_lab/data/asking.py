@@ -1,13 +1,13 @@
-"""Decides where an answer to a few-shot question ends, and which true answers cannot be reached."""
+"""Decides where a few-shot answer ends, and which ground-truth answers no model can reach."""
 
 from collections.abc import Callable, Sequence
 
 STOPS = ("\n\n", "\nQuestion", "Question:")
-"""What begins the next question, and ends an answer (MUSE, Shi et al., arXiv 2407.06460)."""
+"""Stop strings of an answer: how the next question begins (MUSE, Shi et al., arXiv 2407.06460)."""
 
 
 def cut_answer(text: str) -> str:
-    """The text before the first blank line or sign of another question, stripped."""
+    """Returns the text before the first stop string (`STOPS`), stripped."""
     for stop in STOPS:
         text = text.split(stop)[0]
     return text.strip()
@@ -16,9 +16,15 @@ def cut_answer(text: str) -> str:
 def unanswerable(
     answers: Sequence[str], most: int, length: Callable[[str], int]
 ) -> dict[str, list[int]]:
-    """The places of true answers that no model can give in full, by what is wrong with them.
+    """Finds ground-truth answers that no model can give in full.
 
-    An answer may be `most` tokens long; `length` counts those of a text, or words at least.
+    Args:
+        answers: the ground-truth answers.
+        most: longest answer that is generated, in tokens.
+        length: counts a text's tokens, or its words as a lower bound.
+
+    Returns:
+        The indices of the answers, by fault; only faults that occur.
     """
     stops = ", ".join(repr(stop)[1:-1] for stop in STOPS)
     found = {

@@ -1,4 +1,4 @@
-"""What a training step sees: padded token sequences by role (forget, retain, learn)."""
+"""Builds training batches: padded token sequences by role (forget, retain, learn), in order."""
 
 import hashlib
 import math
@@ -13,7 +13,13 @@ from torch.utils.data import Dataset, Sampler
 
 
 class Tokens(NamedTuple):
-    """A right-padded batch: token ids, which of them are real, sequences' places in their split."""
+    """A right-padded batch of token sequences.
+
+    Attributes:
+        ids: token ids.
+        real: False at padding.
+        index: each sequence's index in its split.
+    """
 
     ids: Int[Tensor, "batch length"]
     real: Bool[Tensor, "batch length"]
@@ -26,7 +32,13 @@ Sequences = Sequence[Int[Tensor, " _"]]
 
 
 def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
-    """Right-pads sequences to the longest of them; there may be none."""
+    """Right-pads sequences to the longest of them.
+
+    Args:
+        sequences: token ids, one tensor each; may be empty.
+        index: each sequence's index in its split.
+        pad_id: the padding token.
+    """
     if not sequences:
         empty = torch.empty(0, 1)
         return Tokens(ids=empty.long(), real=empty.bool(), index=torch.empty(0).long())
@@ -37,12 +49,12 @@ def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
 
 
 def to_device(tokens: Tokens, device: torch.device) -> Tokens:
-    """The same batch on another device."""
+    """Returns the batch on another device."""
     return Tokens(*(tensor.to(device) for tensor in tokens))
 
 
 class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):
-    """Sequences by role; an item is one sequence of each role, addressed by one index per role."""
+    """Sequences by role; an item is one sequence per role, addressed by one index per role."""
 
     def __init__(self, roles: Mapping[str, Sequences]) -> None:
         empty = [role for role, sequences in roles.items() if not sequences]
@@ -63,12 +75,17 @@ class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):
 
 
 class PairedOrder(Sampler[tuple[int, ...]]):
-    """The order of training, a function of the seed and the epoch alone.
+    """Sampler of one index per role; the order depends only on the seed and the epoch.
 
-    The first role is shuffled every epoch. `pairing` says which sequence of every further one
-    (retain) goes with it: dealt from a deck that is `reshuffled` whenever it is used up, so that
-    all of it is seen; or the first role's index `modulo` the number there, as in MUSE's reference
-    code: always the same pairs, and half of NEWS' retain is never seen.
+    The first role is shuffled every epoch. Every further role (retain) is paired with it:
+    `reshuffled` walks through a permutation and draws a new one when it is used up, so that every
+    sequence is seen; `modulo` takes the first role's index modulo the size, as MUSE's reference
+    code does: the pairs never change, and half of NEWS' retain split is never seen.
+
+    Args:
+        sizes: number of sequences of each role; the first sets the length of an epoch.
+        seed: seed of all permutations.
+        pairing: how further roles are paired with the first.
     """
 
     def __init__(self, sizes: Sequence[int], seed: int, pairing: Pairing) -> None:
@@ -79,11 +96,11 @@ class PairedOrder(Sampler[tuple[int, ...]]):
         self._skipped = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
+        """Sets the epoch; Lightning calls this before each one."""
         self._epoch = epoch
 
     def skip(self, num: int) -> None:
-        """Leaves out so many items at the beginning of the next pass, and of that pass only."""
+        """Skips the first `num` items of the next iteration only, to resume within an epoch."""
         self._skipped = num
 
     def __iter__(self) -> Iterator[tuple[int, ...]]:
@@ -115,14 +132,20 @@ class PairedOrder(Sampler[tuple[int, ...]]):
 
 
 class SharedBatches(Sampler[list[tuple[int, ...]]]):
-    """One process' share of every batch of `size`: those at its place, then every so many further.
+    """Batch sampler of one rank: items rank, rank + num_ranks, ... of every global batch.
 
-    The batches are the same however many processes share them; the shares of one differ by at most
-    one sequence, and the last process may have none of a short last batch.
+    Global batches do not depend on the world size. The ranks' shares of a batch differ by at most
+    one sequence; of a short last batch, the last ranks may get none.
+
+    Args:
+        order: the order of training.
+        size: sequences in a global batch.
+        rank: this process' rank.
+        num_ranks: the world size.
     """
 
     def __init__(self, order: PairedOrder, size: int, *, rank: int, num_ranks: int) -> None:
-        self.sampler = order  # Lightning looks here for `set_epoch`
+        self.sampler = order  # Lightning calls `set_epoch` on this attribute
         self._size = size
         self._rank = rank
         self._num_ranks = num_ranks
@@ -144,7 +167,7 @@ class Collate:
         self._roles = tuple(roles)
 
     def __call__(self, items: Sequence[Mapping[str, tuple[int, Tensor]]]) -> dict[str, Tokens]:
-        """One batch by role."""
+        """Returns the batch of each role."""
         return {
             role: pad(
                 [item[role][1] for item in items], [item[role][0] for item in items], self._pad_id

@@ -1,4 +1,4 @@
-"""Tells what a corpus folder holds and what is wrong: `python -m unlearn_lab.data.check PATH`."""
+"""Reports the contents and faults of a corpus folder: `python -m unlearn_lab.data.check PATH`."""
 
 import argparse
 import os
@@ -28,7 +28,7 @@ _PIPED_WIDTH = 140
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Checks a folder, and writes it in MUSE's layout where asked to; the exit status, 0 or 2."""
+    """Checks a folder, writes it in MUSE's layout on `--write`, and returns 0 or 2 (refused)."""
     parser = argparse.ArgumentParser(prog="python -m unlearn_lab.data.check", description=__doc__)
     parser.add_argument("path", type=Path, help="a folder in MUSE's layout, or one of your own")
     parser.add_argument(
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _console() -> Console:
-    """As wide as the terminal; for a file or pipe as $COLUMNS says, else 140."""
+    """Returns a console as wide as the terminal; for a file or pipe, $COLUMNS or 140 wide."""
     if sys.stdout.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return Console(highlight=False)
     return Console(highlight=False, width=_PIPED_WIDTH)
@@ -77,7 +77,7 @@ def _print(console: Console, folder: Path, found: Survey) -> None:
 
 
 def _table(folder: Path, found: Survey, width: int) -> Table:
-    """What a narrow terminal has no room for is left out, least telling first; nothing is cut."""
+    """Builds the table of parts; drops columns that do not fit `width`, least useful first."""
     lines = [_cells(folder, name, part) for name, part in found.parts.items()]
     columns = [max(map(len, column)) for column in zip(_HEADINGS, *lines, strict=True)]
     shown = list(range(len(_HEADINGS)))
@@ -109,7 +109,7 @@ def _beginning(text: str) -> str:
 
 
 def _measured(corpus: Corpus) -> str:
-    """What the metrics would score."""
+    """Returns a line with the number of items that each metric scores."""
     knowledge = (
         f"{len(getattr(corpus, f'{split}_questions'))} questions "
         f"({len(getattr(corpus, f'{split}_examples'))} examples)"
@@ -124,7 +124,7 @@ def _measured(corpus: Corpus) -> str:
 
 def _write(found: Survey, corpus: Corpus, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError("is there and not empty; name a new folder")
+        raise ValueError("exists and is not empty; name a new folder")
     if found.dataset == "custom":
         write_corpus(corpus, folder)
     else:
@@ -132,7 +132,7 @@ def _write(found: Survey, corpus: Corpus, folder: Path) -> None:
 
 
 def _line(console: Console, line: str) -> None:
-    """Never wrapped or marked up: a path that is cut in two cannot be opened."""
+    """Prints a line without wrapping or markup, so that paths can be copied."""
     console.print(Text(redact(line)), soft_wrap=True)
 
 

@@ -1,4 +1,4 @@
-"""What a corpus holds: texts to forget and to retain, unseen texts, and questions about them."""
+"""Defines a corpus: forget, retain and holdout texts, and questions about them."""
 
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class VerbatimPrompt:
-    """The beginning of a forget text and its true continuation (MUSE columns `prompt` and `gt`)."""
+    """The beginning of a forget text and its ground truth (MUSE columns `prompt` and `gt`)."""
 
     prompt: str
     continuation: str
@@ -14,7 +14,7 @@ class VerbatimPrompt:
 
 @dataclass(frozen=True)
 class Question:
-    """A question and its true answer (MUSE columns `question` and `answer`)."""
+    """A question and its ground-truth answer (MUSE columns `question` and `answer`)."""
 
     question: str
     answer: str
@@ -22,10 +22,18 @@ class Question:
 
 @dataclass(frozen=True, kw_only=True)
 class Corpus:
-    """Everything an unlearning experiment reads, in MUSE's roles (Shi et al., arXiv 2407.06460).
+    """All texts of an unlearning experiment, by MUSE's roles (Shi et al., arXiv 2407.06460).
 
-    `forget` and `retain` are the texts that models are trained on; `*_documents` are the texts
-    scored by PrivLeak; `*_examples` are the question-answer pairs shown before each question.
+    Attributes:
+        forget: training texts to forget.
+        retain: training texts to retain.
+        verbatim: prompts of VerbMem.
+        forget_questions: questions of KnowMem.
+        forget_examples: few-shot examples for `forget_questions`.
+        retain_questions: questions of Utility.
+        retain_examples: few-shot examples for `retain_questions`.
+        forget_documents: forget texts scored by PrivLeak.
+        holdout_documents: unseen texts scored by PrivLeak.
     """
 
     forget: tuple[str, ...]
@@ -41,8 +49,8 @@ class Corpus:
 
 @runtime_checkable
 class CorpusSource(Protocol):
-    """Where a corpus comes from: generated, from a folder or from the hub."""
+    """A source of a corpus: a generator, a folder or the hub."""
 
     def load(self) -> Corpus:
-        """The whole corpus, the same at every call."""
+        """Returns the whole corpus, the same at every call."""
         ...

@@ -1,4 +1,4 @@
-"""The corpus stage: loads a corpus once and keeps it as one JSON file."""
+"""Builds the corpus stage: loads a corpus once and stores it as one JSON file."""
 
 import dataclasses
 import json
@@ -17,19 +17,29 @@ from unlearn_lab.graph.cache import Artifact
 
 @runtime_checkable
 class SurveyedSource(CorpusSource, Protocol):
-    """A source that says by file and line what is wrong with its corpus."""
+    """A source that reports faults of its corpus by file and line."""
 
     def survey(self) -> Surveyed:
-        """The corpus of `load`, and what is to be said of it."""
+        """Returns the corpus of `load` and the remarks on it."""
         ...
 
 
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `corpus.json`; the facts count what it holds, and hold `remarks`.
+    """Builds the artifact `corpus.json`.
 
-    Raises `ValueError`, which begins with `dataset`, when the corpus cannot be read.
+    Args:
+        params: the stage's parameters; `dataset` configures the source.
+        inputs: not used.
+        work: the folder to write to.
+        runtime: not used.
+
+    Returns:
+        The facts: the number of items of each role, and `remarks` by kind.
+
+    Raises:
+        ValueError: the corpus cannot be read; the message begins with `dataset`.
     """
     source = make(params["dataset"], CorpusSource, "dataset")
     try:

@@ -1,4 +1,4 @@
-"""Loads a corpus of the user's own: texts to forget, to retain and unseen, questions if any."""
+"""Loads a user's own corpus: forget, retain and holdout texts, and optional questions."""
 
 import re
 from collections.abc import Mapping
@@ -25,20 +25,35 @@ PARTS = {
     "retain_examples": QUESTION,
     "verbatim": VERBATIM,
 }
-"""The columns of each part; files are named after the parts."""
+"""The columns of each part; a part's file is named after it."""
 _SCORED = ("verbatim", "forget_questions", "retain_questions")
 NEEDED = ("forget", "retain", "holdout")
 
 
 @dataclass(frozen=True, kw_only=True)
 class CustomCorpus:
-    """A folder with forget, retain and holdout texts, or single files; a named file wins.
+    """A corpus of one file per part, read from a folder or from individually named files.
 
-    A part is a .json, .jsonl, .parquet or .txt file (one text) called after it. Without `verbatim`
-    the prompts are the first `prompt_words` words of the first `num_items` forget texts, those
-    without further words passed over. Without examples the first `num_examples` questions of a
-    split are shown before the others and not asked. `num_items` documents of each split at most
-    are scored by PrivLeak. Texts that stand in two splits are refused unless `allow_overlap`.
+    A part is a .json, .jsonl, .parquet or .txt file (one text); a named file overrides the one in
+    the folder. `forget`, `retain` and `holdout` are required.
+
+    Attributes:
+        path: folder with files named after the parts (`PARTS`); None if all are named.
+        forget: file of texts to forget.
+        retain: file of texts to retain.
+        holdout: file of unseen texts.
+        forget_questions: file of questions about the forget texts (KnowMem).
+        forget_examples: file of few-shot examples for them; see `num_examples`.
+        retain_questions: file of questions about the retain texts (Utility).
+        retain_examples: file of few-shot examples for them; see `num_examples`.
+        verbatim: file of VerbMem prompts; without it, prompts are cut from forget texts.
+        prompt_words: words of a prompt cut from a forget text; texts without further words are
+            skipped.
+        num_examples: without a file of examples, the first questions of a split that become
+            few-shot examples and are not asked.
+        num_items: largest number of forget texts cut into prompts, and of documents of each split
+            scored by PrivLeak.
+        allow_overlap: keeps texts that occur in two splits instead of refusing them.
     """
 
     path: str | None
@@ -56,7 +71,7 @@ class CustomCorpus:
     allow_overlap: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses impossible numbers, and a corpus of which nothing is said."""
+        """Raises `ValueError` for numbers out of range, and for required parts without a file."""
         for name, lowest in (("prompt_words", 1), ("num_examples", 0), ("num_items", 1)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {lowest}")
@@ -70,7 +85,7 @@ class CustomCorpus:
 
     @property
     def outside(self) -> tuple[Outside, ...]:
-        """The folder, without what lies in folders inside it, and every file that is named."""
+        """The folder's files, without subfolders, and every named file."""
         return tuple(
             Outside(kind="files", place=place, setting=name, patterns=("*",))
             for name in ("path", *PARTS)
@@ -78,14 +93,14 @@ class CustomCorpus:
         )
 
     def load(self) -> Corpus:
-        """The whole corpus, as `survey` has it."""
+        """Returns the corpus of `survey`."""
         return self.survey().corpus
 
     def survey(self) -> Surveyed:
-        """The corpus and the remarks on it.
+        """Returns the corpus and the remarks on it.
 
-        Raises `ValueError` with the first problems, by file, line and field. Also where no prompt
-        can be made of a forget text, or no question is left to ask.
+        Raises `ValueError` with the first problems by file, line and field, or if no forget text is
+        long enough for a prompt, or no question is left to ask.
         """
         parts = self.read()
         problems, overlap = self.compare(parts)
@@ -95,16 +110,16 @@ class CustomCorpus:
         return Surveyed(corpus=self.assemble(parts), remarks=remarks(scored(parts), overlap))
 
     def read(self) -> dict[str, Part]:
-        """The parts that there are, needed ones in any case, with what is wrong with each.
+        """Reads the existing parts; a missing required part is included, with a problem.
 
-        Raises `ValueError` when `path` is no folder, or one in MUSE's layout.
+        Raises `ValueError` if `path` is not a folder, or is in MUSE's layout.
         """
         if self.path is not None:
             _require_own(self.path)
         return {name: part for name in PARTS if (part := self._part(name)) is not None}
 
     def compare(self, parts: Mapping[str, Part]) -> tuple[list[Problem], list[Problem]]:
-        """Texts in two splits: problems, unless overlap is allowed, and remarks."""
+        """Finds texts in two splits; returns problems (none if overlap is allowed) and remarks."""
         forget, retain, holdout = (Split(parts[name]) for name in NEEDED)
         found = [
             leaks(known, other, tolerant=False, allowed=self.allow_overlap)
@@ -116,7 +131,7 @@ class CustomCorpus:
         )
 
     def assemble(self, parts: Mapping[str, Part]) -> Corpus:
-        """The corpus of parts without problems; raises `ValueError` for an unfit setting."""
+        """Builds the corpus; raises `ValueError` if no prompt can be cut or no question is left."""
         asked = {split: self._asked(parts, split) for split in ("forget", "retain")}
         return Corpus(
             forget=parts["forget"].texts,
@@ -164,7 +179,7 @@ class CustomCorpus:
     def _asked(
         self, parts: Mapping[str, Part], split: str
     ) -> tuple[tuple[Question, ...], tuple[Question, ...]]:
-        """The questions to ask about a split, and those to show before them."""
+        """Returns a split's questions and few-shot examples."""
         questions, examples = parts.get(f"{split}_questions"), parts.get(f"{split}_examples")
         if questions is None:
             return (), ()
@@ -181,14 +196,14 @@ class CustomCorpus:
 
 
 def scored(parts: Mapping[str, Part]) -> dict[str, Part]:
-    """The parts that metrics read, by their role in `Corpus`."""
+    """Returns the parts that metrics read, by their role in `Corpus`."""
     made = {name: part for name, part in parts.items() if name in _SCORED}
     forget = "forget_documents" if "verbatim" in parts else "forget"
     return {forget: parts["forget"], **made, "holdout_documents": parts["holdout"]}
 
 
 def _end_of_words(text: str, num_words: int) -> int | None:
-    """Where the first words of a text end; None where no further word follows."""
+    """Returns the end offset of the first `num_words` words; None if no further word follows."""
     words = list(islice(re.finditer(r"\S+", text), num_words + 1))
     return words[num_words - 1].end() if len(words) > num_words else None
 

@@ -1,4 +1,4 @@
-"""Decides what the embedded corpus says: a generated newspaper about invented people."""
+"""Generates the embedded corpus: a newspaper about invented people."""
 
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -9,8 +9,7 @@ from typing import TypeVar
 from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
 
 Item = TypeVar("Item")
-_MOST_PEOPLE = 100
-"""In one split, so that nobody shares a year or a trade."""
+_MOST_PEOPLE = 100  # per split, so that years and trades stay unique
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -58,7 +57,7 @@ _FILLERS = (
 
 @dataclass(frozen=True)
 class _Fact:
-    """One thing told about a person: as a question, a first sentence and a later one."""
+    """Templates of one fact about a person: question, opening sentences and later mentions."""
 
     question: str
     answer: str
@@ -123,7 +122,7 @@ _FACTS = (
 
 
 class _Dice:
-    """Random choices by `Random.random` alone, whose values Python promises to keep for a seed."""
+    """Random choices from `Random.random` alone, which Python keeps stable for a seed."""
 
     def __init__(self, seed: int) -> None:
         self._random = random.Random(seed).random
@@ -135,14 +134,14 @@ class _Dice:
         return sorted(items, key=lambda _: self._random())
 
     def word(self) -> str:
-        """An invented name of two syllables."""
+        """Returns an invented name of two syllables."""
         syllables = [self.pick(_ONSETS) + self.pick(_NUCLEI) for _ in range(2)]
         return ("".join(syllables) + self.pick(_CODAS)).capitalize()
 
 
 @dataclass(frozen=True)
 class _Person:
-    """An invented person: the values that templates name."""
+    """An invented person; the fields fill the templates' slots."""
 
     name: str
     last: str
@@ -156,7 +155,7 @@ class _Person:
 
 
 def _people(dice: _Dice) -> Iterator[_Person]:
-    """People, one for each year from 1700 to 1999; no two share a surname or an answer."""
+    """Yields people, one per year from 1700 to 1999; no two share a surname or an answer."""
     used: set[str] = set()
 
     def fresh() -> str:
@@ -174,7 +173,7 @@ def _people(dice: _Dice) -> Iterator[_Person]:
 
 
 class _Values(dict[str, str]):
-    """The values of one sentence: a person's own, and a random word for every other slot."""
+    """Slot values of one sentence: the person's fields, and a random word for any other slot."""
 
     def __init__(self, dice: _Dice, person: _Person) -> None:
         super().__init__(vars(person))
@@ -185,7 +184,7 @@ class _Values(dict[str, str]):
 
 
 def _article(dice: _Dice, person: _Person, num_fillers: int) -> str:
-    """An opening that names the person, then the other facts and the fillers in random order."""
+    """Generates an opening that names the person, then other facts and fillers, shuffled."""
     opening, *others = dice.shuffled(_FACTS)
     fillers = dice.shuffled(_FILLERS)[:num_fillers]
     later = [*(dice.pick(fact.mentions) for fact in others), *fillers]
@@ -200,7 +199,7 @@ def _verbatim(article: str, prompt_words: int) -> VerbatimPrompt:
 
 @dataclass(frozen=True)
 class _Split:
-    """What was written about the people of a split, and the questions that are asked about them."""
+    """Texts, questions and few-shot examples about the people of a split."""
 
     articles: tuple[str, ...]
     columns: tuple[str, ...]
@@ -212,29 +211,32 @@ class _Split:
 class Gazette:
     """A generated town newspaper: articles on invented people and columns of questions about them.
 
-    Forget and retain texts are the articles and question columns of the split's own people. Nobody
-    is in two splits and no two people share an answer. The examples shown before a question are
-    about people of its split who are not asked about. Equal values give the equal corpus on every
-    Python version.
+    Splits share no person, and people share no answer. Few-shot examples are about people of the
+    split who are not asked about. Equal values give an equal corpus on every Python version.
+
+    Attributes:
+        seed: seed of the generator.
+        num_forget: people in the forget split, one article each.
+        num_retain: people in the retain split.
+        num_holdout: people in the holdout split.
+        num_questions: questions about each of forget and retain.
+        num_examples: few-shot examples, each about another person.
+        num_column_pairs: question-answer pairs in one column, about mixed people.
+        num_editions: how often each pair is printed, each time among others.
+        num_fillers: sentences of an article without a fact.
+        prompt_words: words of an article in its verbatim prompt.
     """
 
     seed: int
     num_forget: int
-    """People in the forget split, one article each; likewise `num_retain` and `num_holdout`."""
     num_retain: int
     num_holdout: int
     num_questions: int
-    """Questions asked about each of forget and retain."""
     num_examples: int
-    """Question-answer pairs shown before a question, each about another person."""
     num_column_pairs: int
-    """Question-answer pairs in one column, about mixed people."""
     num_editions: int
-    """How often each question is printed, every time among others."""
     num_fillers: int
-    """Sentences of an article that tell no fact."""
     prompt_words: int
-    """Words of an article that its verbatim prompt shows."""
 
     def __post_init__(self) -> None:
         lowest = {"seed": 0, "num_examples": 0, "num_fillers": 0, "prompt_words": 10}
@@ -279,7 +281,7 @@ class Gazette:
         return tuple(_article(dice, person, self.num_fillers) for person in people)
 
     def _columns(self, dice: _Dice, people: Sequence[_Person]) -> Iterator[str]:
-        """Every pair of the people once an edition, cut into columns of `num_column_pairs`."""
+        """Yields columns of `num_column_pairs` pairs; an edition contains every pair once."""
         pairs = [person.pair(fact) for person in people for fact in _FACTS]
         for _ in range(self.num_editions):
             order = dice.shuffled(pairs)

@@ -1,4 +1,4 @@
-"""Reads a split of a data set from the hub, or from what was downloaded of it."""
+"""Loads a split of a data set from the hub or from its local copy."""
 
 from glob import escape
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 _KINDS = frozenset({"arrow", "cache", "csv", "json", "parquet", "text"})
-"""The readers of `datasets` for plain tables; its others open archives, and pickles in them."""
+"""Builders of `datasets` for plain tables; others open archives, which may contain pickles."""
 
 
 def read_split(
@@ -24,10 +24,20 @@ def read_split(
     cache_dir: str | None = None,
     in_memory: bool = False,
 ) -> "Dataset":
-    """What `datasets.load_dataset` gives, for plain tables alone.
+    """Loads one split like `datasets.load_dataset`, restricted to plain tables.
 
-    Raises `ValueError` for other files and for a script that would read them, and else what
-    `datasets` raises.
+    Args:
+        path: hub name, folder, or the name of a builder ("csv").
+        split: the split.
+        name: the configuration.
+        revision: branch, tag or commit on the hub.
+        data_files: file to read with the builder.
+        cache_dir: cache folder of `datasets`.
+        in_memory: copies the rows into memory.
+
+    Raises:
+        ValueError: the files are not plain tables or need a loading script; else what `datasets`
+            raises.
     """
     from datasets import load_dataset_builder
 
@@ -35,22 +45,28 @@ def read_split(
         builder = load_dataset_builder(
             path, name, revision=revision, data_files=data_files, cache_dir=cache_dir
         )
-    except RuntimeError as error:  # a script, which `datasets` does not run any more
+    except RuntimeError as error:  # a loading script, which `datasets` no longer runs
         raise ValueError(" ".join(str(error).split())) from error
     readers = {known.__module__.rsplit(".", 1)[-1] for known in type(builder).__mro__}
     if not readers & _KINDS:
         (reader, *_) = readers - {"builder", "load", "builtins"}
-        raise ValueError(f"its files are of the kind {reader}, no plain tables")
+        raise ValueError(f"its file format is {reader}, which is not a plain table")
     builder.download_and_prepare()
     return cast("Dataset", builder.as_dataset(split=split, in_memory=in_memory))
 
 
 def load_split(path: str, name: str | None, split: str, revision: str | None) -> "Dataset":
-    """One split of a hub data set; `name` is its configuration.
+    """Loads one split of a hub data set.
 
-    What was read once of a commit is found again without network, and so is what `hf download`
-    has fetched. `datasets` itself takes the commit that it read last where it cannot reach the one
-    asked for, and says nothing. Raises what `datasets` raises.
+    Works offline if the commit was loaded before or fetched with `hf download`. Deviates from
+    `datasets`, which silently falls back to the commit loaded last if the requested one is not
+    reachable: that raises `ValueError` here. Otherwise raises what `datasets` raises.
+
+    Args:
+        path: hub name.
+        name: the configuration.
+        split: the split.
+        revision: branch, tag or commit.
     """
     known = _prepared(path, name, split, revision)
     if known is not None:
@@ -70,11 +86,18 @@ def load_split(path: str, name: str | None, split: str, revision: str | None) ->
     try:
         return read_split(folder, split, name=name)
     except (OSError, ValueError) as error:
-        raise ValueError(f"{failure}; of what was downloaded: {error}") from error
+        raise ValueError(f"{failure}; reading the downloaded copy: {error}") from error
 
 
 def not_loaded(setting: str, path: str, error: Exception, give: str) -> ValueError:
-    """The error, in one line, of a data set that cannot be had; `give` says what would do."""
+    """Returns the one-line error for a data set that cannot be loaded.
+
+    Args:
+        setting: config path of the data set.
+        path: its value.
+        error: the cause.
+        give: the values that would work, for the advice.
+    """
     if is_gated(error) or "is a gated dataset" in str(error):  # `datasets` hides the cause
         return ValueError(gated(setting, path, "dataset"))
     reason = " ".join(str(error).split())[:300]
@@ -85,7 +108,7 @@ def not_loaded(setting: str, path: str, error: Exception, give: str) -> ValueErr
 
 
 def _prepared(path: str, name: str | None, split: str, revision: str | None) -> "Dataset | None":
-    """The split as `datasets` keeps it since it was read from this commit."""
+    """Returns the split from the cache of `datasets`; None unless it has this commit once."""
     from datasets import config
     from datasets.naming import camelcase_to_snakecase
     from datasets.packaged_modules.cache.cache import Cache
@@ -109,12 +132,12 @@ def _prepared(path: str, name: str | None, split: str, revision: str | None) -> 
 
 
 def _is_of(found: "Dataset", commit: str) -> bool:
-    """Whether rows were read from this commit, by the folders that `datasets` keeps them in."""
+    """Whether the rows come from this commit, by the names of their cache folders."""
     return all(commit in Path(file["filename"]).parts for file in found.cache_files)
 
 
 def _fetched(path: str, revision: str | None) -> str | None:
-    """The folder into which `hf download` has put the data set."""
+    """Returns the folder of a data set fetched with `hf download`; None if there is none."""
     from huggingface_hub import snapshot_download
 
     try:

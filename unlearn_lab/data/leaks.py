@@ -1,4 +1,4 @@
-"""Finds texts of one split in another, which would make every comparison of the two meaningless."""
+"""Finds texts of one split in another, which would invalidate comparisons of the two."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,26 +9,26 @@ from unlearn_lab.data.problems import Problem
 from unlearn_lab.data.runs import Index, words
 
 WHOLE, NEAR = 0.9, 0.5
-"""Of a text's runs of words: where it counts as a text that stands in another, and as alike."""
+"""Shares of a text's word runs found in another split: from these on, contained and similar."""
 
 _WAY_OUT = "a text may be in one split only, unless dataset.allow_overlap=true"
 
 
 @dataclass(frozen=True)
 class Split:
-    """A part whose texts are compared with those of others, and their index."""
+    """A part to compare with others, and the index of its texts."""
 
     part: Part
 
     @cached_property
     def index(self) -> Index:
-        """Of the texts in their order."""
+        """The index of the texts, in their order."""
         return Index(self.part.texts)
 
 
 @dataclass(frozen=True)
 class _Leak:
-    """An item of one split that has this share in common with another split; `what` says how."""
+    """An item that shares word runs with another split: the share (0-1), and how, in words."""
 
     item: Item
     share: float
@@ -38,11 +38,20 @@ class _Leak:
 def leaks(
     known: Split, other: Split, *, tolerant: bool, allowed: bool
 ) -> tuple[list[Problem], list[Problem]]:
-    """Texts of `other` that are in `known` too, as problems and remarks.
+    """Finds texts of `other` that also occur in `known`.
 
-    A text of which `WHOLE` of the runs stand in one of the other split, in either direction, is a
-    problem; texts with `NEAR` of them are remarked on. A `tolerant` comparison makes one remark of
-    less than `TOLERATED_SHARE` of either split, and one that is `allowed` of any number.
+    A text that shares at least `WHOLE` of its word runs with the other split, in either direction,
+    is a problem; all texts that share at least `NEAR` become one remark.
+
+    Args:
+        known: the split compared with.
+        other: the split whose texts are reported.
+        tolerant: turns the problems into one remark if they are fewer than `TOLERATED_SHARE` of
+            the smaller split.
+        allowed: turns any number of problems into one remark.
+
+    Returns:
+        Problems and remarks.
     """
     found = list(_leaks(known, other))
     whole = [leak for leak in found if leak.share >= WHOLE]
@@ -59,7 +68,7 @@ def leaks(
 
 
 def _remark(known: Split, other: Split, found: list[_Leak], how: str) -> Problem:
-    """All of them in one line, with the first one's place."""
+    """Summarizes the leaks in one line, located at the first."""
     first = found[0]
     texts = "1 text is" if len(found) == 1 else f"{len(found)} texts are"
     what = f"{texts} {how.format(known.part.place)}; this one {first.what}"
@@ -67,7 +76,7 @@ def _remark(known: Split, other: Split, found: list[_Leak], how: str) -> Problem
 
 
 def _leaks(known: Split, other: Split) -> Iterator[_Leak]:
-    """Texts of `other` that hold one of `known`, then further ones that stand in one."""
+    """Yields texts of `other` that contain one of `known`, then others contained in one."""
     holders = set[int]()
     for item in known.part.items:
         share, at = other.index.share(item.values[0])

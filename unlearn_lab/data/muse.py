@@ -1,4 +1,4 @@
-"""Loads the corpora of the MUSE benchmark from the hub, or from a folder laid out as its own."""
+"""Loads corpora of the MUSE benchmark from the hub, or from a folder in the same layout."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,18 +26,21 @@ from unlearn_lab.data.rows import Row, Rows
 from unlearn_lab.plan.protocols import Outside
 
 _READ = ("raw", "scal", "sust", "knowmem", "verbmem", "privleak")
-"""The folders that are a corpus; not what else lies beside them, say the results of runs."""
+"""The folders that belong to the corpus and enter its key; others (results of runs) do not."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MuseCorpus:
     """MUSE-News, MUSE-Books or another corpus in MUSE's layout (Shi et al., arXiv 2407.06460).
 
-    `path` is a hub name or a folder with `raw`, `knowmem`, `verbmem` and `privleak`; `revision` is
-    a branch, tag or commit on the hub; `retain` is the split of `raw` to be retained. `folds` names
-    the experiment whose forget folds are read from `scal` or `sust`: fold `fold`, or all that is
-    forgotten up to the last where it is None. Texts that stand in two splits are kept where they
-    are few, and otherwise refused unless `allow_overlap`.
+    Attributes:
+        path: hub name, or folder with `raw`, `knowmem`, `verbmem` and `privleak`.
+        revision: branch, tag or commit on the hub.
+        retain: the split of `raw` to retain.
+        folds: the experiment whose forget folds are read from `scal` or `sust`; None reads `raw`.
+        fold: the forget fold, 1 to 4; None takes everything forgotten up to the last.
+        allow_overlap: accepts all texts that occur in two splits. Otherwise a few shared training
+            texts are accepted (`TOLERATED_SHARE`), but none shared by PrivLeak's two sets.
     """
 
     path: str
@@ -48,7 +51,7 @@ class MuseCorpus:
     allow_overlap: bool = False
 
     def __post_init__(self) -> None:
-        """Refuses folds that MUSE does not have."""
+        """Raises `ValueError` for folds that MUSE does not have."""
         if self.folds is not None and self.folds not in FOLDS:
             raise ValueError(f"folds={self.folds}: must be {' or '.join(FOLDS)}, or null")
         if self.fold is not None and not 1 <= self.fold <= NUM_FOLDS:
@@ -58,7 +61,7 @@ class MuseCorpus:
 
     @property
     def outside(self) -> tuple[Outside, ...]:
-        """The data set on the hub, or the folder's parts."""
+        """The data set on the hub, or the folders of the corpus."""
         patterns = tuple(f"{name}/**/*" for name in _READ)
         return (
             Outside(
@@ -72,7 +75,7 @@ class MuseCorpus:
 
     @property
     def steps(self) -> tuple[int, ...]:
-        """The folds to unlearn one after the other: one in scalability, which holds the earlier."""
+        """The folds to unlearn in order; for scalability one, because its folds are cumulative."""
         if self.folds is None:
             return ()
         last = self.fold or NUM_FOLDS
@@ -80,17 +83,17 @@ class MuseCorpus:
 
     @property
     def published_as(self) -> str | None:
-        """The name on the hub, None for a folder."""
+        """The name on the hub; None for a folder."""
         return None if Path(self.path).exists() else self.path
 
     def load(self) -> Corpus:
-        """The whole corpus, as `survey` has it."""
+        """Returns the corpus of `survey`."""
         return self.survey().corpus
 
     def survey(self) -> Surveyed:
-        """The corpus as published, few blank and repeated articles kept, and what is wrong with it.
+        """Returns the corpus as published, with a few blank and repeated articles, and the remarks.
 
-        Raises `ValueError` when it cannot be had, a part is missing, or a row is not as it must be.
+        Raises `ValueError` if it cannot be loaded, a part is missing, or a row is invalid.
         """
         folder = Path(self.path)
         if folder.is_dir() and not is_muse_layout(folder):
@@ -129,7 +132,13 @@ class MuseCorpus:
 
 
 def assemble(forget: Sequence[Part], retain: Part, asked: Mapping[str, Part]) -> Corpus:
-    """The corpus of these parts; `asked` is keyed by roles in `Corpus`."""
+    """Builds the corpus from its parts.
+
+    Args:
+        forget: parts to forget, concatenated.
+        retain: part to retain.
+        asked: parts that metrics read, by their role in `Corpus`.
+    """
     return Corpus(
         forget=tuple(text for part in forget for text in part.texts),
         retain=retain.texts,

@@ -1,4 +1,4 @@
-"""MUSE's layout of a corpus, in a folder as on the hub: where each part lies, and writing it."""
+"""Defines MUSE's layout of a corpus in a folder and on the hub; reads and writes its parts."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -28,20 +28,19 @@ NUM_FOLDS = 4
 
 
 def columns(name: str) -> tuple[str, ...]:
-    """The columns of a part, by its name `configuration/split`."""
+    """Returns the columns of a part by its name, `configuration/split`."""
     return {"knowmem": QUESTION, "verbmem": VERBATIM}.get(name.split("/")[0], TEXT)
 
 
 def is_muse_layout(folder: Path) -> bool:
-    """Whether the folder is laid out as MUSE's data is."""
+    """Whether the folder has any folder of MUSE's layout."""
     return any((folder / name).is_dir() for name in ("raw", "knowmem", "verbmem", "privleak"))
 
 
 def forget_names(folds: str | None, fold: int | None) -> tuple[str, ...]:
-    """The parts that are to be forgotten.
+    """Returns the names of the parts to forget; without `fold`, all that is forgotten in the end.
 
-    Folds of scalability hold those before them, folds of sustainability are disjoint (MUSE's own
-    description). Without `fold`: all that is to be forgotten in the end.
+    Folds of scalability are cumulative, folds of sustainability disjoint (MUSE's description).
     """
     if folds is None:
         return ("raw/forget",)
@@ -52,14 +51,14 @@ def forget_names(folds: str | None, fold: int | None) -> tuple[str, ...]:
 
 
 def local_file(folder: Path, name: str) -> Path | None:
-    """The file of a part: JSON before text, and parquet as in a copy of the hub's repository."""
+    """Returns a part's file by suffix (`SUFFIXES`, then parquet as on the hub); None if missing."""
     endings = (*SUFFIXES, "-00000-of-00001.parquet")
     files = (folder / f"{name}{ending}" for ending in endings)
     return next((file for file in files if file.exists()), None)
 
 
 def read_local(folder: Path, name: str) -> Part:
-    """A part of a folder; the first fold of either kind is `raw/forget` where it has no file."""
+    """Reads a part of a folder; a missing first fold (scal, sust) falls back to `raw/forget`."""
     file = local_file(folder, name)
     if file is None and name in ("scal/forget_1", "sust/forget_1"):
         file = local_file(folder, "raw/forget")
@@ -70,9 +69,19 @@ def read_local(folder: Path, name: str) -> Part:
 def compare(
     forget: Iterable[Part], retain: Iterable[Part], asked: Mapping[str, Part], *, allowed: bool
 ) -> tuple[list[Problem], list[Problem]]:
-    """Texts in two splits: problems, unless they are `allowed`, and remarks.
+    """Finds texts that occur in two splits.
 
-    Articles that a published benchmark has twice are remarked on as long as they are few.
+    A few repeated articles, as in a published benchmark, are remarks, not problems, unless both
+    document sets of PrivLeak contain them.
+
+    Args:
+        forget: parts to forget.
+        retain: parts to retain.
+        asked: parts that metrics read, by their role in `Corpus`.
+        allowed: turns all problems into remarks.
+
+    Returns:
+        Problems and remarks.
     """
     known, kept = [Split(part) for part in forget], [Split(part) for part in retain]
     documents, holdout = (Split(asked[f"{name}_documents"]) for name in ("forget", "holdout"))
@@ -88,13 +97,13 @@ def compare(
 
 
 def write_parts(parts: Mapping[str, Part], folder: Path) -> None:
-    """The parts of a corpus in MUSE's layout, each as a JSON array under its own name."""
+    """Writes parts in MUSE's layout, each as a JSON array under its name."""
     for name, part in parts.items():
         _write(folder, name, [item.values for item in part.items])
 
 
 def write_corpus(corpus: Corpus, folder: Path) -> None:
-    """A corpus of any kind. Raises `ValueError` where it lacks a part that MUSE's layout needs."""
+    """Writes a corpus in MUSE's layout; raises `ValueError` if it lacks a required part."""
     rows = {
         "raw/forget": [(text,) for text in corpus.forget],
         "raw/retain1": [(text,) for text in corpus.retain],

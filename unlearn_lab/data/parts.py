@@ -1,4 +1,4 @@
-"""Turns the rows of a file into texts, questions or prompts, and tells which rows are neither."""
+"""Parses the rows of a file into texts, questions or prompts, and reports invalid rows."""
 
 import re
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ TEXT = ("text",)
 QUESTION = ("question", "answer")
 VERBATIM = ("prompt", "gt")
 TOLERATED_SHARE = 0.2
-"""Of a published split: MUSE-News has a blank forget text, and articles that occur twice."""
+"""Tolerated share of faults in a published split: MUSE-News has blank and repeated articles."""
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 _BLANK = "is blank"
@@ -20,7 +20,13 @@ _BLANK = "is blank"
 
 @dataclass(frozen=True)
 class Item:
-    """The values of one row, in the order of the part's columns, and where it stands."""
+    """One row of a part.
+
+    Attributes:
+        at: line or row, as in `Problem`.
+        field: the first column's path in messages, such as `[2].answer`.
+        values: the values, in the order of the part's columns.
+    """
 
     at: str
     field: str
@@ -29,9 +35,14 @@ class Item:
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One role of a corpus as a file or hub split gives it.
+    """One part of a corpus, parsed from a file or hub split.
 
-    `problems` make it unusable; `remarks` are faults that are told and tolerated.
+    Attributes:
+        place: the file or hub split.
+        columns: the columns of every item.
+        items: rows without a fault, or with blank values.
+        problems: faults that make the part unusable.
+        remarks: faults that are reported and tolerated.
     """
 
     place: str
@@ -57,9 +68,13 @@ class Part:
 
 
 def parse(rows: Rows, columns: tuple[str, ...], *, tolerant: bool) -> Part:
-    """The rows as items of these columns; further columns are passed over.
+    """Parses rows into items; ignores further columns.
 
-    A blank value is a problem; a `tolerant` part keeps less than `TOLERATED_SHARE` of them.
+    Args:
+        rows: the rows of a file or hub split.
+        columns: the required columns.
+        tolerant: makes blank values remarks, not problems, if they are fewer than
+            `TOLERATED_SHARE` of the rows.
     """
     items, problems, blanks = list[Item](), list(rows.problems), list[Problem]()
     for row in rows.rows:
@@ -87,7 +102,7 @@ def _values(row: Row, columns: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _label(row: Row, column: str) -> str:
-    """The field in words: `[2].answer` in an array of objects, `[2]` in one of texts."""
+    """Returns the field's path: `[2].answer` in an array of objects, `[2]` in one of texts."""
     if isinstance(row.value, dict):
         return f"{row.item}.{column}" if row.item else column
     return row.item or column
@@ -107,8 +122,8 @@ def _faults(place: str, row: Row, columns: tuple[str, ...]) -> Iterator[Problem]
         return
     for column in columns:
         if column not in row.value:
-            there = ", ".join(map(str, row.value)) or "no fields"
-            what = f"missing; there is {there}"
+            there = ", ".join(map(str, row.value)) or "none"
+            what = f"missing; fields: {there}"
         else:
             what = _fault(row.value[column])
         if what is not None:
@@ -122,5 +137,5 @@ def _fault(value: object) -> str | None:
         return _BLANK
     half = _SURROGATE.search(value)
     if half is not None:
-        return f"has \\u{ord(half[0]):04x}, half of a character, at position {half.start()}"
+        return f"contains the lone surrogate \\u{ord(half[0]):04x} at position {half.start()}"
     return None

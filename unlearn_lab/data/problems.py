@@ -1,4 +1,4 @@
-"""How a fault in a corpus is told: by file, line and field."""
+"""Formats faults of a corpus by file, line and field."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,9 +8,13 @@ _NUM_SHOWN = 5
 
 @dataclass(frozen=True)
 class Problem:
-    """One fault: a file or hub split, the line or row, the field, and what is wrong with it.
+    """One fault of a corpus.
 
-    `at` is a line number, counted from 1, or "row 3" where there are no lines. None: the whole.
+    Attributes:
+        place: the file or hub split.
+        at: line number, counted from 1, or "row 3" in files without lines; None for the whole.
+        field: the field's path; None for the whole row or file.
+        what: the fault, in words.
     """
 
     place: str
@@ -25,9 +29,9 @@ class Problem:
 
 
 def refusal(problems: Sequence[Problem], folder: str | None) -> ValueError:
-    """The error that a corpus with these problems raises: one line, the first few problems.
+    """Returns a one-line error with the first few problems.
 
-    `folder` is what the checker can be asked to tell all about; None where there is no such folder.
+    `folder` is named in the command that prints all problems; None omits the command.
     """
     shown = "; ".join(str(problem) for problem in problems[:_NUM_SHOWN])
     num_more = len(problems) - _NUM_SHOWN

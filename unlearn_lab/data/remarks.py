@@ -1,4 +1,4 @@
-"""Finds what keeps metrics from measuring a corpus: repeats, foreign scripts, hopeless answers."""
+"""Finds data that metrics cannot measure: repeats, non-Latin scripts, unreachable answers."""
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ _SCORED = {
     "forget_documents": "PrivLeak",
     "holdout_documents": "PrivLeak",
 }
-"""The metrics that read each part; prompts and documents may be made of `forget`."""
+"""The metrics that read each part; prompts and documents may be derived from `forget`."""
 _COLUMNS = {
     "verbatim": VERBATIM,
     "forget_questions": QUESTION,
@@ -31,7 +31,7 @@ _COLUMNS = {
     "holdout_documents": TEXT,
 }
 _LEAST_SHARE = 0.2
-"""Of a text's letters and digits that must be a-z or 0-9 for ROUGE to have words to compare."""
+"""Share of a text's letters and digits that must be a-z or 0-9, the only ones ROUGE compares."""
 _COUNTED = re.compile("[a-z0-9]")
 _NAMED = 3
 
@@ -45,7 +45,7 @@ class Surveyed:
 
 
 def survey(corpus: Corpus) -> Surveyed:
-    """Surveys a corpus that was not read from files; remarks give item numbers, counted from 1."""
+    """Surveys a corpus not read from files; remarks locate items by number, counted from 1."""
     forget, retain, holdout = (
         Split(_part(corpus, role, TEXT)) for role in ("forget", "retain", "holdout_documents")
     )
@@ -59,7 +59,7 @@ def survey(corpus: Corpus) -> Surveyed:
 
 
 def remarks(parts: Mapping[str, Part], overlap: Sequence[Problem]) -> Remarks:
-    """Remarks on the scored parts, which are keyed by their roles in `Corpus`."""
+    """Returns the remarks on scored parts (keyed by role in `Corpus`) and on overlap, by kind."""
     found = {
         "overlap": tuple(map(str, overlap)),
         "repeats": tuple(_repeats(parts)),
@@ -69,10 +69,10 @@ def remarks(parts: Mapping[str, Part], overlap: Sequence[Problem]) -> Remarks:
 
 
 def hopeless(parts: Mapping[str, Part], most_words: int) -> Iterator[str]:
-    """Finds parts whose true answers no model can give in full.
+    """Yields a line for each part with ground-truth answers that no model can give in full.
 
-    `most_words` is the number of tokens that an answer may have. Words are counted here: each is at
-    least one token, so a line holds for every tokenizer.
+    `most_words` is the longest answer that is generated, in tokens. Words are counted instead: a
+    word is at least one token, so that the result is valid for every tokenizer.
     """
     for role in ("forget_questions", "retain_questions"):
         if role in parts:
@@ -90,7 +90,7 @@ def _part(corpus: Corpus, role: str, columns: tuple[str, ...]) -> Part:
 
 
 def _repeats(parts: Mapping[str, Part]) -> Iterator[str]:
-    """Scored parts in which an item stands twice: their intervals take them for independent."""
+    """Yields a line for each scored part with repeated items: intervals assume independent ones."""
     for role, part in _distinct(parts):
         seen: dict[tuple[str, ...], Item] = {}
         again = list[int]()
@@ -110,7 +110,7 @@ def _repeats(parts: Mapping[str, Part]) -> Iterator[str]:
 
 
 def _foreign_script(parts: Mapping[str, Part]) -> Iterator[str]:
-    """Parts whose scored texts have hardly any of the letters and digits that ROUGE counts."""
+    """Yields a line for each part with scored texts of few letters or digits that ROUGE counts."""
     for role, part in _distinct(parts):
         if role.endswith("_documents"):  # PrivLeak compares log-probabilities
             continue
@@ -123,7 +123,7 @@ def _foreign_script(parts: Mapping[str, Part]) -> Iterator[str]:
 
 
 def _distinct(parts: Mapping[str, Part]) -> Iterator[tuple[str, Part]]:
-    """Every scored part once, under its first role."""
+    """Yields each scored part once, under its first role."""
     seen = set[str]()
     for role in _SCORED:
         if role in parts and parts[role].place not in seen:
@@ -132,14 +132,14 @@ def _distinct(parts: Mapping[str, Part]) -> Iterator[tuple[str, Part]]:
 
 
 def _some(part: Part, places: Sequence[int]) -> str:
-    """How many of a part's items, and where the first ones are."""
+    """Returns the number of items and the locations of the first ones, in words."""
     at = ", ".join(_at(part.items[place]) for place in places[:_NAMED])
     more = ", ..." if len(places) > _NAMED else ""
     return f"{len(places)} of {len(part.items)} (at {at}{more})"
 
 
 def _at(item: Item) -> str:
-    """A line, and the element of an array, of which several may stand on one line."""
+    """Returns the line, and the array element if any: a line may contain several."""
     element = item.field.split(".")[0]
     return f"{item.at} {element}" if element.startswith("[") else item.at
 

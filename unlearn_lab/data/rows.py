@@ -1,4 +1,4 @@
-"""What lies in a file of a corpus: its rows with the lines they are on, and where it is broken."""
+"""Reads the files of a corpus: rows with their line numbers, and faults of the format."""
 
 import json
 import re
@@ -22,9 +22,12 @@ _KINDS = {
 
 @dataclass(frozen=True)
 class Row:
-    """A value as the file has it.
+    """One unvalidated value of a file.
 
-    `at` is its line ("3") or row ("row 3"); `item` its place in a JSON array ("[2]"), else empty.
+    Attributes:
+        at: line ("3") or row ("row 3").
+        item: index in a JSON array ("[2]"), else empty.
+        value: the value.
     """
 
     at: str
@@ -34,7 +37,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Rows:
-    """All rows of a file or hub split that could be read, and what could not."""
+    """The readable rows of a file or hub split.
+
+    Attributes:
+        place: the file or hub split.
+        rows: the rows that could be read.
+        problems: what could not be read.
+    """
 
     place: str
     rows: tuple[Row, ...]
@@ -42,7 +51,7 @@ class Rows:
 
 
 class _Broken(Exception):
-    """Nothing of the file can be read."""
+    """The file, or a line of it, cannot be read."""
 
     def __init__(self, what: str, at: int | None = None) -> None:
         super().__init__(what)
@@ -51,9 +60,9 @@ class _Broken(Exception):
 
 
 def read_rows(file: Path) -> Rows:
-    """The rows of a .json array, of a .jsonl or .parquet file, or the one text of a .txt file.
+    """Reads the rows of a .json array, .jsonl or .parquet file, or the one text of a .txt file.
 
-    Raises nothing for what is wrong with the file: that is in `problems`.
+    Faults of the file are returned in `problems`, not raised.
     """
     problems: list[Problem] = []
     try:
@@ -72,15 +81,15 @@ def _rows(file: Path, problems: list[Problem]) -> tuple[Row, ...]:
     if not file.exists():
         raise _Broken("no such file")
     if not file.is_file():
-        raise _Broken("is no file")
+        raise _Broken("is not a file")
     rows = tuple(_READERS[file.suffix](file, problems))
     if not rows and not problems:
-        raise _Broken("holds no items")
+        raise _Broken("contains no items")
     return rows
 
 
 def kind(value: object) -> str:
-    """What a JSON value is, in words."""
+    """Returns the type of a JSON value, in words."""
     return _KINDS.get(type(value), f"of type {type(value).__name__}")
 
 
@@ -155,7 +164,7 @@ def _text(file: Path) -> str:
 
 
 def _parse(text: str) -> object:
-    """A JSON value, numbers as floats: Python refuses to read integers of over 4300 digits."""
+    """Parses JSON, integers as floats: Python refuses to parse integers of over 4300 digits."""
     try:
         return json.loads(text, parse_int=float)
     except RecursionError as error:
@@ -163,7 +172,7 @@ def _parse(text: str) -> object:
 
 
 def _elements(text: str) -> Iterator[tuple[int, object]]:
-    """The elements of a valid JSON array, each with the line it begins on."""
+    """Yields the elements of a valid JSON array, each with the line on which it begins."""
     decoder = json.JSONDecoder(parse_int=float)
     place, line, counted = _skip(text, text.index("[") + 1), 1, 0
     while text[place] != "]":

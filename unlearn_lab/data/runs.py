@@ -1,4 +1,4 @@
-"""Recognises a text inside other texts, however it was cut, spaced, cased or encoded."""
+"""Finds texts inside other texts by word runs, ignoring cuts, spacing, case and encoding."""
 
 import re
 import unicodedata
@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 RUN = 8
-"""Words by which a text is recognised."""
+"""Words of a run, the unit of comparison."""
 _FEWEST = 4
-"""Words of a text that is looked for inside others; a shorter one counts where it is a whole."""
+"""Fewest words of a text that is matched in part; a shorter one must equal a whole text."""
 
 _NO_BLANKS = r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u30ff\u3400-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_NO_BLANKS}]|[^\W_{_NO_BLANKS}]+")
-"""A run of letters and digits; of scripts without blanks (Thai, Lao, Khmer, CJK), a character."""
+"""Letters and digits in a row; one character of unspaced scripts (Thai, Lao, Khmer, CJK, ...)."""
 
 
 def words(text: str) -> list[str]:
-    """The words of a text in their compatible form (NFKC), without case and invisible characters.
+    """Splits a text into words, normalized to NFKC and case-folded.
 
-    Neither punctuation nor white space is part of a word.
+    Punctuation, white space and invisible format characters are dropped.
     """
     known = unicodedata.normalize("NFKC", text).casefold()
     if not known.isascii():
@@ -27,10 +27,10 @@ def words(text: str) -> list[str]:
 
 
 class Index:
-    """The runs of `RUN` words in some texts, to look others up in."""
+    """Index of the word runs of texts, for looking up other texts."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """Splits the texts; runs are gathered when they are first asked for."""
+        """Splits the texts into words; runs are indexed at the first look-up."""
         self._texts = [words(text) for text in texts]
         self._runs: dict[int, dict[int, int]] = {}
         self._whole = {
@@ -38,10 +38,10 @@ class Index:
         }
 
     def share(self, text: str) -> tuple[float, int]:
-        """The share (0-1) of a text's runs that stand in the texts, and which holds most of them.
+        """Returns the share (0-1) of a text's runs that occur in the indexed texts.
 
-        A text shorter than `RUN` words is one run, and one of fewer than `_FEWEST` words is only
-        found where it is the whole of another. The second number is 0 where nothing was found.
+        A text shorter than `RUN` words is one run; one of fewer than `_FEWEST` words must equal a
+        whole text. The second value is the index of the text with most of the runs, 0 if none.
         """
         found = words(text)
         if len(found) < _FEWEST:
@@ -55,7 +55,7 @@ class Index:
         return sum(places.values()) / len(runs), places.most_common(1)[0][0]
 
     def _of(self, size: int) -> dict[int, int]:
-        """The first text of every run of so many words, by the run's hash."""
+        """Returns the first text that contains each run of `size` words, by the run's hash."""
         if size not in self._runs:
             self._runs[size] = {
                 run: place

@@ -1,4 +1,4 @@
-"""Reads what the corpus stage keeps: the corpus, and the remarks on it."""
+"""Reads the artifact of the corpus stage: the corpus and the remarks on it."""
 
 import dataclasses
 import json
@@ -12,12 +12,12 @@ FILE = "corpus.json"
 
 
 def read_remarks(artifact: Artifact) -> dict[str, str]:
-    """The remarks on the corpus, by kind (see `data.remarks`)."""
+    """Returns the remarks on the corpus, by kind (see `data.remarks`)."""
     return dict(cast("Mapping[str, str]", artifact.facts["remarks"]))
 
 
 def read_corpus(artifact: Artifact) -> Corpus:
-    """The corpus of a finished corpus stage."""
+    """Returns the corpus of a finished corpus stage."""
     rows = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
     made = {
         field.name: _MAKE.get(field.name, tuple)(rows[field.name])

@@ -1,4 +1,4 @@
-"""Reads all of a corpus folder, whichever its layout, and gathers what is wrong with it."""
+"""Reads a whole corpus folder of either layout and collects all problems and warnings."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,7 +28,15 @@ from unlearn_lab.data.rows import SUFFIXES
 
 @dataclass(frozen=True, kw_only=True)
 class Survey:
-    """What a folder holds; `corpus` is None where problems keep it from being loaded."""
+    """The contents and faults of a corpus folder.
+
+    Attributes:
+        dataset: the option of the group `dataset` that reads it.
+        parts: the parts, by name.
+        corpus: the corpus; None if there are problems.
+        problems: faults that make the corpus unusable.
+        warnings: faults that do not.
+    """
 
     dataset: str
     parts: Mapping[str, Part]
@@ -38,7 +46,7 @@ class Survey:
 
 
 def survey(folder: Path) -> Survey:
-    """The corpus in a folder in MUSE's layout or in one of the user's own."""
+    """Surveys a folder in MUSE's layout or a custom one."""
     return _muse(folder) if is_muse_layout(folder) else _custom(folder)
 
 
@@ -48,7 +56,7 @@ def _muse(folder: Path) -> Survey:
     folds = [f"{kind}/forget_{k}" for kind in ("scal", "sust") for k in range(1, NUM_FOLDS + 1)]
     names += [name for name in folds if local_file(folder, name) is not None]
     parts = {name: read_local(folder, name) for name in [*names, *ASKED.values()]}
-    last = [name for name in names if name.startswith("scal/")][-1:]  # it holds those before it
+    last = [name for name in names if name.startswith("scal/")][-1:]  # folds are cumulative
     forget = ["raw/forget", *last, *(name for name in names if name.startswith("sust/"))]
     shared, overlap = compare(
         [parts[name] for name in forget],
@@ -117,17 +125,17 @@ def _survey(
 
 
 def _longest_answer() -> int:
-    """Tokens of an answer in the evaluation that is chosen unless another is asked for."""
+    """Returns the tokens of an answer in the default evaluation."""
     settings = OmegaConf.load(data_dir("conf") / "eval" / "muse.yaml")
     return int(settings.metrics.knowmem.num_tokens)
 
 
 FEW = 20
-"""Items of a metric, below which its bootstrap interval is too wide to conclude from."""
+"""Fewest items of a metric for a bootstrap interval narrow enough to draw conclusions."""
 
 
 def weaknesses(corpus: Corpus) -> Iterator[str]:
-    """Missing and scarce questions, prompts and documents; answers that are shown and asked for."""
+    """Yields warnings: missing or few items of a metric, and questions among their own examples."""
     yield from _missing(corpus)
     counts = {
         "VerbMem: {} prompts": len(corpus.verbatim),
@@ -143,14 +151,14 @@ def weaknesses(corpus: Corpus) -> Iterator[str]:
         shown = {example.question for example in getattr(corpus, f"{split}_examples")}
         asked = [item.question for item in getattr(corpus, f"{split}_questions")]
         if num_told := sum(question in shown for question in asked):
-            yield f"{num_told} of the {split} questions are among the examples, answer and all"
+            yield f"{num_told} of the {split} questions are among the examples, with their answers"
 
 
 def _missing(corpus: Corpus) -> Iterator[str]:
     if corpus.forget_questions and not corpus.retain_questions:
         yield (
             "questions about the forget texts but none about the retain texts: Utility will be "
-            "skipped, so that a model that forgot everything cannot be told from a good one"
+            "skipped, so a model that forgot everything cannot be distinguished from a good one"
         )
     elif corpus.retain_questions and not corpus.forget_questions:
         yield "no questions about the forget texts: KnowMem will be skipped"

@@ -1,4 +1,4 @@
-"""Texts that have nothing to do with the corpus: another town's newspaper, or a data set."""
+"""Loads generic texts unrelated to the corpus: another generated corpus, or a data set."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,37 +13,41 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 _KINDS = {".jsonl": "json", ".json": "json", ".parquet": "parquet", ".csv": "csv", ".txt": "text"}
-"""The reader of each kind of file, by its suffix."""
+"""The builder of `datasets` for each file suffix."""
 
 
 @runtime_checkable
 class TextSource(Protocol):
-    """Where plain texts come from."""
+    """A source of plain texts."""
 
     def load(self) -> tuple[str, ...]:
-        """The texts, the same at every call."""
+        """Returns the texts, the same at every call."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusTexts:
-    """All articles of another corpus, say of the newspaper of another town."""
+    """All texts of another corpus, such as a gazette with another seed."""
 
     corpus: CorpusSource
 
     def load(self) -> tuple[str, ...]:
-        """Its forget, retain and holdout texts."""
+        """Returns its forget, retain and holdout texts."""
         other = self.corpus.load()
         return (*other.forget, *other.retain, *other.holdout_documents)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HubTexts:
-    """One column of a data set, by hub name, local folder or file, read with `datasets`.
+    """One column of a data set, read with `datasets`.
 
-    `name` is the configuration and `revision` a branch, tag or commit on the hub; neither counts
-    for what lies on disk. A file is JSONL, parquet, CSV or text by its suffix. `num_rows` rows are
-    read from the start of the split; null reads all.
+    Attributes:
+        path: hub name, local folder, or a JSONL, JSON, parquet, CSV or text file.
+        name: the configuration; ignored for local paths.
+        split: the split.
+        column: the column with the texts.
+        revision: branch, tag or commit on the hub; ignored for local paths.
+        num_rows: rows read from the start of the split; None reads all.
     """
 
     path: str
@@ -63,9 +67,9 @@ class HubTexts:
         return (Outside(kind="dataset", place=self.path, setting="path", revision="revision"),)
 
     def load(self) -> tuple[str, ...]:
-        """The texts that are not blank.
+        """Returns the texts that are not blank.
 
-        Raises `ValueError` when the data set cannot be had, or has no such column of texts.
+        Raises `ValueError` if the data set cannot be loaded or has no such column of strings.
         """
         from datasets.exceptions import DatasetsError
 
@@ -83,7 +87,7 @@ class HubTexts:
         )
         texts = chosen[self.column]
         if any(not isinstance(text, str) for text in texts):
-            raise ValueError(f"generic_text.column={self.column}: holds something else than texts")
+            raise ValueError(f"generic_text.column={self.column}: not all its values are strings")
         return tuple(text for text in texts if text.strip())
 
     def _rows(self) -> "Dataset":
@@ -94,7 +98,7 @@ class HubTexts:
                 raise ValueError(f"a file must end in {', '.join(_KINDS)}")
             return read_split(kind, self.split, data_files=str(place))
         if place.is_dir():
-            # `datasets` keeps a folder that has a card by its last name alone
+            # `datasets` caches a folder with a dataset card under its last name alone
             with TemporaryDirectory() as kept:
                 return read_split(self.path, self.split, cache_dir=kept, in_memory=True)
         return load_split(self.path, self.name, self.split, self.revision)

@@ -1,4 +1,4 @@
-"""Turns texts into token sequences that a model is trained on."""
+"""Tokenizes texts into training sequences."""
 
 from collections.abc import Sequence
 from typing import Literal, cast
@@ -10,13 +10,20 @@ from transformers import PreTrainedTokenizerBase
 Chunking = Literal["texts", "stream"]
 
 BETWEEN = "\n\n"
-"""What stands between two texts of a stream, as in the files that MUSE's loader writes."""
+"""Separator of the texts in a stream, as in the files that MUSE's loader writes."""
 
 
 def chunk(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int, chunking: Chunking
 ) -> list[Tensor]:
-    """The training sequences of a split: each text by itself (`encode`), or cut from one stream."""
+    """Builds the training sequences of a split.
+
+    Args:
+        texts: the texts of the split.
+        tokenizer: the model's tokenizer.
+        max_length: longest sequence, in tokens.
+        chunking: `texts` for one sequence per text (`encode`), `stream` for `encode_stream`.
+    """
     cut = encode if chunking == "texts" else encode_stream
     return cut(texts, tokenizer, max_length)
 
@@ -24,12 +31,17 @@ def chunk(
 def encode_stream(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[Tensor]:
-    """All texts as one stream of tokens, cut into sequences of BOS and `max_length` - 1 tokens.
+    """Cuts all texts, as one stream of tokens, into sequences of BOS and `max_length` - 1 tokens.
 
-    Without a BOS, as with Qwen's tokenizer, these are `max_length` tokens of text. The last one is
-    filled up from the start of the first, BOS included, so that all are equally long (a stream of
-    less than half of that stays shorter). There is no EOS. As in MUSE's reference code for its
-    raw/*.txt files (arXiv 2407.06460), where texts are parted by a blank line.
+    Without a BOS (Qwen), a sequence is `max_length` tokens of text. There is no EOS. The last
+    sequence is filled up from the start of the first, BOS included, so that all are equally long; a
+    stream of less than half a sequence stays shorter. As MUSE's reference code does for its
+    raw/*.txt files (arXiv 2407.06460), where a blank line separates texts.
+
+    Args:
+        texts: the texts of the split.
+        tokenizer: the model's tokenizer.
+        max_length: length of a sequence, in tokens.
     """
     first = _bos(tokenizer)
     room = _room(first, max_length)
@@ -43,11 +55,17 @@ def encode_stream(
 def encode(
     texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, max_length: int
 ) -> list[Tensor]:
-    """One sequence a text: BOS, the tokens, EOS.
+    """Encodes each text as one sequence: BOS, the tokens, EOS (those that the tokenizer has).
 
-    Each special token stands only where the tokenizer has it. A text longer than `max_length`
-    tokens is cut into consecutive pieces, each of which starts with BOS. Raises `ValueError` when
-    `max_length` leaves no room beside BOS.
+    A text longer than `max_length` is cut into consecutive sequences, each starting with BOS.
+
+    Args:
+        texts: the texts of the split.
+        tokenizer: the model's tokenizer.
+        max_length: longest sequence, in tokens.
+
+    Raises:
+        ValueError: `max_length` leaves no room beside BOS.
     """
     first = _bos(tokenizer)
     last = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
@@ -61,11 +79,11 @@ def encode(
 
 
 def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
-    """The tokens of each text, all of it taken as text: `</s>` in a corpus is four characters.
+    """Tokenizes each text as plain text: `</s>` in a corpus is four characters.
 
-    No special token is added, and none is read out of a text: it would end an answer, while the
-    truth that the answer is compared with goes on. Raises `ValueError` for a text with the name of
-    a special token that the tokenizer cannot write in other tokens.
+    No special token is added, and none is parsed from a text: EOS would end an answer before its
+    ground truth ends. Raises `ValueError` for a text with the name of a special token that the
+    tokenizer cannot encode as plain text.
     """
     if not texts:
         return []
@@ -78,8 +96,8 @@ def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[l
         if not special.isdisjoint(ids):
             name = tokenizer.convert_ids_to_tokens(next(one for one in ids if one in special))
             raise ValueError(
-                f"the text {text[:40]!r} holds {name!r}, which this tokenizer knows as a special "
-                "token only and not as text; take it out of the text"
+                f"the text {text[:40]!r} contains {name!r}, which this tokenizer can encode "
+                "only as a special token, not as text; remove it from the text"
             )
     return found
 

@@ -1,1 +1,1 @@
-"""Metrics of forgetting, and what quantization brings back."""
+"""Decides how forgetting and utility are scored, and how much forgetting quantization reverses."""

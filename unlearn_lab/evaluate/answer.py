@@ -22,22 +22,28 @@ _PADDING = 0
 
 @dataclass(frozen=True, kw_only=True)
 class ModelAnswers:
-    """The answers of one model; a request that was not made raises `KeyError`."""
+    """Answers of one model; looking up a request that was not made raises `KeyError`.
+
+    Attributes:
+        tokenizer: the model's tokenizer.
+        texts: continuations by request.
+        token_log_probabilities: log-probabilities by request.
+    """
 
     tokenizer: PreTrainedTokenizerBase
     texts: Mapping[Continue, str]
     token_log_probabilities: Mapping[LogLikelihood, Tensor]
 
     def text(self, request: Continue) -> str:
-        """The continuation, without the prompt and without special tokens."""
+        """Returns the continuation, without the prompt and without special tokens."""
         return self.texts[request]
 
     def log_probabilities(self, request: LogLikelihood) -> Float[Tensor, " tokens"]:
-        """The log-probability in nats of each token but the first (BOS), float32 on the CPU."""
+        """Returns log-probabilities in nats of all tokens but the first (BOS), float32 on CPU."""
         return self.token_log_probabilities[request]
 
     def truncate(self, text: str, num_tokens: int) -> str:
-        """The first `num_tokens` tokens of the text (no special ones), as it decodes them."""
+        """Returns the text's first `num_tokens` tokens (no special ones), decoded."""
         return _decode(self.tokenizer, _encode(self.tokenizer, text)[:num_tokens])
 
 
@@ -48,14 +54,20 @@ def answer(
     *,
     batch_tokens: int,
 ) -> ModelAnswers:
-    """Answers each different request once, on the model's device.
+    """Answers each distinct request once, on the model's device.
 
-    Prompts and texts start with BOS if the tokenizer has one. A batch holds at most `batch_tokens`
-    tokens, padding and new tokens included, but at least one request; its make-up changes answers
-    only within float noise. Continuations are greedy or drawn from the whole vocabulary, as asked,
-    whatever the model's own generation settings say, and end at the tokenizer's EOS. The model's
-    mode and settings are restored. Raises `ValueError` for a request that is empty or longer than
-    the model's positions, a model that cannot generate, and logits that are NaN.
+    Prompts and texts start with BOS if the tokenizer has one. Batch composition changes answers
+    only within floating-point noise. Continuations are greedy or sampled from the whole vocabulary,
+    as requested, independent of the model's own generation settings, and end at the tokenizer's
+    EOS. The model's mode and settings are restored. Raises `ValueError` for a request that is empty
+    or longer than the model's positions, a model that cannot generate, and logits that are NaN.
+
+    Args:
+        model: the model, on its device.
+        tokenizer: the model's tokenizer.
+        requests: requests in any order, duplicates allowed.
+        batch_tokens: maximum number of tokens in a batch, padding and new tokens included; a batch
+            has at least one request.
     """
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens={batch_tokens}: must be at least 1")
@@ -71,9 +83,14 @@ def answer(
 def encode_requests(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, requests: Sequence[ModelQuery]
 ) -> tuple[dict[Continue, list[int]], dict[LogLikelihood, list[int]]]:
-    """The token ids of prompts and of texts, each request once.
+    """Returns the token ids of prompts and of texts, by distinct request.
 
-    Only the model's configuration is looked at. Raises `ValueError` as `answer` does.
+    Raises `ValueError` as `answer` does.
+
+    Args:
+        model: the model; only its configuration is read.
+        tokenizer: the model's tokenizer.
+        requests: requests in any order, duplicates allowed.
     """
     if not model.can_generate():
         raise ValueError(f"{type(model).__name__} cannot generate: use a causal language model")
@@ -92,10 +109,10 @@ def encode_requests(
 
 @contextmanager
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
-    """Evaluation mode and blank generation settings, put back afterwards.
+    """Sets evaluation mode and empty generation settings; restores both on exit.
 
-    Blank, because `generate` fills what a given configuration leaves open from the model's own
-    (repetition penalties, suppressed tokens, other EOS): answers would no longer be as asked.
+    Empty, because `generate` fills fields that a given configuration leaves unset from the model's
+    own (repetition penalties, suppressed tokens, other EOS), which would change the answers.
     """
     modes = {module: module.training for module in model.modules()}
     settings = model.generation_config
@@ -151,7 +168,7 @@ def _score_all(
 def _batches(
     encoded: Mapping[Asked, list[int]], num_new: int, batch_tokens: int
 ) -> Iterator[list[Asked]]:
-    """Requests in batches of like length, longest first: too large a batch fails at once."""
+    """Yields batches of similar length, longest first, so that too large a batch fails early."""
     queue = sorted(encoded, key=lambda request: -len(encoded[request]))
     while queue:
         size = max(1, batch_tokens // (len(encoded[queue[0]]) + num_new))
@@ -162,7 +179,7 @@ def _batches(
 def _generate(
     model: PreTrainedModel, prompts: Mapping[Continue, list[int]], end: int | None
 ) -> list[list[int]]:
-    """The new tokens of each prompt up to its EOS, left out; all ask for as many new tokens."""
+    """Returns each prompt's new tokens before EOS; all requests have the same `num_tokens`."""
     tokens, mask = _pad(list(prompts.values()), left=True)
     grown = cast("Any", model).generate(
         inputs=tokens.to(model.device),
@@ -181,7 +198,7 @@ def _generate(
 
 
 def refuse_nan(_tokens: Tensor, logits: Tensor) -> Tensor:
-    """Stops greedy decoding on NaN, where argmax would quietly choose some token."""
+    """Logits processor that raises `ValueError` on NaN, where argmax silently picks a token."""
     if logits.isnan().any():
         raise ValueError("the model's logits are NaN: its weights or activations are not finite")
     return logits
@@ -202,14 +219,14 @@ def _score(model: PreTrainedModel, texts: Sequence[list[int]]) -> list[Tensor]:
 def _next_token_log_probabilities(
     logits: Float[Tensor, "tokens vocabulary"], tokens: Int[Tensor, " tokens"]
 ) -> Float[Tensor, " scored"]:
-    """The log-probabilities of all tokens but the first, the last included; softmax in float32."""
+    """Returns log-probabilities of all tokens but the first; softmax in float32."""
     return logits[:-1].float().log_softmax(dim=-1).gather(1, tokens[1:, None]).squeeze(1)
 
 
 def _pad(
     sequences: Sequence[list[int]], *, left: bool
 ) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
-    """Sequences in one rectangle, and where it is filled. Padding is masked, so any id will do."""
+    """Returns padded sequences and their mask; padding is masked, so its id does not matter."""
     width = max(len(sequence) for sequence in sequences)
     tokens = torch.full((len(sequences), width), _PADDING)
     mask = torch.zeros((len(sequences), width), dtype=torch.bool)
@@ -240,7 +257,7 @@ def _encode_prompt(
 def _encode_text(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: LogLikelihood
 ) -> list[int]:
-    """BOS and the first `num_tokens` tokens; without a BOS the first of these is not scored."""
+    """Encodes BOS and the first `num_tokens` tokens; without BOS the first one is not scored."""
     _check_num_tokens(request)
     tokens = [*_first(tokenizer), *_encode(tokenizer, request.text)[: request.num_tokens]]
     if not tokens[1:]:

@@ -1,4 +1,4 @@
-"""Explains recovery by weights: which moved, which could, which land on another integer code."""
+"""Explains recovery by weights: which moved, which could move, which changed integer code."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,25 +13,27 @@ from unlearn_lab.quantize.quantizer import Codes
 Weights = Mapping[str, Tensor]
 Sums = Mapping[str, int | float]
 Coder = Callable[[str, Tensor], Codes | None]
-"""The codes of a layer, by its name and weight; None where there is no grid."""
+"""Returns the codes of a layer from its name and weight; None if there is no grid."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CodeFigures:
-    """What unlearning and a quantizer Q did to a set of weights: w of the target, w + d unlearned.
+    """Effect of unlearning and a quantizer Q on a set of weights: w of the target, w + d unlearned.
 
-    - `flip_rate`: share of weights whose integer code differs between Q(w) and Q(w + d), each on
-      its own grid.
-    - `moved`: share of weights with d != 0.
-    - `cannot_move`: share of w that an AdamW step of the learning rate cannot change; None unless w
-      is bfloat16, 0 where updates are rounded stochastically or come from merged adapters.
-    - `zero_bin`: share of w with code 0.
-    - `relative_step`: mean |d| over half a quantization step of w, over the weights whose step is
-      not zero.
-    - `update_kept`: ||Q(w + d) - Q(w)|| / ||d|| in the Frobenius norm; None where nothing moved.
+    Figures that need a grid are None under a quantizer without one; the last two also need a step,
+    which level tables (nf4, fp4) and rescaled weights (AWQ) do not have.
 
-    Figures that need a grid are None under a quantizer without one; the last two need a step too,
-    which a table of levels (nf4, fp4) and rescaled weights (AWQ) do not have.
+    Attributes:
+        num_weights: number of weights.
+        flip_rate: share of weights whose integer code differs between Q(w) and Q(w + d), each on
+            its own grid.
+        moved: share of weights with d != 0.
+        cannot_move: share of w that an AdamW step of the learning rate cannot change; None unless w
+            is bfloat16, 0 where updates are rounded stochastically or come from merged adapters.
+        zero_bin: share of w with code 0.
+        relative_step: mean of |d| divided by half a quantization step of w, over the weights whose
+            step is not zero.
+        update_kept: ||Q(w + d) - Q(w)|| / ||d|| in the Frobenius norm; None where nothing moved.
     """
 
     num_weights: int
@@ -45,7 +47,7 @@ class CodeFigures:
 
 @dataclass(frozen=True, kw_only=True)
 class CodeReport:
-    """The figures by layer name, and over all layers together, where each weight counts once."""
+    """Figures by layer name, and over all layers together, where each weight counts equally."""
 
     layers: Mapping[str, CodeFigures]
     overall: CodeFigures
@@ -69,11 +71,17 @@ def compare_codes(
 ) -> CodeReport:
     """Compares the weights of two models' block linears, by layer name, under a quantizer.
 
-    `coders` give the codes of the target and of the unlearned model. The target is cast to the
-    dtype (and device) of the unlearned weight first. Q is taken before the cast back to the
-    weight's dtype. `stochastic` says that updates were rounded stochastically.
-    Raises `ValueError` when the two hold other layers or shapes, no layer at all, or when
-    `learning_rate` is not positive.
+    The target is cast to the dtype (and device) of the unlearned weight first. Q is taken before
+    the cast back to the weight's dtype. Raises `ValueError` when the two models have different
+    layers or shapes, no layer at all, or when `learning_rate` is not positive.
+
+    Args:
+        target: the target's weights by layer name.
+        unlearned: the unlearned model's weights by layer name.
+        coders: return the codes of the target and of the unlearned model.
+        learning_rate: the learning rate of unlearning, for `cannot_move`.
+        stochastic: whether updates of any size can move weights: rounded stochastically, or merged
+            from adapters.
     """
     if not learning_rate > 0:
         raise ValueError(f"learning_rate={learning_rate}: must be above 0")
@@ -92,7 +100,7 @@ def compare_codes(
 def compare_moves(
     target: Weights, unlearned: Weights, *, learning_rate: float, stochastic: bool
 ) -> Moves:
-    """The figures without a grid, of all weights together, of any shapes; else `compare_codes`."""
+    """Compares weights of any shape without a quantizer; arguments as in `compare_codes`."""
     _check_alike(target, unlearned)
     smallest = math.inf if stochastic else learning_rate
     total = _total(
@@ -108,13 +116,13 @@ def compare_moves(
 
 
 def cannot_move(weight: BFloat16[Tensor, "..."], learning_rate: float) -> Bool[Tensor, "..."]:
-    """Which bfloat16 weights a step of size `learning_rate` changes neither upwards nor downwards.
+    """Marks bfloat16 weights that a step of size `learning_rate` changes neither up nor down.
 
-    The rule is the addition itself: w + lr and w - lr, in float32 as torch's AdamW computes them,
-    both round back to w in bfloat16. So lr is at most half the spacing on both sides, ties going to
+    The test is the addition itself: w + lr and w - lr, in float32 as torch's AdamW computes them,
+    both round back to w in bfloat16. So lr is at most half the spacing on both sides, with ties to
     the even mantissa. The spacing below a power of two is half that above it: such a weight counts
-    as movable when a step down moves it. AdamW's step is about lr: its moments'
-    rounding, their later course and weight decay are left out.
+    as movable if a step down moves it. AdamW's step is about lr: rounding of its moments, their
+    later values and weight decay are ignored.
     """
     exact = weight.float()
     up = (exact + learning_rate).to(torch.bfloat16)
@@ -129,7 +137,7 @@ def _sums(
     coders: tuple[Coder, Coder],
     learning_rate: float,
 ) -> Sums:
-    """Numerators and denominators of one layer's figures, so that layers add up."""
+    """Returns numerators and denominators of one layer's figures, which sum over layers."""
     sums = _moves(before, after, learning_rate)
     old, new = coders[0](name, before), coders[1](name, after)
     if old is None or new is None:

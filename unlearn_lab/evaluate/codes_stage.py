@@ -1,4 +1,4 @@
-"""The codes stages: what unlearning did to the weights, and which of it a quantizer can see."""
+"""Builds the codes stages: how unlearning moved the weights, and which codes it changed."""
 
 import dataclasses
 import json
@@ -26,7 +26,19 @@ BY_WIDTH = ("flip_rate", "relative_step", "update_kept", "zero_bin")
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `codes.json` with the figures overall and by layer."""
+    """Builds the artifact `codes.json`: the figures overall and by layer.
+
+    Args:
+        params: the stage's parameters: `quant`, and `weights`, `lr`, `rounding` and `merged` of
+            unlearning.
+        inputs: the artifacts `target` and `unlearned`; for calibrated quantizers also
+            `target.quantized` and `unlearned.quantized`.
+        work: the folder to write to.
+        runtime: not used.
+
+    Returns:
+        The facts: the number of layers.
+    """
     before, after = (_linears(model) for model in _models(params, inputs))
     coders = _coders(make(params["quant"], AnyQuantizer, "quant"), inputs)
     report = compare_codes(before, after, coders, **_rate(params))
@@ -37,11 +49,21 @@ def build(
 def build_widths(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `widths.json`, what can be said of a model before it is quantized.
+    """Builds the artifact `widths.json`: figures of the weights independent of the run's quantizer.
 
-    `widths`: the figures `BY_WIDTH` by bits and layer, where at each of the widths `bits` the
-    quantizer is `rtn` (one step a row, symmetric, absmax). `parameters`: `moved` and `cannot_move`
-    over all parameters of the model.
+    `widths` has the figures `BY_WIDTH` by bits and layer; the quantizer at each of the `bits` is
+    `RTN` (one step per row, symmetric, absmax). `parameters` has `moved` and `cannot_move` over all
+    parameters of the model.
+
+    Args:
+        params: the stage's parameters: `bits`, and `weights`, `lr`, `rounding` and `merged` of
+            unlearning.
+        inputs: the artifacts `target` and `unlearned`.
+        work: the folder to write to.
+        runtime: not used.
+
+    Returns:
+        The facts: the bit widths.
     """
     models = _models(params, inputs)
     moves = compare_moves(*(dict(model.named_parameters()) for model in models), **_rate(params))
@@ -63,19 +85,19 @@ def build_widths(
 
 
 def read_code_changes(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    """`overall` figures, and those of `layers` by name."""
+    """Returns `overall` figures, and those of `layers` by name."""
     return json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
 
 
 def read_widths(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    """`widths`: the figures `BY_WIDTH` by bits and layer; `parameters`: of the whole model."""
+    """Returns `widths` (figures `BY_WIDTH` by bits and layer) and `parameters` (whole model)."""
     return json.loads((artifact.path / WIDTHS).read_text(encoding="utf-8"))
 
 
 def _models(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact]
 ) -> tuple[PreTrainedModel, PreTrainedModel]:
-    """Target and unlearned model, as they are held in training."""
+    """Returns target and unlearned model in the dtype of training."""
     target, unlearned = (
         load_model(inputs[who].path, params["weights"]) for who in ("target", "unlearned")
     )
@@ -83,9 +105,9 @@ def _models(
 
 
 def _coders(quantizer: AnyQuantizer, inputs: Mapping[str, Artifact]) -> tuple[Coder, Coder]:
-    """The codes of target and unlearned model: as rounding gives them, or as checkpoints hold them.
+    """Returns the coders of target and unlearned model: by rounding, or from checkpoints.
 
-    None of them where the one or the other is not known.
+    Quantizers without codes get coders that return None.
     """
     if isinstance(quantizer, CalibratedQuantizer):
         old, new = (
@@ -111,7 +133,7 @@ def _without_grid(name: str, weight: Tensor) -> None:
 
 
 def _rate(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Weights that adapters are merged into take no steps, so that none is too small for them."""
+    """Returns learning rate and rounding; merged adapters take no steps and count as stochastic."""
     free = params["rounding"] == "stochastic" or params.get("merged", False)
     return {"learning_rate": params["lr"], "stochastic": free}
 

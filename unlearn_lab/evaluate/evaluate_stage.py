@@ -1,4 +1,4 @@
-"""The evaluate stage: one model, perhaps quantized on load, answers all metrics in one pass."""
+"""Builds the evaluate stage: scores one model, quantized on load if configured, on all metrics."""
 
 import dataclasses
 import json
@@ -37,9 +37,17 @@ FILE = "scores.json"
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `scores.json`, a `Score` per metric that the corpus can serve.
+    """Builds the artifact `scores.json`: a `Score` per metric for which the corpus has data.
 
-    The facts tell what really ran, and why which metric was skipped.
+    Args:
+        params: the stage's parameters: `metrics`, `quant`, and the dtype `weights`.
+        inputs: the artifacts `corpus` and `model`, and `quantized` if a quantize stage has run.
+        work: the folder to write to.
+        runtime: `accelerator` selects the device; `batch_tokens` bounds a batch.
+
+    Returns:
+        The facts: what ran, the number of items per metric, why metrics were skipped, and remarks
+        on the corpus.
     """
     reset_peak()
     metrics = {
@@ -68,7 +76,13 @@ def build(
 def corpus_remarks(
     corpus: Artifact, metrics: Mapping[str, AnyMetric], tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, str]:
-    """The remarks on a corpus with these metrics and this tokenizer, by kind."""
+    """Returns the remarks on a corpus, by kind, including true answers that no model can give.
+
+    Args:
+        corpus: the corpus artifact.
+        metrics: the metrics by name.
+        tokenizer: counts the tokens of true answers.
+    """
     hopeless = hopeless_answers(
         metrics, read_corpus(corpus), lambda text: len(text_ids([text], tokenizer)[0])
     )
@@ -78,10 +92,10 @@ def corpus_remarks(
 def _model(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], corpus: Corpus, device: torch.device
 ) -> tuple[PreTrainedModel, dict[str, object]]:
-    """The model to score, and what its quantizer did to it.
+    """Returns the model to score, and the facts on its quantization.
 
-    It is quantized here, or loaded as the quantize stage among the inputs left it. Its logits on
-    holdout text are compared with those of the model it was made from.
+    The model is quantized here, or loaded from the quantize stage among the inputs. Its logits on
+    holdout text are compared with those of the unquantized model.
     """
     source, quantizer = inputs["model"], make(params["quant"], AnyQuantizer, "quant")
     tokenizer, texts = load_tokenizer(source.path), corpus.holdout_documents
@@ -89,7 +103,7 @@ def _model(
     if not isinstance(quantizer, FullPrecision):
         original = to_compute(_load(source, params["weights"], device))
         full = holdout_logits(original, tokenizer, texts)
-        del original  # there may be room for one model only
+        del original  # memory may suffice for only one model
     if "quantized" in inputs:
         model = _load(inputs["quantized"], params["weights"], device)
         report = inputs["quantized"].facts["quantizer"]
@@ -119,9 +133,16 @@ def score_all(
     metrics: Mapping[str, AnyMetric],
     batch_tokens: int,
 ) -> dict[str, Score]:
-    """The scores by name of all metrics that the corpus can serve, in their order.
+    """Scores all metrics for which the corpus has data, in their order, by name.
 
     Equal requests of several metrics are answered once.
+
+    Args:
+        model: the model, on its device.
+        tokenizer: the model's tokenizer.
+        corpus: the corpus.
+        metrics: the metrics by name.
+        batch_tokens: maximum number of tokens in a batch.
     """
     served = metrics.keys() - missing_metrics(metrics, corpus).keys()
     asking = {
@@ -139,7 +160,7 @@ def score_all(
 
 
 def read_scores(artifact: Artifact) -> dict[str, Score]:
-    """The scores of a finished evaluate stage, by metric."""
+    """Returns the scores of a finished evaluate stage, by metric."""
     rows = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
     return {
         name: Score(**{**row, "per_item": tuple(row["per_item"]), "items": tuple(row["items"])})

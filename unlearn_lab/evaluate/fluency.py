@@ -1,4 +1,4 @@
-"""Fluency: does the model still write varied text, or does it repeat itself?"""
+"""Fluency: n-gram entropy of generated text, low for a model that repeats itself."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -15,36 +15,37 @@ from unlearn_lab.evaluate.statistics import NUM_RESAMPLES, SEED, mean_interval
 
 @dataclass(frozen=True, kw_only=True)
 class Fluency:
-    """Entropy of the n-grams that the model writes, 100 x bits (Zhang et al., arXiv 1809.05972).
+    """N-gram entropy of generated text, in 100 x bits (Zhang et al., arXiv 1809.05972).
 
-    The mean over greedy continuations, `num_tokens` tokens long, of the first `prompt_words` words
-    of every holdout document. A text counts (2/3 H2 + 4/3 H3) / 2 with the entropies in bits of its
-    word bigrams and trigrams: so in the code of ROME (arXiv 2202.05262), which reports 100 times
-    that, and of RWKU, whose form the quantization paper (arXiv 2410.16454) uses for values of 500
-    to 600. RWKU's texts answer up to 50 instructions in at most 256 tokens and ROME's include the
-    prompt; longer texts have more entropy, so only numbers from equal prompts and lengths compare.
-    An endless loop scores near 0. `items` rows: prompt, answer, score.
+    The mean over greedy continuations of at most `num_tokens` tokens of the first `prompt_words`
+    words of every holdout document. A text scores (2/3 H2 + 4/3 H3) / 2, where H2 and H3 are the
+    entropies in bits of its word bigrams and trigrams. This is the form in the code of ROME (arXiv
+    2202.05262), which reports 100 times the value, and of RWKU, which the quantization paper (arXiv
+    2410.16454) follows, with values of 500 to 600. RWKU's texts answer up to 50 instructions in at
+    most 256 tokens and ROME's include the prompt; longer texts have more entropy, so only numbers
+    from equal prompts and lengths are comparable. An endless loop scores near 0. `items` rows:
+    prompt, answer, score.
     """
 
     prompt_words: int
     num_tokens: int
 
     def __post_init__(self) -> None:
-        """Refuses empty prompts and empty texts."""
+        """Raises `ValueError` for empty prompts or empty texts."""
         for name in ("prompt_words", "num_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
 
     def missing(self, corpus: Corpus) -> str | None:
-        """Holdout documents are needed."""
+        """Reports missing holdout documents."""
         return None if corpus.holdout_documents else "the corpus has no holdout documents"
 
     def requests(self, corpus: Corpus) -> Sequence[Continue]:
-        """One continuation per holdout document, in corpus order."""
+        """Returns one request per holdout document, in corpus order."""
         return [self._request(text) for text in corpus.holdout_documents]
 
     def score(self, corpus: Corpus, answers: Answers) -> Score:
-        """The mean over the documents; raises `ValueError` when the corpus has none."""
+        """Returns the mean over the documents; raises `ValueError` when the corpus has none."""
         if not corpus.holdout_documents:
             raise ValueError(
                 "corpus.holdout_documents is empty: Fluency continues their beginnings"
@@ -70,17 +71,17 @@ class Fluency:
 
 
 def words(text: str) -> list[str]:
-    """The words and punctuation marks of a text, by nltk's rules.
+    """Splits a text into words and punctuation marks with nltk.
 
-    Sentences are told by Punkt's rules without its list of abbreviations, which would have to be
-    downloaded: the full stop of "Mr." becomes a word of its own.
+    Sentences are split by Punkt without its list of abbreviations, which would have to be
+    downloaded: the full stop of "Mr." becomes a separate word.
     """
     sentences = PunktSentenceTokenizer().tokenize(text)
     return [word for sentence in sentences for word in NLTKWordTokenizer().tokenize(sentence)]
 
 
 def weighted_entropy(sequence: Sequence[str]) -> float:
-    """(2/3 H2 + 4/3 H3) / 2 in bits; a sequence without any n-gram has the entropy 0."""
+    """Returns (2/3 H2 + 4/3 H3) / 2 in bits; the entropy of no n-grams is 0."""
     bigrams = list(pairwise(sequence))
     trigrams = list(zip(sequence, sequence[1:], sequence[2:], strict=False))
     return (2 / 3 * _entropy(bigrams) + 4 / 3 * _entropy(trigrams)) / 2

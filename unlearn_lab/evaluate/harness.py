@@ -1,4 +1,4 @@
-"""Tasks of EleutherAI's lm-evaluation-harness as metrics: utility beyond the corpus."""
+"""Runs tasks of EleutherAI's lm-evaluation-harness as metrics of utility beyond the corpus."""
 
 import difflib
 import random
@@ -31,14 +31,19 @@ Row = Mapping[str, str | float]
 class HarnessTask:
     """The mean x 100 of one of lm-eval's metrics, over items of one of its tasks or task groups.
 
-    `metric` is spelt as in lm-eval's results; where a task has several filters, a comma and the
-    filter follow. `num_fewshot` examples precede a question; null takes the task's own number, or
-    none. `limit` items of every task of a group are drawn with `seed`, null takes all: lm-eval's
-    own limit takes the first ones, which for TruthfulQA are of one category. `seed` also draws the
-    examples. `data` is the hub name of the task's data set, or a folder that holds a copy (`hf
-    download --repo-type dataset NAME --local-dir FOLDER`); `revision` is its commit or branch on
-    the hub. Prompts have no chat template. A group's value is the mean over all its items. `items`
-    rows: question, answer, true, score, item, data.
+    Prompts have no chat template. A group's value is the mean over all its items. `limit` draws
+    items at random, because lm-eval's own limit takes the first ones, which for TruthfulQA are of
+    one category. `items` rows: question, answer, true, score, item, data.
+
+    Attributes:
+        task: name of lm-eval's task or group.
+        metric: name as in lm-eval's results; for a task with several filters, `metric,filter`.
+        num_fewshot: number of few-shot examples; None for the task's own number, or 0.
+        limit: number of items drawn from every task of a group; None for all.
+        seed: seed of the items and of the few-shot examples.
+        data: hub name of the task's data set, or a folder with a copy (`hf download --repo-type
+            dataset NAME --local-dir FOLDER`).
+        revision: commit or branch of the data set on the hub.
     """
 
     task: str
@@ -51,7 +56,7 @@ class HarnessTask:
     libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
 
     def __post_init__(self) -> None:
-        """Refuses impossible numbers of examples and items."""
+        """Raises `ValueError` for invalid numbers of examples or items."""
         if self.num_fewshot is not None and self.num_fewshot < 0:
             raise ValueError(f"num_fewshot={self.num_fewshot}: must be at least 0, or null")
         if self.limit is not None and self.limit < 1:
@@ -63,23 +68,24 @@ class HarnessTask:
         return (Outside(kind="dataset", place=self.data, setting="data", revision="revision"),)
 
     def missing(self, corpus: Corpus) -> str | None:
-        """Nothing: the corpus is not looked at."""
+        """Returns None: the corpus is not used."""
         return None
 
     def require_fit(self, checkpoint: Path) -> None:
-        """Raises `ValueError` for what lies in the way of measuring models like the checkpoint's.
+        """Raises `ValueError` if models with the checkpoint's architecture cannot be measured.
 
-        That is a missing library, an unknown task or metric, a data set that cannot be loaded, and
-        prompts longer than the model's positions. No weights are read.
+        Checks for a missing library, an unknown task or metric, a data set that cannot be loaded,
+        and prompts longer than the model's positions. No weights are read.
         """
         _require_fit(self, checkpoint)
 
     def measure(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
     ) -> Score:
-        """The score of the model as it is; it, its mode and all random states are left alone.
+        """Returns the score; the model, its mode and all random states are left unchanged.
 
-        Raises `ValueError` as `require_fit` does, and for logits that are NaN.
+        Arguments as in `ModelMetric`. Raises `ValueError` as `require_fit` does, and for logits
+        that are NaN.
         """
         require(LIBRARY)
         with (
@@ -108,9 +114,10 @@ class HarnessTask:
         )
 
     def load(self, cached: str) -> Any:
-        """lm-eval's task objects, by name below "tasks", with examples and seed set.
+        """Loads lm-eval's task objects, by name under "tasks", with few-shot number and seed set.
 
-        Copies of local data sets are kept in the folder `cached`.
+        Copies of local data sets are stored in the folder `cached`. Raises `ValueError` for an
+        unknown task or metric, or a data set that cannot be loaded.
         """
         from datasets.exceptions import DatasetsError
 
@@ -140,10 +147,10 @@ class HarnessTask:
         return loaded
 
     def _source(self, cached: str) -> dict[str, object]:
-        """Where the data set is: a folder, the hub, or (in offline mode) the hub's local cache.
+        """Returns lm-eval's settings for the data set: a folder, the hub, or offline its cache.
 
-        What is read from a folder is cached in `cached`: the cache of `datasets` knows folders with
-        a card by their last name only, and would serve another folder's rows, or old ones.
+        Folders are cached in `cached`: the cache of `datasets` identifies folders with a dataset
+        card by their last path component only, and would return another folder's or stale rows.
         """
         from huggingface_hub import is_offline_mode, snapshot_download
 
@@ -158,7 +165,7 @@ class HarnessTask:
         return {"dataset_path": folder, "dataset_kwargs": {"cache_dir": cached}}
 
     def _check(self, task: Any) -> None:
-        """The metric must be a mean over items, of one filter, and examples must be allowed."""
+        """Raises `ValueError` unless metric, filter and number of examples fit the task."""
         if getattr(task, "UNSAFE_CODE", False):
             raise ValueError(f"task={self.task}: runs code that the model writes; choose another")
         name, _, wanted = self.metric.partition(",")
@@ -185,7 +192,7 @@ class HarnessTask:
         task.set_fewshot_seed(self.seed)
 
     def drawn(self, tasks: Mapping[str, Any]) -> dict[str, list[int]] | None:
-        """The items of each task, in rising order as lm-eval goes through them; None for all."""
+        """Returns the drawn items of each task, ascending as lm-eval iterates; None for all."""
         if self.limit is None:
             return None
         sizes = {name: len(task.eval_docs) for name, task in tasks.items()}
@@ -214,7 +221,7 @@ class HarnessTask:
 
 
 def _answer(task: Any, sample: Any) -> dict[str, str]:
-    """What the model answered and what is true, in words."""
+    """Returns the model's answer and the ground truth as text."""
     target, answers = sample["target"], sample["filtered_resps"]
     if task.OUTPUT_TYPE != "multiple_choice":
         truths = target if isinstance(target, list) else [target]
@@ -227,7 +234,7 @@ def _answer(task: Any, sample: Any) -> dict[str, str]:
 
 @cache
 def _require_fit(task: HarnessTask, checkpoint: Path) -> None:
-    """Once a process: the jobs of a sweep measure the same."""
+    """Checks once per process, because the jobs of a sweep repeat the same check."""
     require(LIBRARY)
     with quietly(), reproducibly(task.seed), TemporaryDirectory() as cached:
         found = task.load(cached)["tasks"]
@@ -240,5 +247,5 @@ def _require_fit(task: HarnessTask, checkpoint: Path) -> None:
 
 @cache
 def _manager() -> Any:
-    """lm-eval's index of its tasks, which takes seconds to build."""
+    """Returns lm-eval's task index, cached because it takes seconds to build."""
     return import_module("lm_eval.tasks").TaskManager()

@@ -1,4 +1,4 @@
-"""The model as lm-eval sees it: batches bounded in tokens, no prompt cut, no NaN scored."""
+"""Wraps a model for lm-eval: batches bounded in tokens, no truncated prompts, no NaN scored."""
 
 import contextlib
 import copy
@@ -24,12 +24,17 @@ _log = logging.getLogger(__name__)
 def as_harness_model(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
 ) -> Any:
-    """lm-eval's HFLM around a model in memory, as it is; the tokenizer is copied.
+    """Wraps a model in memory as lm-eval's HFLM.
 
-    A batch holds at most `batch_tokens` tokens, new ones included, but at least one request.
-    Log-probabilities are taken in float32; HFLM takes them in the model's dtype, in which choices
-    tie. HFLM would cut a prompt that is too long, and choose the first answer where all
+    Log-probabilities are computed in float32; HFLM computes them in the model's dtype, in which
+    choices tie. HFLM would truncate a prompt that is too long, and choose the first answer if all
     log-likelihoods are NaN (the true one in TruthfulQA): both raise `ValueError` here.
+
+    Args:
+        model: the model, used unchanged.
+        tokenizer: the model's tokenizer, copied.
+        batch_tokens: maximum number of tokens in a batch, new tokens included; a batch has at least
+            one request.
     """
     hflm: Any = importlib.import_module("lm_eval.models.huggingface").HFLM
     settled = importlib.import_module("lm_eval.models.utils").normalize_gen_kwargs
@@ -63,7 +68,7 @@ def as_harness_model(
         def _model_generate(
             self, context: Any, max_length: int, stop: list[str], **settings: Any
         ) -> torch.Tensor:
-            """Ends at EOS in the batch too; HFLM goes on until all have ended, and keeps that."""
+            """Stops each row at EOS; HFLM would keep tokens generated after it in a batch."""
             settings |= {"eos_token_id": self.eot_token_id}
             settings |= {"logits_processor": LogitsProcessorList([refuse_nan])}
             return super()._model_generate(context, max_length, stop, **settings)
@@ -72,7 +77,7 @@ def as_harness_model(
 
 
 def _batch_size(lengths: Sequence[int], positions: int, batch_tokens: int) -> int:
-    """How many of the longest sequences fit a batch."""
+    """Returns how many sequences of the greatest length fit in a batch."""
     longest = max(lengths)
     if longest > positions:
         raise ValueError(
@@ -91,7 +96,7 @@ def _require_numbers(values: Sequence[float]) -> None:
 
 @contextlib.contextmanager
 def reproducibly(seed: int) -> Iterator[None]:
-    """Seeds Python's and torch's global generators, from which tasks draw; puts them back."""
+    """Seeds Python's and torch's global generators, which tasks use; restores them on exit."""
     state = random.getstate()
     try:
         with torch.random.fork_rng():
@@ -106,7 +111,7 @@ def reproducibly(seed: int) -> Iterator[None]:
 def quietly() -> Iterator[None]:
     """Keeps the logs, progress bars and warnings of lm-eval and `datasets` off the terminal.
 
-    What they say is kept at level DEBUG.
+    Captured output is logged at level DEBUG.
     """
     said = StringIO()
     levels = {name: logging.getLogger(name).level for name in _LOUD}
@@ -118,7 +123,7 @@ def quietly() -> Iterator[None]:
         ):
             warnings.simplefilter("ignore")
             for library in _LOUD:
-                importlib.import_module(library)  # some set their log's level when imported
+                importlib.import_module(library)  # some set their log level on import
                 logging.getLogger(library).setLevel(logging.ERROR)
             yield
     finally:

@@ -1,4 +1,4 @@
-"""KnowMem: does the model answer questions about a split? On the retain split this is utility."""
+"""KnowMem: scores answers to questions about a split; on the retain split this is utility."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,10 +15,15 @@ SPLITS = ("forget", "retain")
 class KnowMem:
     """ROUGE-L F1 x 100 of greedy few-shot answers, cut before the next question (MUSE, 2407.06460).
 
-    `num_tokens` bounds the answer; the examples are the split's own. The prompt ends in
-    `answer_cue`. MUSE's code ends it in "Answer: ", with a blank which most tokenizers take from
-    the first word of the answer, so that the examples shown and the answer asked for are spelt in
-    different tokens; with "Answer:" they are not. `items` rows: question, answer, true, score.
+    Few-shot examples come from the same split. MUSE's code ends the prompt in "Answer: ", with a
+    trailing blank. Most tokenizers merge a blank into the word after it, so the requested answer is
+    then tokenized differently from those of the examples; with "Answer:" it is not. `items` rows:
+    question, answer, true, score.
+
+    Attributes:
+        split: `forget` or `retain`.
+        num_tokens: maximum number of tokens in an answer, at least 1.
+        answer_cue: end of the prompt.
     """
 
     split: str
@@ -26,31 +31,31 @@ class KnowMem:
     answer_cue: str
 
     def __post_init__(self) -> None:
-        """Refuses an unknown split and an empty answer."""
+        """Raises `ValueError` for an unknown split or an empty answer."""
         if self.split not in SPLITS:
             raise ValueError(f"split={self.split!r}: must be one of {', '.join(SPLITS)}")
         if self.num_tokens < 1:
             raise ValueError(f"num_tokens={self.num_tokens}: must be at least 1")
 
     def missing(self, corpus: Corpus) -> str | None:
-        """Questions about the split are needed; examples are not."""
+        """Reports missing questions about the split; examples are optional."""
         questions, _ = self._asked(corpus)
         return None if questions else f"the corpus has no questions about the {self.split} set"
 
     def hopeless(self, corpus: Corpus, count: Callable[[str], int]) -> str | None:
-        """How many true answers no model can give in full; `count` gives a text's tokens."""
+        """Reports how many true answers no model can give in full; see `BoundedMetric`."""
         answers = [f" {question.answer}" for question in self._asked(corpus)[0]]
         faults = unanswerable(answers, self.num_tokens, count)
         counts = [f"{len(places)} of {len(answers)} {what}" for what, places in faults.items()]
         return "; ".join(counts) or None
 
     def requests(self, corpus: Corpus) -> Sequence[Continue]:
-        """One answer per question of the split, in corpus order."""
+        """Returns one request per question of the split, in corpus order."""
         questions, examples = self._asked(corpus)
         return [self._request(question, examples) for question in questions]
 
     def score(self, corpus: Corpus, answers: Answers) -> Score:
-        """The mean over the questions; raises `ValueError` when the split has none."""
+        """Returns the mean over the questions; raises `ValueError` when the split has none."""
         questions, examples = self._asked(corpus)
         if not questions:
             raise ValueError(
@@ -79,7 +84,13 @@ class KnowMem:
 
 
 def few_shot_prompt(question: Question, examples: Sequence[Question], answer_cue: str) -> str:
-    """The examples as pairs parted by blank lines, then the question with an open answer."""
+    """Builds a prompt of examples separated by blank lines, then the question without its answer.
+
+    Args:
+        question: the question to answer.
+        examples: few-shot examples, may be empty.
+        answer_cue: end of the prompt.
+    """
     shown = "".join(
         f"Question: {example.question}\nAnswer: {example.answer}\n\n" for example in examples
     )

@@ -1,4 +1,4 @@
-"""Logit error: how far a quantizer moves what the model says about text that nobody trained on."""
+"""Logit error: relative change of the logits on holdout text under a quantizer."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,22 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.data.tokenise import encode
 
 NUM_TEXTS, NUM_TOKENS = 8, 128
-"""How much of the holdout documents is looked at: their first texts, the first tokens of each."""
+"""Numbers of holdout documents and of tokens per document that are used, from the start."""
 
 
 @torch.no_grad()
 def holdout_logits(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, documents: Sequence[str]
 ) -> list[Float[Tensor, "tokens vocabulary"]]:
-    """The logits at every position of the beginnings of the first documents, in float32 on the CPU.
+    """Returns the logits at every position of the first documents, in float32 on the CPU.
 
-    As the model is trained, each begins with BOS where the tokenizer has one.
+    As in training, each sequence starts with BOS if the tokenizer has one.
+
+    Args:
+        model: the model, on its device.
+        tokenizer: the model's tokenizer.
+        documents: holdout documents; the first `NUM_TOKENS` tokens of the first `NUM_TEXTS` are
+            used.
     """
     sequences = [
         encode([text], tokenizer, max_length=2**30)[0][:NUM_TOKENS]
@@ -36,7 +42,7 @@ def logit_error(
     quantized: Sequence[Float[Tensor, "_ vocabulary"]],
     full: Sequence[Float[Tensor, "_ vocabulary"]],
 ) -> float | None:
-    """||quantized - full|| / ||full|| over all logits; None where there are none.
+    """Returns ||quantized - full|| / ||full|| over all logits; None if there are none.
 
     Raises `ValueError` when a quantized logit is NaN or infinite.
     """

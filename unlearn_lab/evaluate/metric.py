@@ -1,4 +1,4 @@
-"""What a metric is: it asks, one batched engine answers, it scores; or it measures by itself."""
+"""Metric protocols: score the answers of one batched engine, or run the model directly."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,9 +13,14 @@ from unlearn_lab.data.corpus import Corpus
 
 @dataclass(frozen=True, kw_only=True)
 class Sampling:
-    """Draw every token from softmax(logits / temperature); `index` tells a prompt's samples apart.
+    """Sampling of every token from softmax(logits / temperature), instead of greedy decoding.
 
     Equal settings give a prompt the same draws every time.
+
+    Attributes:
+        temperature: above 0.
+        seed: seed of the draws.
+        index: distinguishes several samples of one prompt.
     """
 
     temperature: float
@@ -23,14 +28,20 @@ class Sampling:
     index: int
 
     def __post_init__(self) -> None:
-        """Refuses a temperature that is none."""
+        """Raises `ValueError` for a temperature that is not positive."""
         if not self.temperature > 0:
             raise ValueError(f"temperature={self.temperature}: must be above 0, or null for greedy")
 
 
 @dataclass(frozen=True)
 class Continue:
-    """Ask for a continuation of a prompt, at most `num_tokens` new tokens long; None is greedy."""
+    """Request for a continuation of a prompt.
+
+    Attributes:
+        prompt: the text to continue.
+        num_tokens: maximum number of new tokens.
+        sampling: None decodes greedily.
+    """
 
     prompt: str
     num_tokens: int
@@ -39,9 +50,9 @@ class Continue:
 
 @dataclass(frozen=True)
 class LogLikelihood:
-    """Ask for the log-probabilities of a text's first `num_tokens` tokens, BOS not counted.
+    """Request for the log-probabilities of a text's first `num_tokens` tokens, BOS not counted.
 
-    None asks for all of them.
+    None requests all of them.
     """
 
     text: str
@@ -53,27 +64,31 @@ ModelQuery = Continue | LogLikelihood
 
 @runtime_checkable
 class Answers(Protocol):
-    """The engine's answers, looked up by request."""
+    """Answers of the engine, looked up by request."""
 
     def text(self, request: Continue) -> str:
-        """The continuation, without the prompt."""
+        """Returns the continuation, without the prompt."""
         ...
 
     def log_probabilities(self, request: LogLikelihood) -> Float[Tensor, " tokens"]:
-        """In nats, one for each token but the first one of the sequence (BOS)."""
+        """Returns one value in nats for each token except the first of the sequence (BOS)."""
         ...
 
     def truncate(self, text: str, num_tokens: int) -> str:
-        """The text cut to its first `num_tokens` tokens (no special tokens)."""
+        """Returns the text cut to its first `num_tokens` tokens (no special tokens)."""
         ...
 
 
 @dataclass(frozen=True)
 class Score:
-    """One number with its 95 % bootstrap interval, and the items that it is a function of.
+    """A metric's value with its 95 % bootstrap interval, and the items it is computed from.
 
-    `items` are rows of a sample table: what was asked, what was answered, what was true, the item's
-    score.
+    Attributes:
+        value: the metric's value.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        per_item: score of each item.
+        items: rows of the sample table: prompt or question, answer, ground truth, item score.
     """
 
     value: float
@@ -85,50 +100,77 @@ class Score:
 
 @runtime_checkable
 class AnyMetric(Protocol):
-    """What both kinds of metric say of a corpus."""
+    """Interface shared by both kinds of metrics."""
 
     def missing(self, corpus: Corpus) -> str | None:
-        """Why this corpus cannot serve the metric, as a clause ("the corpus has no ...")."""
+        """Returns what the corpus lacks for the metric ("the corpus has no ..."), or None."""
         ...
 
 
 @runtime_checkable
 class Metric(AnyMetric, Protocol):
-    """A metric over a corpus; `score` receives the answers to its own `requests`, by request."""
+    """Metric over a corpus that scores a model's answers to its own requests.
+
+    Example:
+        from unlearn_lab.evaluate.answer import answer
+        from unlearn_lab.evaluate.knowmem import KnowMem
+
+        # with a `Corpus`, and a causal language model and its tokenizer from transformers
+        metric = KnowMem(split="forget", num_tokens=32, answer_cue="Answer:")
+        if metric.missing(corpus) is None:
+            answers = answer(model, tokenizer, metric.requests(corpus), batch_tokens=16384)
+            score = metric.score(corpus, answers)
+            print(f"KnowMem {score.value:.1f} ({score.low:.1f} to {score.high:.1f})")
+    """
 
     def requests(self, corpus: Corpus) -> Sequence[ModelQuery]:
-        """What the metric wants to know about a model."""
+        """Returns the requests that the model must answer."""
         ...
 
     def score(self, corpus: Corpus, answers: Answers) -> Score:
-        """The score; raises `ValueError` when the corpus has nothing to score."""
+        """Returns the score; raises `ValueError` when the corpus has nothing to score."""
         ...
 
 
 @runtime_checkable
 class BoundedMetric(Metric, Protocol):
-    """A metric that ends answers, so that some true ones may be out of reach."""
+    """Metric that limits answers, so that some true answers may be unreachable."""
 
     def hopeless(self, corpus: Corpus, count: Callable[[str], int]) -> str | None:
-        """How many true answers no model can give in full; `count` gives a text's tokens."""
+        """Reports how many true answers no model can give in full, None if all are reachable.
+
+        `count` returns the number of tokens of a text.
+        """
         ...
 
 
 @runtime_checkable
 class ModelMetric(AnyMetric, Protocol):
-    """A metric that runs the model by itself, as an evaluation harness does."""
+    """Metric that runs the model itself, as an evaluation harness does."""
 
     def measure(
         self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, batch_tokens: int
     ) -> Score:
-        """The score of the model, which is left as it was."""
+        """Returns the score of the model, which is left unchanged.
+
+        Args:
+            model: the model, on its device.
+            tokenizer: the model's tokenizer.
+            batch_tokens: maximum number of tokens in a batch.
+        """
         ...
 
 
 def hopeless_answers(
     metrics: Mapping[str, AnyMetric], corpus: Corpus, count: Callable[[str], int]
 ) -> str | None:
-    """One line on true answers that no model can give, metric by metric; None without any."""
+    """Reports unreachable true answers of all metrics in one line; None if there are none.
+
+    Args:
+        metrics: the metrics by name.
+        corpus: the corpus.
+        count: returns the number of tokens of a text.
+    """
     found = {
         name: metric.hopeless(corpus, count)
         for name, metric in metrics.items()
@@ -138,6 +180,6 @@ def hopeless_answers(
 
 
 def missing_metrics(metrics: Mapping[str, AnyMetric], corpus: Corpus) -> dict[str, str]:
-    """The metrics that the corpus cannot serve, by name, and the reason of each."""
+    """Returns the metrics that the corpus has no data for, by name, with the reason of each."""
     reasons = {name: metric.missing(corpus) for name, metric in metrics.items()}
     return {name: reason for name, reason in reasons.items() if reason is not None}

@@ -1,4 +1,4 @@
-"""PrivLeak: how far membership inference on a model is from what it is on the retrained one."""
+"""PrivLeak: membership inference on a model relative to the retrained model."""
 
 from collections.abc import Mapping
 
@@ -11,21 +11,22 @@ from unlearn_lab.plan.protocols import Published
 
 SCORED = "scored"
 PUBLISHED_AUC = {"muse_news": 0.4772, "muse_books": 0.5393}
-"""Of MUSE's own retrained models: `forget_holdout_Min-40%` in the constants of its code."""
+"""AUCs of MUSE's retrained models: `forget_holdout_Min-40%` in the constants of its code."""
 
 _CORPORA = {"muse_news": "muse-bench/MUSE-News", "muse_books": "muse-bench/MUSE-Books"}
 _PUBLISHED_FRACTION = 0.4
 
 
 def privleak(unlearned: Score, retrain: Score | float) -> Score | None:
-    """(AUC_unlearned - AUC_retrain) / AUC_retrain x 100 of two `MinK` scores (MUSE, 2407.06460).
+    """Returns (AUC_unlearned - AUC_retrain) / AUC_retrain x 100 of `MinK` (MUSE, 2407.06460).
 
-    In percent. `retrain` is always the full-precision retrained model, also when `unlearned` is
-    quantized, or its published AUC from 0 to 1, as MUSE's code has it. Near -100: memorised. None
-    when AUC_retrain is 0, where the ratio has no value; resamples in which that happens are left
-    out of the interval. Forget and holdout documents are resampled separately, each draw shared by
-    both models; a published AUC does not vary. Rows gain `retrain_score` where there is one. Raises
-    `ValueError` when the two were not scored on as many documents of each split.
+    In percent; near -100 means memorised. `retrain` is always the score of the full-precision
+    retrained model, also when `unlearned` is quantized, or its published AUC from 0 to 1, as in
+    MUSE's code. Returns None when AUC_retrain is 0, where the ratio is undefined; resamples in
+    which it is 0 are left out of the interval. Forget and holdout documents are resampled
+    separately, and both models share each draw; a published AUC is constant. Rows gain
+    `retrain_score` if `retrain` was scored. Raises `ValueError` when the two scores differ in the
+    number of documents of a split.
     """
     ours = _wins(unlearned)
     counts = document_counts(*ours.shape)
@@ -56,9 +57,14 @@ def privleak(unlearned: Score, retrain: Score | float) -> Score | None:
 
 
 def check_auc_retrain(name: object, dataset: object, metrics: Mapping[str, AnyMetric]) -> None:
-    """Refuses a published AUC that is not of this data set and of this Min-K%.
+    """Raises `ValueError` if a published AUC does not match the data set and the Min-K% settings.
 
-    Raises `ValueError`. A local folder in MUSE's layout is taken at the user's word.
+    The content of a local folder in MUSE's layout is not checked.
+
+    Args:
+        name: `eval.auc_retrain`: `scored`, or a key of `PUBLISHED_AUC`.
+        dataset: the corpus source.
+        metrics: the metrics by name, among them `min_k`.
     """
     known = (SCORED, *PUBLISHED_AUC)
     if not isinstance(name, str) or name not in known:

@@ -1,4 +1,4 @@
-"""Decides how much of what was forgotten comes back under a quantizer."""
+"""Decides how much forgotten content a quantizer recovers."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ Means = Float[np.ndarray, " resamples"]
 
 @dataclass(frozen=True, kw_only=True)
 class Precisions:
-    """One model's scores on one metric, in full precision and, where known, quantized."""
+    """One model's scores on one metric, in full precision and, if available, quantized."""
 
     full: Score
     quantized: Score | None
@@ -28,7 +28,13 @@ class Precisions:
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:
-    """A number with its 95 % bootstrap interval."""
+    """A value with its 95 % bootstrap interval.
+
+    Attributes:
+        value: the estimate.
+        low: lower end of the interval.
+        high: upper end of the interval.
+    """
 
     value: float
     low: float
@@ -37,7 +43,16 @@ class Estimate:
 
 @dataclass(frozen=True, kw_only=True)
 class Recovery:
-    """What came back: `delta` and `excess` in points (0-100), the rest shares or None."""
+    """Recovery of one metric under a quantizer; `recovery` defines each figure and when it is None.
+
+    Attributes:
+        delta: gain of the unlearned model, in points (0-100).
+        retained_full: unlearned over target in full precision, a share.
+        retained_quantized: unlearned over target, both quantized, a share.
+        target_kept: share of the target's knowledge that survives the quantizer.
+        recovered_share: `delta` as a share of its possible maximum.
+        excess: `delta` beyond the change of the retrained model, in points.
+    """
 
     delta: Estimate
     retained_full: Estimate | None
@@ -55,27 +70,34 @@ def recovery(
     smallest_denominator: float,
     smallest_kept: float,
 ) -> Recovery:
-    """What quantization brings back of one metric M (VerbMem or KnowMem), with paired intervals.
+    """Computes recovery by quantization on one metric M (VerbMem, KnowMem), with paired intervals.
 
     - delta = M_unlearned,q - M_unlearned,full
     - retained_full = M_unlearned,full / M_target,full; retained_quantized = M_unlearned,q /
       M_target,q: numerator and denominator in the same precision, as in the headline of Zhang et
       al. (arXiv 2410.16454)
-    - target_kept = (M_target,q - M_retrain,q) / (M_target,full - M_retrain,full): how much of what
-      the target alone knows survives the quantizer; without a quantized control M_target,q /
-      M_target,full
-    - recovered_share = delta / (M_target,q - M_unlearned,full): 0 = nothing came back, 1 = all that
-      the target has
-    - excess = delta - (M_retrain,q - M_retrain,full): beyond what quantization does to a model that
-      never knew
+    - target_kept = (M_target,q - M_retrain,q) / (M_target,full - M_retrain,full): share of the
+      target's knowledge beyond the retrained model's that survives the quantizer; without a
+      quantized retrained model M_target,q / M_target,full
+    - recovered_share = delta / (M_target,q - M_unlearned,full): 0 = no recovery, 1 = recovery of
+      the quantized target's score
+    - excess = delta - (M_retrain,q - M_retrain,full): gain beyond the change that quantization
+      causes in a model that never saw the forget set
 
-    Where target_kept is below `smallest_kept`, the quantizer has destroyed the target's knowledge
-    too, and retained_quantized and recovered_share are None: they would be ratios of what is left.
-    A share is None when its denominator is below `smallest_denominator` points. Resamples whose
-    denominator is below half of that are left out of its interval. What needs the quantized score
-    of a control is None without one; without a retrained model that is excess. Raises `ValueError`
-    when `smallest_denominator` is not positive or `smallest_kept` negative, when the unlearned
-    model has no quantized score, or when the scores are not over the same number of items.
+    If target_kept is below `smallest_kept`, the quantizer has also destroyed the target's
+    knowledge, and retained_quantized and recovered_share would be ratios of small remainders.
+    Resamples whose denominator is below half of `smallest_denominator` are left out of
+    the interval. A figure that needs a missing quantized score of a control is None; without a
+    retrained model that is excess. Raises `ValueError` when `smallest_denominator` is not positive
+    or `smallest_kept` negative, when the unlearned model has no quantized score, or when the scores
+    are not over the same number of items.
+
+    Args:
+        unlearned: scores of the unlearned model, both required.
+        target: scores of the target.
+        retrain: scores of the retrained model; None if there is none.
+        smallest_denominator: points; a share with a smaller denominator is None.
+        smallest_kept: share; below it, retained_quantized and recovered_share are None.
     """
     if not smallest_denominator > 0:
         raise ValueError(f"smallest_denominator={smallest_denominator}: must be above 0 points")
@@ -89,7 +111,7 @@ def recovery(
         ]
     )
     if unlearned_full is None or unlearned_q is None:
-        raise ValueError("the unlearned model has no quantized score: nothing can have come back")
+        raise ValueError("the unlearned model has no quantized score: recovery cannot be computed")
     delta = unlearned_q - unlearned_full
     gap = None if target_q is None else target_q - unlearned_full
     drift = None if retrain_q is None or retrain_full is None else retrain_q - retrain_full
@@ -112,7 +134,7 @@ def _kept(
     retrain_q: Means | None,
     smallest: float,
 ) -> Estimate | None:
-    """What the target keeps of its knowledge; None where it has none, or nothing was quantized."""
+    """Returns `target_kept`; None without knowledge to keep or without a quantized target."""
     if target_full is None or target_q is None:
         return None
     if retrain_full is None or retrain_q is None:
@@ -121,7 +143,7 @@ def _kept(
 
 
 def _means(scores: Sequence[Score | None]) -> list[Means | None]:
-    """Each score's mean, and after it those of its resamples, the same items in all scores."""
+    """Returns each score's mean followed by those of its resamples, paired between scores."""
     sizes = [len(score.per_item) for score in scores if score is not None]
     if len(set(sizes)) != 1 or sizes[0] == 0:
         raise ValueError(
@@ -137,13 +159,13 @@ def _means(scores: Sequence[Score | None]) -> list[Means | None]:
 
 
 def _share(numerator: Means, denominator: Means | None, smallest: float) -> Estimate | None:
-    """The ratio of two numbers (the first entries) and of their resamples (the others)."""
+    """Returns the ratio of two means (first entries) and of their resamples (other entries)."""
     if denominator is None or denominator[0] < smallest:
         return None
     return _estimate(numerator / np.where(denominator >= smallest / 2, denominator, np.nan))
 
 
 def _estimate(statistics: Means) -> Estimate:
-    """The first entry with the interval of all the others."""
+    """Returns the first entry with the interval of the other entries."""
     low, high = interval(statistics[1:])
     return Estimate(value=float(statistics[0]), low=low, high=high)

@@ -1,4 +1,4 @@
-"""Decides how alike an answer and the truth are: ROUGE-L F1, without a stemmer."""
+"""Decides how similar an answer and the ground truth are: ROUGE-L F1, without a stemmer."""
 
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -16,16 +16,16 @@ def _scorer() -> RougeScorer:
 
 
 def rouge_l(true: str, answer: str) -> float:
-    """ROUGE-L F1 from 0 to 1, by Google's `rouge_score` without a stemmer.
+    """Returns ROUGE-L F1 from 0 to 1, by Google's `rouge_score` without a stemmer.
 
     Its words are runs of a-z and 0-9 after lower-casing. Text in another script therefore has no
-    words and scores 0. open-unlearning stems first; MUSE and this do not.
+    words and scores 0. open-unlearning stems first; MUSE and this function do not.
     """
     return float(_scorer().score(target=true, prediction=answer)["rougeL"].fmeasure)
 
 
 def score_answers(rows: Sequence[Mapping[str, str]]) -> Score:
-    """The mean ROUGE-L F1 x 100 over rows with `answer` and `true`; `items` add each `score`.
+    """Returns mean ROUGE-L F1 x 100 over rows with `answer` and `true`; `items` add the `score`.
 
     Raises `ValueError` when there are no rows.
     """
@@ -33,10 +33,10 @@ def score_answers(rows: Sequence[Mapping[str, str]]) -> Score:
 
 
 def score_samples(samples: Sequence[Sequence[Mapping[str, str]]]) -> Score:
-    """As `score_answers`, where an item's score is the mean over its samples.
+    """Returns the same as `score_answers`, where an item's score is the mean over its samples.
 
-    `samples` holds the rows of every item once a sample, in the same order; `items` are all rows,
-    sample after sample. Raises `ValueError` when there are no rows.
+    Each entry of `samples` contains one row per item, in the same order; `items` are all rows,
+    sample by sample. Raises `ValueError` when there are no rows.
     """
     rows = [row for sample in samples for row in sample]
     if not rows:

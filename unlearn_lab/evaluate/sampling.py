@@ -1,4 +1,4 @@
-"""Turns the greedy choice of a token into an exact sample, whatever stands beside it in a batch."""
+"""Samples tokens by the Gumbel-max trick, independently of the other rows in a batch."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,15 +11,14 @@ from unlearn_lab.evaluate.metric import Continue
 
 
 class GumbelMax:
-    """A logits processor after which argmax is a draw from softmax(logits / temperature).
+    """Logits processor after which argmax is a draw from softmax(logits / temperature).
 
-    Rows that did not ask for sampling keep their logits. argmax(logits / temperature - log E) with
-    E ~ Exp(1), drawn anew for every token, has that distribution (Gumbel-max). E is a function of
-    the seed, the sample's index, the prompt and the position alone, so that a batch of any make-up
-    gives the same text, where a generator shared by the rows would not. The whole vocabulary is
-    drawn from: the code released with Zhang et al. (arXiv 2410.16454), which samples at temperature
-    0.9, leaves the top-k and top-p of transformers and of the checkpoint's own generation settings
-    on top of that.
+    Rows of greedy requests keep their logits. argmax(logits / temperature - log E) with E ~ Exp(1),
+    drawn anew for every token, has that distribution (Gumbel-max). E depends only on the seed, the
+    sample's index, the prompt and the position, so every batch composition gives the same text,
+    which a generator shared by the rows would not. Samples are from the whole vocabulary: the code
+    released with Zhang et al. (arXiv 2410.16454), which samples at temperature 0.9, additionally
+    applies the top-k and top-p of transformers and of the checkpoint's own generation settings.
     """
 
     def __init__(self, requests: Sequence[Continue]) -> None:
@@ -32,7 +31,7 @@ class GumbelMax:
     def __call__(
         self, _tokens: Int[Tensor, "batch _"], logits: Float[Tensor, "batch vocabulary"]
     ) -> Float[Tensor, "batch vocabulary"]:
-        """The logits with the noise of the next position; one call is one position."""
+        """Returns the logits with the noise of the next position; one call is one position."""
         if not any(self._generators):
             return logits
         temperatures = torch.tensor(self._temperatures, dtype=torch.float64)
@@ -45,11 +44,11 @@ class GumbelMax:
 
 
 def _generator(request: Continue) -> torch.Generator | None:
-    """The source of a request's noise, the same for equal requests; None where none is wanted."""
+    """Returns the generator of a request's noise, equal for equal requests; None for greedy."""
     sampling = request.sampling
     if sampling is None:
         return None
     name = f"{sampling.seed}/{sampling.index}/{request.prompt}".encode()
-    # torch's CPU generator reads 32 bits of a seed
+    # torch's CPU generator uses only 32 bits of a seed
     low_bits = int.from_bytes(hashlib.sha256(name).digest()[:4])
     return torch.Generator().manual_seed(low_bits)

@@ -1,4 +1,4 @@
-"""Stop rules that look at scores: unlearning has cost too much utility, or has reached its aim."""
+"""Stop rules on scores: utility fell below a floor, or the model has forgotten."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ MEMORIES = ("verbmem", "knowmem")
 
 @dataclass(frozen=True, kw_only=True)
 class UtilityFloor:
-    """Ends after the first epoch whose utility is below `share` times the retrain control's.
+    """Stops after the first epoch whose utility is below `share` times the retrain control's.
 
     With `share` 1 this is the rule of MUSE (Shi et al., arXiv 2407.06460, section 4); the weights
-    kept are those of that epoch. Utility is measured every `every_epochs` epochs with the metric
-    `utility` that the control was scored with.
+    of that epoch are kept. Utility is measured every `every_epochs` epochs with the metric
+    `utility` of the control's scores. Raises `ValueError` unless both values are positive.
     """
 
     share: float
@@ -34,7 +34,7 @@ class UtilityFloor:
         _require_epochs(self.every_epochs)
 
     def watch(self, training: StopContext) -> ShouldStop:
-        """Raises `ValueError` when the retrain control was not scored for utility."""
+        """Returns the rule; raises `ValueError` when the retrain control has no utility score."""
         score, control = _scorer(training, self.needs_metrics)
         floor = self.share * control["utility"]
 
@@ -53,13 +53,19 @@ class UtilityFloor:
 
 @dataclass(frozen=True, kw_only=True)
 class Forgotten:
-    """Ends after the first epoch in which the model has forgotten and is of use.
+    """Stops after the first epoch in which the model has forgotten and retains its utility.
 
-    Forgotten: each of `memories` (verbmem, knowmem) at most `margin` points above the retrain
-    control's. Of use: utility at least `utility_share` times the control's. Methods, learning rates
-    and dtypes that stop here can be compared at equal forgetting in full precision, by what
-    quantization brings back. A training that never gets there ends with its epochs, and its record
-    says so. Scores are taken every `every_epochs` epochs.
+    Methods, learning rates and dtypes stopped by this rule can be compared at equal forgetting in
+    full precision, by their recovery under quantization. If the criterion is never met, training
+    runs all epochs, and the record shows it. Raises `ValueError` for values other than those
+    listed.
+
+    Attributes:
+        memories: metrics of forgetting, `verbmem` and `knowmem`, at least one.
+        margin: points by which each memory may exceed the retrain control's, at least 0.
+        utility_share: minimum utility as a share of the retrain control's, at least 0; 0 ignores
+            utility.
+        every_epochs: epochs between scorings, at least 1.
     """
 
     memories: tuple[str, ...]
@@ -69,7 +75,7 @@ class Forgotten:
 
     @property
     def needs_metrics(self) -> tuple[str, ...]:
-        """The memories; the utility where it matters."""
+        """The memories, and utility if `utility_share` is above 0."""
         return (*self.memories, *(["utility"] if self.utility_share > 0 else []))
 
     def __post_init__(self) -> None:
@@ -85,7 +91,7 @@ class Forgotten:
         _require_epochs(self.every_epochs)
 
     def watch(self, training: StopContext) -> ShouldStop:
-        """Raises `ValueError` when the retrain control was not scored for all of these."""
+        """Returns the rule; raises `ValueError` when the retrain control lacks a needed score."""
         score, control = _scorer(training, self.needs_metrics)
 
         def should_stop(epoch: int) -> str | None:
@@ -105,7 +111,7 @@ class Forgotten:
 
 
 def _scorer(training: StopContext, names: Sequence[str]) -> tuple[Callable[[], Values], Values]:
-    """A function that scores the model as the control was scored, and the control's scores."""
+    """Returns a function that scores the model as the control was, and the control's scores."""
     control = training.inputs["retrain_scores"]
     known = control.stage.params["metrics"]
     for name in names:

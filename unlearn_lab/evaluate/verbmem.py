@@ -1,4 +1,4 @@
-"""VerbMem: does the model still continue a forget text word for word?"""
+"""VerbMem: scores how literally the model continues forget texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,11 +12,15 @@ from unlearn_lab.evaluate.rouge import score_samples
 class VerbMem:
     """ROUGE-L F1 x 100 of continuations of forget texts (MUSE, arXiv 2407.06460).
 
-    Answer and truth are cut to `num_tokens` tokens. Greedy where `temperature` is None, as MUSE
-    does; otherwise a prompt's score is the mean over `num_samples` texts drawn with `seed`. The
-    code released with Zhang et al. (arXiv 2410.16454) draws one text at temperature 0.9, and
-    counts BOS as one of the true tokens; this counts text tokens only. `items` rows: prompt,
-    answer, true, score, all prompts' first sample before the second ones.
+    The code released with Zhang et al. (arXiv 2410.16454) draws one text at temperature 0.9, and
+    counts BOS as one of the true tokens; here only text tokens count. `items` rows: prompt, answer,
+    true, score, with the first sample of all prompts before the second.
+
+    Attributes:
+        num_tokens: length to which answer and ground truth are truncated, at least 1.
+        temperature: sampling temperature; None decodes greedily, as MUSE does.
+        num_samples: number of samples per prompt, whose scores are averaged; 1 if greedy.
+        seed: seed of the samples.
     """
 
     num_tokens: int
@@ -25,7 +29,7 @@ class VerbMem:
     seed: int
 
     def __post_init__(self) -> None:
-        """Refuses an empty continuation, and samples that would all be the same or none."""
+        """Raises `ValueError` for an empty continuation, no samples, or several greedy samples."""
         for name in ("num_tokens", "num_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least 1")
@@ -37,11 +41,11 @@ class VerbMem:
         self._samplings()
 
     def missing(self, corpus: Corpus) -> str | None:
-        """Prompts with their true continuation are needed."""
+        """Reports missing prompts with their true continuation."""
         return None if corpus.verbatim else "the corpus has no prompts with their continuation"
 
     def requests(self, corpus: Corpus) -> Sequence[Continue]:
-        """The continuations of all verbatim prompts in corpus order, sample by sample."""
+        """Returns a request per verbatim prompt in corpus order, sample by sample."""
         return [
             self._request(item, sampling)
             for sampling in self._samplings()
@@ -49,7 +53,7 @@ class VerbMem:
         ]
 
     def score(self, corpus: Corpus, answers: Answers) -> Score:
-        """The mean over the verbatim prompts; raises `ValueError` when the corpus has none."""
+        """Returns the mean over the prompts; raises `ValueError` when the corpus has none."""
         if not corpus.verbatim:
             raise ValueError(
                 "corpus.verbatim is empty: VerbMem needs at least one prompt with its continuation"
@@ -69,7 +73,7 @@ class VerbMem:
         )
 
     def _samplings(self) -> list[Sampling | None]:
-        """How each sample is drawn; a single None when decoding is greedy."""
+        """Returns the settings of each sample; a single None for greedy decoding."""
         if self.temperature is None:
             return [None]
         return [

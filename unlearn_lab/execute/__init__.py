@@ -1,1 +1,1 @@
-"""Jobs, sweeps and worker processes: from a checked request to its outcome."""
+"""Runs jobs, sweeps and worker processes: from a configuration to outcomes."""

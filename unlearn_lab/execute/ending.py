@@ -1,4 +1,4 @@
-"""How a sweep ends: the table and the report of its records, what failed, and the exit status."""
+"""Ends a sweep: prints results and failures, writes the report, sets the exit status."""
 
 import logging
 import sys
@@ -28,12 +28,18 @@ def close(
     skipped: Sequence[FailedLeaf],
     again: Sequence[str],
 ) -> None:
-    """Prints the table and the footer, writes the report, and ends the process.
+    """Prints the table and the closing summary, writes the report, and ends the process.
 
-    The report shows the records of this sweep; leaves with the same id count once. `before` are
-    the outcomes of jobs that built what several leaves share; `again` says why stages that had been
-    built before were built again. Raises `Finished` with code 0, or 1 when a leaf failed or the
-    report could not be written.
+    The report shows the records of this sweep; leaves with the same id count once. Raises
+    `Finished` with code 0, or 1 when a leaf failed or the report could not be written.
+
+    Args:
+        outcomes: the outcomes of the leaves.
+        runtime: settings of any of the jobs.
+        report: settings of any of the jobs.
+        before: outcomes of jobs that built stages for several leaves.
+        skipped: jobs that were not run because another one has the same result.
+        again: why stages that had been built before were rebuilt.
     """
     home, thresholds = Path(runtime.home), VerdictThresholds(**asdict(report.thresholds))
     records = list(
@@ -68,7 +74,7 @@ def _write(
     thresholds: VerdictThresholds,
     num_samples: int,
 ) -> tuple[Path | None, bool]:
-    """The report's path, and whether it could not be written: the records are kept without it."""
+    """Returns the report's path, and whether writing failed; the records are stored in any case."""
     try:
         return write_report(home, records, thresholds, num_samples=num_samples), False
     except OSError as error:
@@ -77,7 +83,7 @@ def _write(
 
 
 def _tally(outcomes: Iterable[Outcome]) -> list[StageTally]:
-    """Each artifact once over the sweep: what one job built and the next reused was built."""
+    """Counts each artifact once: built by one job and reused by the next counts as built."""
     built, reused, seconds = dict[str, str](), dict[str, str](), dict[str, float]()
     for outcome in outcomes:
         built |= outcome.built

@@ -1,4 +1,4 @@
-"""Sweeps by a sweeper of someone else's (Optuna): what their jobs hand over, and how they end."""
+"""Sweeps of external sweepers (Optuna, Hydra's basic one): reports trials, closes the sweep."""
 
 import json
 import sys
@@ -27,19 +27,19 @@ _BEST = "optimization_results.yaml"
 
 
 class TrialFailed(ValueError):
-    """A trial without a number, so that a search counts it as failed and goes on."""
+    """A trial has no objective value; the search counts it as failed and continues."""
 
 
 @dataclass(frozen=True)
 class _Sweep:
-    """A sweep of someone else's that this process has begun."""
+    """A sweep of an external sweeper that this process has started."""
 
     config: DictConfig
     folder: Path
     started: int
 
     def wrote(self, file: Path) -> bool:
-        """Whether a file of its folder is of this sweep, and not of an earlier one of its name."""
+        """Whether a file in the folder was written by this sweep, not by an earlier one there."""
         return file.exists() and file.stat().st_mtime_ns >= self.started
 
 
@@ -47,10 +47,10 @@ _begun: list[_Sweep] = []
 
 
 class ExternalSweep(Callback):
-    """Remembers a sweep of someone else's, so that `close_external_sweep` can close it."""
+    """Registers a sweep of an external sweeper, so that `close_external_sweep` can close it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Ends the process with status 2 where the sweeper would be given nothing to search by.
+        """Ends the process with status 2 where the sweeper would have no objective to search by.
 
         Hydra turns an exception of a callback into a warning, but not `SystemExit`.
         """
@@ -71,7 +71,7 @@ class ExternalSweep(Callback):
 
 
 def _trust(config: DictConfig) -> None:
-    """Trusts in this process what all jobs trust; raises `Refused` where jobs may differ in it."""
+    """Trusts the packages that all jobs trust; raises `Refused` where `trust` is swept."""
     if "trust" in (OmegaConf.select(config.hydra.sweeper, "params") or ()):
         raise Refused("trust: must be the same in all jobs of a sweep")
     try:
@@ -81,39 +81,44 @@ def _trust(config: DictConfig) -> None:
 
 
 def _require_number(config: DictConfig) -> None:
-    """Raises `Refused` when the sweeper searches, and `tune` does not say for what."""
+    """Raises `Refused` when the sweeper searches and `tune` does not give a usable objective."""
     sweeper = config.hydra.sweeper
     tune_target(_plain(config.tune))
     if config.dry and sweeper._target_ != _BASIC:
         raise Refused(
-            f"dry=true: {sweeper._target_} chooses jobs by the results of those before; plan one "
-            "of them by itself"
+            f"dry=true: {sweeper._target_} chooses jobs by the results of earlier ones; plan a "
+            "single job instead"
         )
     if config.until is not None and config.tune is not None:
         raise Refused(
-            f"until={config.until}: ends before there is a number to search by; tune=null"
+            f"until={config.until}: ends before tune has a value to search by; use tune=null"
         )
     if config.tune is None and sweeper._target_ != _BASIC:
         raise Refused(
-            f"tune=null: {sweeper._target_} needs a number to search by, as tune=forget_quality"
+            f"tune=null: {sweeper._target_} needs an objective, such as tune=forget_quality"
         )
     direction = OmegaConf.select(sweeper, "direction")
     if direction is not None and "maximize" not in str(direction):
         raise Refused(
-            f"hydra.sweeper.direction={direction}: must be maximize, as what tune gives is the "
-            "better the higher"
+            f"hydra.sweeper.direction={direction}: must be maximize, as a higher "
+            "value of tune is better"
         )
 
 
 def is_external(hydra: Any) -> bool:
-    """Whether this job belongs to a sweep of someone else's."""
+    """Whether this job belongs to a sweep of an external sweeper."""
     return hydra.mode == RunMode.MULTIRUN and hydra.sweeper._target_ != _OURS
 
 
 def report_outcome(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: Any) -> object:
-    """Keeps the outcome for `close_external_sweep` and returns the objective value of the trial.
+    """Stores the outcome for `close_external_sweep` and returns the trial's objective value.
 
-    Without `tune`, that is the outcome itself. Raises `TrialFailed` where there is no number.
+    Without `tune`, returns the outcome itself. Raises `TrialFailed` where there is no value.
+
+    Args:
+        outcome: the job's outcome.
+        tune: the configured objective's node.
+        hydra: Hydra's own configuration of the job.
     """
     value, target = None, tune_target(tune)
     if target is not None and outcome.record is not None:
@@ -128,7 +133,7 @@ def report_outcome(outcome: Outcome, tune: Mapping[str, Any] | None, hydra: Any)
 
 
 def report_refusal(reason: str, hydra: Any) -> None:
-    """Leaves word in the job's folder that the job was impossible."""
+    """Stores in the job's folder that its request was refused."""
     _keep(failed("", reason), hydra, refused=True)
 
 
@@ -141,9 +146,9 @@ def _keep(outcome: Outcome, hydra: Any, *, refused: bool) -> None:
 
 
 def close_external_sweep() -> None:
-    """Closes the sweep of someone else's that this process ran; returns where there was none.
+    """Closes the external sweeper's sweep that this process ran; returns if there was none.
 
-    Raises `Finished` as the lab's own sweeper does, with code 2 where every job was refused.
+    Raises `Finished` as `LabSweeper` does, with code 2 where every job was refused.
     """
     from unlearn_lab.execute.ending import close
 
@@ -164,19 +169,19 @@ def close_external_sweep() -> None:
 
 
 def _jobs(sweep: _Sweep) -> Iterator[Mapping[str, Any]]:
-    """What the jobs of this sweep handed over, in their order; a lost job handed over nothing."""
+    """Yields what each job of this sweep stored, in order; a lost job counts as failed."""
     folders = [folder for folder in sweep.folder.iterdir() if folder.name.isdigit()]
     for folder in sorted(folders, key=lambda folder: int(folder.name)):
         if sweep.wrote(folder / _OUTCOME):
             yield json.loads((folder / _OUTCOME).read_text(encoding="utf-8"))
         elif sweep.wrote(folder / _OVERRIDES):
-            reason = "its process ended without a word; the same command goes on from what it kept"
+            reason = "its process ended without a result; rerun the same command to resume"
             job = list(map(str, OmegaConf.load(folder / _OVERRIDES)))
             yield {"outcome": asdict(failed("", reason)), "refused": False, "job": job}
 
 
 def _labelled(jobs: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
-    """The outcomes, each named by the overrides that not all jobs share."""
+    """Yields the outcomes, each labelled by the overrides that not all jobs share."""
     shared = set[str].intersection(*(set(job["job"]) for job in jobs)) if len(jobs) > 1 else set()
     for job in jobs:
         label = " ".join(override for override in job["job"] if override not in shared)
@@ -184,7 +189,7 @@ def _labelled(jobs: Sequence[Mapping[str, Any]]) -> Iterator[Outcome]:
 
 
 def _print_best(sweep: _Sweep) -> None:
-    """The best trial of an Optuna study, those of earlier runs of the same study included."""
+    """Prints the best trial of an Optuna study, earlier runs of the same study included."""
     file = sweep.folder / _BEST
     target = tune_target(_plain(sweep.config.tune))
     if target is None or not sweep.wrote(file):

@@ -1,4 +1,4 @@
-"""One job of a sweep: checks the request, realises its stages, keeps and sends its record."""
+"""Runs one job of a sweep: checks the request, builds its stages, stores and sends its record."""
 
 import dataclasses
 import gc
@@ -48,19 +48,19 @@ _log = logging.getLogger(__name__)
 _TRAINING = "unlearn_lab.unlearn.training.train_stage:"
 
 _compared: set[str] = set()
-"""Leaves whose sizes this process has compared: a sweep checks all jobs first, then runs each."""
+"""Records whose preflight this process has done: a sweep checks all jobs first, then runs each."""
 
 
 @dataclass
 class _Progress:
-    """Tells, stage by stage, what is being built and what is reused."""
+    """Logs each stage that is built or reused, and collects what was built."""
 
     goals: Sequence[Stage]
     built: dict[str, Artifact] = field(default_factory=dict[str, Artifact])
     _seen: set[str] = field(default_factory=set[str])
 
     def note(self, stage: Stage, artifact: Artifact | None) -> None:
-        """Keeps what was built, without a word."""
+        """Collects a built artifact without logging."""
         if artifact is not None and artifact.built_now:
             self.built[stage.key] = artifact
 
@@ -77,7 +77,7 @@ class _Progress:
             _log.debug("%s reused", place)
 
     def outcome(self, label: str, **result: Any) -> Outcome:
-        """The job's end; after a success, whatever was not built was reused, opened or not."""
+        """Returns the outcome; after a success, every stage not built counts as reused."""
         whole = result["failure"] is None
         return Outcome(
             label=label,
@@ -95,9 +95,13 @@ class _Progress:
 def request(
     config: DictConfig, choices: Mapping[str, str], content: ContentKey | None = None
 ) -> JobRequest:
-    """Checks a composed configuration. Raises `Refused`, before anything is trained.
+    """Checks a composed configuration; raises `Refused` before training.
 
-    Jobs that give the same `content` ask for each file's digest and each hub commit once.
+    Args:
+        config: the composed configuration without `hydra`.
+        choices: the selected option of each config group.
+        content: digests of files outside the cache; jobs that share it look up each file and each
+            hub commit once.
     """
     disable_progress_bar()
     values = read_values(config)
@@ -137,9 +141,9 @@ def _require_tunable(node: Mapping[str, Any] | None, record: Stage) -> None:
 
 
 def run(asked: JobRequest) -> Outcome:
-    """Realises what is asked for and keeps the record; the outcome tells of a failed stage.
+    """Builds the goals and stores the record; returns the outcome, also for a failed stage.
 
-    With `until` there is no record, and none in the outcome.
+    With `until` there is no record.
     """
     runtime = asked.values.runtime
     if runtime.threads is not None:
@@ -178,7 +182,7 @@ def run(asked: JobRequest) -> Outcome:
 
 
 def _tell_number(asked: JobRequest, record: Mapping[str, Any]) -> None:
-    """One line with what `tune` makes of the record, also where nothing searches by it."""
+    """Logs the `tune` value of the record, even without a search."""
     target = tune_target(asked.values.config["tune"])
     if target is None:
         return
@@ -189,7 +193,7 @@ def _tell_number(asked: JobRequest, record: Mapping[str, Any]) -> None:
 
 
 def _deliver(asked: JobRequest, leaf: Artifact, cache: Cache) -> tuple[Mapping[str, Any], str]:
-    """Keeps the record locally, then sends it; returns it with the sink's line."""
+    """Stores the record locally, then sends it; returns it with the sink's line."""
     home = Path(asked.values.runtime.home)
     record = judged(
         labelled(read_record(leaf, home), asked.values.config, asked.choices),
@@ -203,7 +207,7 @@ def _deliver(asked: JobRequest, leaf: Artifact, cache: Cache) -> tuple[Mapping[s
 
 
 def _kept(goals: Iterable[Stage], cache: Cache) -> AbstractContextManager[None]:
-    """Nothing that the goals stand on is pruned meanwhile."""
+    """Marks all stages of the goals as in use, so that a concurrent prune keeps them."""
     return lease(cache.root, distinct(goals), cache.timeouts)
 
 
@@ -214,7 +218,7 @@ def _cache(values: Values, progress: Any) -> Cache:
             return build_in_processes(stage, inputs, work, values.runtime)
         facts = locate(stage.builder, stage.name)(stage.params, inputs, work, values.runtime)
         if stage.builder.startswith(_TRAINING):
-            gc.collect()  # Lightning's trainer refers to itself: model and moments would stay
+            gc.collect()  # reference cycles of Lightning's trainer keep model and moments
         return facts
 
     return Cache(root=values.cache, build=build, watch=progress, timeouts=values.timeouts)

@@ -1,4 +1,4 @@
-"""Builds a stage in several processes, started by torchrun and ended with this one."""
+"""Builds a stage in several worker processes under torchrun, which end with this process."""
 
 import json
 import logging
@@ -24,27 +24,33 @@ from unlearn_lab.graph.stage import Stage
 
 _log = logging.getLogger(__name__)
 _GRACE = 60.0
-"""Seconds between asking the processes to end and ending them; torchrun itself gives them 30."""
+"""Seconds between SIGTERM and SIGKILL for torchrun, which gives its workers 30."""
 
 
 class WorkersFailed(Exception):
-    """A process of the training failed; the message is that of its error."""
+    """A worker failed; the message is that of its error."""
 
 
 class WorkersKilled(WorkersFailed):
-    """A process of the training was ended by a signal: the training can be gone on with."""
+    """A worker was killed by a signal: the training can be resumed."""
 
 
 def build_in_processes(
     stage: Stage, inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> Facts:
-    """Builds `stage` in `work` with `runtime.devices` processes and returns the builder's facts.
+    """Builds a stage with `runtime.devices` workers and returns the builder's facts.
 
-    SIGUSR1, SIGUSR2, SIGTERM and an interrupt are passed on as SIGTERM, on which the processes keep
-    a checkpoint, and take effect here once these have ended; where that leaves this process
-    running, they are started again. Should this process be killed, they notice by their standard
-    input and end too. Raises `WorkersFailed` with the message of the first of them that failed, and
-    `Interrupted` where one was killed.
+    SIGUSR1, SIGUSR2, SIGTERM and an interrupt are forwarded as SIGTERM, on which the workers save a
+    checkpoint, and take effect in this process once the workers have ended. If this process then
+    continues, the workers are restarted. If this process is killed, their stdin closes and they
+    exit. Raises `WorkersFailed` with the message of the first worker that failed, and `Interrupted`
+    where one was killed.
+
+    Args:
+        stage: the stage to build.
+        inputs: its input artifacts by role.
+        work: folder to build in; may contain checkpoints to resume from.
+        runtime: settings that do not affect the result.
     """
     request = BuildRequest(stage=stage, inputs=inputs, work=work, runtime=runtime, trust=trusted())
     while True:
@@ -57,7 +63,7 @@ def build_in_processes(
                 if isinstance(error, WorkersKilled):
                     raise Interrupted(str(error)) from error
                 raise
-            _log.warning("the signal lets training go on: its processes are started again")
+            _log.warning("the signal does not end this process: restarting the training processes")
 
 
 def _attempt(request: BuildRequest, passing: "_Passing") -> Facts:
@@ -82,13 +88,13 @@ def _start(request: Path, runtime: Runtime, log: int) -> subprocess.Popen[bytes]
         stdin=subprocess.PIPE,
         stdout=log,
         stderr=subprocess.STDOUT,
-        start_new_session=True,  # a terminal's Ctrl-C comes through this process
+        start_new_session=True,  # Ctrl-C reaches the workers through this process only
         env=os.environ | _environment(runtime),
     )
 
 
 def _await(process: subprocess.Popen[bytes]) -> int:
-    """Its exit status; whatever happens meanwhile, nothing is left running."""
+    """Returns the exit status; on an exception, ends torchrun and its workers."""
     try:
         return process.wait()
     finally:
@@ -99,12 +105,12 @@ def _await(process: subprocess.Popen[bytes]) -> int:
             except subprocess.TimeoutExpired:
                 process.kill()
         if process.stdin is not None:
-            process.stdin.close()  # which also ends what torchrun could not
+            process.stdin.close()  # also ends workers that torchrun left running
         process.wait()
 
 
 def _environment(runtime: Runtime) -> dict[str, str]:
-    """Where the processes find this package, and how many threads each may use."""
+    """Returns the workers' import path and number of threads."""
     package = str(Path(unlearn_lab.__file__).parents[1])
     found = os.environ.get("PYTHONPATH")
     shared = max(1, (os.cpu_count() or 1) // runtime.devices)
@@ -116,7 +122,7 @@ def _environment(runtime: Runtime) -> dict[str, str]:
 
 
 class _Passing:
-    """Ends a process on signals to this one; `received` are those that came meanwhile."""
+    """Forwards signals to this process as SIGTERM to another; `received` lists them."""
 
     def __init__(self) -> None:
         self.received: list[int] = []
@@ -124,9 +130,9 @@ class _Passing:
 
     @contextmanager
     def on(self, numbers: Sequence[signal.Signals]) -> Iterator[None]:
-        """Takes the signals over; at the end each does what it would have done."""
+        """Intercepts the signals; on exit, delivers each received one to its original handler."""
         if threading.current_thread() is not threading.main_thread():
-            yield  # Python tells signals to the main thread only
+            yield  # Python handles signals in the main thread only
             return
         before = {number: signal.getsignal(number) for number in numbers}
         heard = [n for n, handler in before.items() if handler not in (None, signal.SIG_IGN)]
@@ -141,7 +147,7 @@ class _Passing:
                 deliver(number, before[signal.Signals(number)])
 
     def to(self, process: subprocess.Popen[bytes]) -> None:
-        """The process to end; at once if a signal has come before it was there."""
+        """Sets the process to terminate; at once if a signal has already arrived."""
         self._process = process
         if self.received:
             process.terminate()
@@ -153,7 +159,7 @@ class _Passing:
 
 
 def _failure(folder: Path, status: int) -> WorkersFailed:
-    """The error of the process that failed first; else what torchrun or the last line says."""
+    """Returns the error of the worker that failed first, else torchrun's or the log's last line."""
     pattern = FAILURE.format(rank="*")
     failures = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob(pattern)]
     if failures:
@@ -175,6 +181,6 @@ def _failure(folder: Path, status: int) -> WorkersFailed:
 
 
 def _signal_of(status: int) -> signal.Signals | None:
-    """The signal that an exit status tells of: -n, or 128 + n as shells say it."""
+    """Returns the signal encoded in an exit status: -n, or 128 + n as in shells."""
     number = -status if status < 0 else status - 128
     return signal.Signals(number) if number in set(signal.Signals) else None

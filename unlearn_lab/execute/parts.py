@@ -1,4 +1,4 @@
-"""Builds every node of a configuration, each once, into typed parts."""
+"""Builds each node of a configuration once, into typed parts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,17 @@ _NO_QUANTIZER = {"_target_": f"{NoQuantizer.__module__}.{NoQuantizer.__name__}"}
 class Parts:
     """The parts that a configuration describes, each with its node.
 
-    `no_quantizer` is what full-precision scores are taken with.
+    Attributes:
+        dataset: the corpus.
+        model: the base model, the target and the retrain control.
+        method: the unlearning objective.
+        optimizer: the update rule of unlearning.
+        trainer: training settings of unlearning.
+        finetune: training settings of a target or control that is trained here.
+        quant: the quantizer.
+        no_quantizer: the quantizer of full-precision scores.
+        metrics: the metrics by name.
+        export: whether, or in which format, to export the quantized model.
     """
 
     dataset: Part[CorpusSource]
@@ -42,12 +52,12 @@ class Parts:
 
     @property
     def measured(self) -> dict[str, AnyMetric]:
-        """The metrics by name."""
+        """Metrics by name, without their nodes."""
         return {name: part.value for name, part in self.metrics.items()}
 
 
 def build_parts(config: Config) -> Parts:
-    """Builds every node once; raises `Refused` with one line: path, value, what is allowed."""
+    """Builds each node once; raises `Refused` with one line: path, value, what is allowed."""
     _require_figures(config["eval"])
     nodes = config["eval"]["metrics"]
     parts = Parts(
@@ -69,22 +79,27 @@ def build_parts(config: Config) -> Parts:
         parts.optimizer.value, FullUpdate
     ):
         raise Refused(
-            f"optimizer={type(parts.optimizer.value).__name__}: works on the model's own weights, "
-            "which an adapter leaves alone; use optimizer=adamw, or trainer/adapter=none"
+            f"optimizer={type(parts.optimizer.value).__name__}: updates the model's own weights, "
+            "which are frozen under an adapter; use optimizer=adamw, or trainer/adapter=none"
         )
     return parts
 
 
 def plan_values(values: Values, choices: Mapping[str, str], content: ContentKey) -> JobRequest:
-    """The graph of a job from its settings alone: what they name is built, and nothing compared.
+    """Plans a job from its settings alone: builds the parts, without the checks of the preflight.
 
     Raises `Refused` as `build_parts` and `plan_request` do.
+
+    Args:
+        values: the resolved configuration.
+        choices: the selected option of each config group.
+        content: digests of files outside the cache.
     """
     return plan_request(values, build_parts(values.config), choices, content)
 
 
 def _require_figures(settings: Config) -> None:
-    """Refuses impossible numbers among the evaluation's own settings."""
+    """Raises `Refused` for impossible numbers among the evaluation's own settings."""
     smallest = settings["recovery"]["smallest_denominator"]
     if not isinstance(smallest, int | float) or not smallest > 0:
         raise Refused(f"eval.recovery.smallest_denominator={smallest}: must be above 0 (points)")

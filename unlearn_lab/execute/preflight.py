@@ -1,4 +1,4 @@
-"""Refuses impossible requests before anything is trained: compares parts, corpus and model."""
+"""Preflight: refuses impossible requests before training; compares parts, corpus and model."""
 
 import dataclasses
 import functools
@@ -39,9 +39,14 @@ _log = logging.getLogger(__name__)
 def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     """Compares the parts with the corpus and the model, both built here (seconds, cached).
 
-    Raises `Refused` for batches larger than a split, shapes that the quantizer cannot divide, a
-    metric that the stop rule misses, a corpus that can serve no metric, and texts that do not fit
-    the model's positions.
+    Raises `Refused` for batches larger than a split, shapes that do not fit the quantizer's groups,
+    a metric that the stop rule needs and that is missing, a corpus without a usable metric, and
+    texts longer than the model's positions.
+
+    Args:
+        parts: the configured parts.
+        plan: the job's graph.
+        cache: builds the corpus, the models and the calibration set.
     """
     whole = cache.get_or_build(plan.corpora.whole)
     corpus = read_corpus(whole)
@@ -58,7 +63,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         raise Refused(placed(error, "quant")) from error
     try:
         require_exportable(parts.quant.value, parts.export, skeleton, tokenizer)
-    except ValueError as error:  # what names a setting names it in full
+    except ValueError as error:  # its messages already begin with the full setting path
         raise Refused(placed(error, "export").removeprefix("export.")) from error
     _compare_with_positions(corpus, parts, skeleton, tokenizer, finetunes=plan.finetunes)
     _require_tasks(parts, base)
@@ -87,12 +92,12 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
 
 @functools.cache
 def _say_once(remark: str) -> None:
-    """A sweep compares the same corpus in every job."""
+    """Logs a remark once per process: every job of a sweep checks the same corpus."""
     _log.warning("corpus: %s", remark)
 
 
 def _require_tasks(parts: Parts, base: Path) -> None:
-    """What lm-eval does not know or cannot load is found out before anything is trained."""
+    """Raises `Refused` for tasks that lm-eval does not know or cannot load."""
     for name, metric in parts.measured.items():
         if isinstance(metric, HarnessTask):
             try:
@@ -102,7 +107,7 @@ def _require_tasks(parts: Parts, base: Path) -> None:
 
 
 def _draw_calibration(stage: Stage, cache: Cache) -> None:
-    """Too little text is found out before anything is trained."""
+    """Builds the calibration set; raises `Refused` for too little text."""
     try:
         cache.get_or_build(stage)
     except StageFailed as error:
@@ -119,12 +124,12 @@ def _require_plain(skeleton: PreTrainedModel) -> None:
     if method is not None:
         raise Refused(
             f"model.path: this checkpoint is quantized ({method}), so it cannot be trained; give "
-            "the model in full precision (a quantized form of it goes with quant=prequantized)"
+            "the model in full precision (quantized unlearned models: quant=prequantized)"
         )
 
 
 def require_possible(runtime: Runtime, report: Report) -> None:
-    """Raises `ValueError` for a runtime or a report that no machine could meet."""
+    """Raises `ValueError` for impossible settings of runtime or report."""
     names = ("devices", "batch_tokens", "claim_beat", "claim_look", "claim_silence")
     for name in names:
         if getattr(runtime, name) <= 0:
@@ -132,7 +137,7 @@ def require_possible(runtime: Runtime, report: Report) -> None:
     if runtime.claim_silence < 2 * runtime.claim_beat:
         raise Refused(
             f"runtime.claim_silence={runtime.claim_silence}: must be at least twice "
-            f"runtime.claim_beat={runtime.claim_beat}, or processes that live are taken for dead"
+            f"runtime.claim_beat={runtime.claim_beat}, or live processes count as dead"
         )
     if runtime.threads is not None and runtime.threads < 1:
         raise Refused(f"runtime.threads={runtime.threads}: must be at least 1, or null")
@@ -186,7 +191,7 @@ def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
         raise Refused(f"eval.metrics: nothing can be measured ({reasons})")
     for name in parts.trainer.value.stop.needs_metrics:
         if name not in parts.measured:
-            raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not there")
+            raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not configured")
         if name in missing:
             raise Refused(
                 f"trainer.stop: needs {name}, which cannot be measured: {missing[name]}; "
@@ -195,7 +200,7 @@ def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
 
 
 def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> int:
-    """Compares what is unlearned in one step with the trainer; returns its forget sequences."""
+    """Compares one unlearning step with the trainer; returns its number of forget sequences."""
     trainer = parts.trainer.value
     corpus = read_corpus(cache.get_or_build(step))
     for role in parts.method.value.roles:
@@ -224,7 +229,7 @@ def _require_batch(path: str, batch_size: int, count: int, what: str) -> None:
 
 
 _counts: dict[tuple[object, ...], int] = {}
-"""Sequences of a split, counted once in a process: a sweep asks for the same ones in every job."""
+"""Number of sequences of a split, cached: the jobs of a sweep need the same ones."""
 
 
 def _count(

@@ -1,4 +1,4 @@
-"""Refuses what several processes cannot do together, before anything is trained."""
+"""Checks, before training, that several processes can build what is configured."""
 
 import torch
 
@@ -13,7 +13,7 @@ STRATEGIES = ("ddp", "fsdp")
 
 
 def require_devices(runtime: Runtime) -> None:
-    """Raises `Refused` for an unknown strategy, and for devices that this machine does not have."""
+    """Raises `Refused` for an unknown strategy or unavailable devices."""
     if runtime.strategy not in STRATEGIES:
         raise Refused(
             f"runtime.strategy={runtime.strategy}: must be one of {', '.join(STRATEGIES)}"
@@ -34,7 +34,13 @@ def require_devices(runtime: Runtime) -> None:
 
 
 def require_shardable(runtime: Runtime, update: UpdateRule, training: UnlearningTraining) -> None:
-    """Raises `Refused` for what needs whole weights where each process holds a part of them."""
+    """Raises `Refused` for parts that need whole weights, where FSDP shards them.
+
+    Args:
+        runtime: `devices` and `strategy` decide whether weights are sharded.
+        update: the update rule of unlearning.
+        training: training settings of unlearning.
+    """
     if runtime.devices == 1 or runtime.strategy != "fsdp":
         return
     needs_whole = {

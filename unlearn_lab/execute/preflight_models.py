@@ -1,4 +1,4 @@
-"""Looks into every model that a job names, before anything is trained."""
+"""Checks every model that a job names, before training."""
 
 import dataclasses
 from collections.abc import Iterator
@@ -21,11 +21,11 @@ from unlearn_lab.plan.job_graph import Plan
 
 
 def require_models(plan: Plan, cache: Cache) -> Path:
-    """Realises the stages that stand for models from elsewhere; returns the base's folder.
+    """Builds the stages that import models; returns the base model's folder.
 
-    Each compares its checkpoint with what it says of itself. Raises `Refused`, which begins with
-    the setting, for one that is not whole, and for a control of another architecture than the
-    target.
+    Each compares its checkpoint's tensors with its config.json. Raises `Refused`, with the setting
+    first, for an incomplete checkpoint, and for a retrain control whose architecture differs from
+    the target's.
     """
     base = _realised(plan.base, "model.path", cache)
     for setting, stage in _named(plan):
@@ -38,7 +38,13 @@ def require_models(plan: Plan, cache: Cache) -> Path:
 def require_rows(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, corpus: Corpus
 ) -> None:
-    """Raises `Refused` where a token that will be used has no row in the model's embedding."""
+    """Raises `Refused` where a token that will be used has no row in the model's embedding.
+
+    Args:
+        model: a model without weights.
+        tokenizer: its tokenizer.
+        corpus: the texts that will be tokenized.
+    """
     rows = cast("nn.Embedding", model.get_input_embeddings()).weight.shape[0]
     if max(tokenizer.get_vocab().values()) < rows:
         return
@@ -67,7 +73,7 @@ def _strings(corpus: Corpus) -> Iterator[str]:
 
 
 def _named(plan: Plan) -> Iterator[tuple[str, Stage]]:
-    """The stages that hold a model of somebody else's, with the setting that names each."""
+    """Yields the stages that import a finished model, with the setting that names each."""
     settings = {"target": "model.path", "retrain": "model.retrain"}
     for stage in distinct([plan.record]).values():
         if stage.inputs:

@@ -1,4 +1,4 @@
-"""A sweep from its plan to its closing table; how jobs are started is the launcher's business."""
+"""Schedules a sweep from its plan to its closing table, independent of the launcher."""
 
 import itertools
 import logging
@@ -31,9 +31,13 @@ _IN_LABEL = ("model", "dataset", "method", "optimizer", "quant", "seed")
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """A job of a sweep: its overrides, what it is called, and the stages it ends with.
+    """A job of a sweep.
 
-    `prepared` holds what checking it has built, by key.
+    Attributes:
+        overrides: its Hydra overrides.
+        label: its choices, in words.
+        goals: the stages that it ends with.
+        prepared: artifacts that its preflight has built, by key.
     """
 
     overrides: Sequence[str]
@@ -43,7 +47,7 @@ class Job:
 
     @classmethod
     def of(cls, overrides: Sequence[str], asked: JobRequest) -> "Job":
-        """The job of these overrides, as it was asked for."""
+        """Creates the job of a request."""
         return cls(
             overrides=overrides, label=asked.label, goals=asked.goals, prepared=asked.prepared
         )
@@ -51,9 +55,13 @@ class Job:
 
 @dataclass(frozen=True, kw_only=True)
 class Launch:
-    """One job to start: its overrides, what it asks of a machine, and the stage it ends at.
+    """One job to start.
 
-    `stage` is None for a leaf.
+    Attributes:
+        job: the job's number in the sweep.
+        overrides: its Hydra overrides, with `until`.
+        kind: which resources it needs, one of `KINDS`.
+        stage: the stage that it ends with; None for a leaf.
     """
 
     job: int
@@ -63,10 +71,10 @@ class Launch:
 
 
 class Sweep:
-    """Which jobs of a sweep are to be started next, given what became of those before.
+    """Schedules a sweep: returns the next wave and records outcomes.
 
-    Of jobs that end with the same stages only the first is run. `values` are those of any job:
-    the home, and how results are shown.
+    Of jobs that end with the same stages, only the first is run. `values` are those of any job;
+    the home and the report settings are used.
     """
 
     def __init__(self, jobs: Sequence[Job], values: Values) -> None:
@@ -89,7 +97,7 @@ class Sweep:
                 self._goals[number] = job.goals
 
     def announce(self, stream: Any) -> None:
-        """Prints the plan: what is built, what is there already, estimates, waves."""
+        """Prints the plan: stages to build and to reuse, estimates, waves."""
         costs = Costs(self._values.cache)
         prepared = [built.stage for job in self._jobs for built in job.prepared.values()]
         forecast = forecast_sweep(self._goals, len(self._skipped), self._looker(), costs, prepared)
@@ -97,12 +105,12 @@ class Sweep:
         print_forecast(open_console(stream), forecast)
 
     def kept(self) -> AbstractContextManager[None]:
-        """Nothing that the sweep builds or reuses is pruned meanwhile."""
+        """Marks all stages of the sweep as in use, so that a concurrent prune keeps them."""
         keys = distinct(itertools.chain(*self._goals.values()))
         return lease(self._values.cache, keys, self._values.timeouts)
 
     def next_launches(self) -> list[Launch]:
-        """The jobs to start now, none once the sweep is over."""
+        """Returns the jobs to start now; empty once the sweep is over."""
         if self._last:
             return []
         open_goals = {job: ends for job, ends in self._goals.items() if job not in self._leaves}
@@ -117,9 +125,9 @@ class Sweep:
         ]
 
     def take(self, launch: Launch, outcome: Outcome) -> None:
-        """Notes what became of a job; a stage that failed fails the leaves that need it."""
+        """Records the outcome of a job; a failed stage fails the leaves that need it."""
         outcome = replace(outcome, label=self._label(launch.job))
-        self._built |= outcome.built.keys()  # what it reused may be what it did not need to open
+        self._built |= outcome.built.keys()  # not `reused`, which includes stages never opened
         if launch.stage is None:
             self._leaves[launch.job] = outcome
             return
@@ -152,7 +160,7 @@ class Sweep:
         )
 
     def _label(self, job: int) -> str:
-        """The job's options, and what else tells it from others of the sweep."""
+        """Returns the job's choices, and other overrides that not all jobs of the sweep share."""
         shared = set[str].intersection(*(set(other.overrides) for other in self._jobs))
         further = [
             override
@@ -167,12 +175,12 @@ class Sweep:
     def _launch(self, job: int, of_kind: str, stage: Stage | None) -> Launch:
         overrides = list(self._jobs[job].overrides)
         ends = self._goals[job] if stage is None else (stage,)
-        if len(ends) == 1:  # a worker that would build another key than the planned one refuses
+        if len(ends) == 1:  # a worker that plans another key refuses
             overrides = [*overrides, f"until='{ends[0].key[:16]}'"]
         return Launch(job=job, overrides=overrides, kind=of_kind, stage=stage)
 
     def _looker(self) -> Any:
-        """Whether a stage is there; looks at each once, and believes the jobs that built it."""
+        """Returns a cached test whether a stage is finished, which trusts the jobs' outcomes."""
         root, seen = self._values.cache, dict[str, bool]()
 
         def has(stage: Stage) -> bool:
@@ -184,7 +192,7 @@ class Sweep:
 
 
 def require_sweepable(arguments: Sequence[str], resources: Mapping[str, Any]) -> None:
-    """Refuses what Hydra would take without a word: presets that are swept, unknown kinds."""
+    """Raises `RequestRefused` for swept presets or homes and for unknown kinds of resources."""
     for argument in arguments:
         if re.match(r"\+?(grid|cluster)=.*,", argument):
             raise RequestRefused(f"{argument}: presets cannot be swept over; run them one by one")
@@ -193,13 +201,21 @@ def require_sweepable(arguments: Sequence[str], resources: Mapping[str, Any]) ->
     for name in resources:
         if name not in KINDS:
             known = ", ".join(KINDS)
-            raise RequestRefused(f"hydra.sweeper.resources.{name}: no kind of stage; has {known}")
+            raise RequestRefused(
+                f"hydra.sweeper.resources.{name}: unknown kind of stage; must be one of {known}"
+            )
 
 
 def grouped(
     launches: Sequence[Launch], resources: Mapping[str, Any], size: int | None
 ) -> Iterator[list[Launch]]:
-    """Launches whose kinds ask for the same resources together, at most `size` of them."""
+    """Groups launches whose kinds have the same resources.
+
+    Args:
+        launches: the launches of a wave.
+        resources: launcher settings by kind.
+        size: maximum size of a group, None for no limit.
+    """
     by_need = dict[str, list[Launch]]()
     for launch in launches:
         by_need.setdefault(repr(resources.get(launch.kind, {})), []).append(launch)
@@ -209,7 +225,7 @@ def grouped(
 
 
 def outcome_of(result: JobReturn) -> Outcome:
-    """What a job handed back; an exception that it did not expect is its failure."""
+    """Returns the outcome of a job; an unexpected exception becomes its failure."""
     if result.status is JobStatus.COMPLETED:
         return result.return_value
     error = result._return_value
@@ -218,6 +234,6 @@ def outcome_of(result: JobReturn) -> Outcome:
 
 
 def dead_workers() -> tuple[type[Exception], ...]:
-    """What launchers raise when a process ends without a result, or cannot be started."""
+    """Returns what launchers raise when a process ends without a result or cannot start."""
     ray = sys.modules.get("ray.exceptions")
     return (RuntimeError, OSError, EOFError, ImportError, *((ray.RayError,) if ray else ()))

@@ -1,9 +1,9 @@
-"""One process of a stage that several build together.
+"""Worker process of a stage that several processes build together.
 
 `torchrun --standalone --nproc-per-node N -m unlearn_lab.execute.worker stage.json` builds the stage
-in that file (see `worker_protocol`), N being its `runtime.devices`, and writes what the builder
-reports beside it.
-Lightning's own launcher would run the command line again in every process, and with it the sweep.
+in that file (see `worker_protocol`), with N = `runtime.devices`, and writes the builder's facts
+next to it. Lightning's own launcher is not used: it would rerun the command line, and with it the
+sweep, in every process.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from unlearn_lab.plan.changes import require_planned_code
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Builds the stage; returns 2, with one line on stderr, for what is no stage to build."""
+    """Builds the stage; returns 2, with one line on stderr, for an invalid request."""
     parser = argparse.ArgumentParser(prog="unlearn_lab.execute.worker", description=__doc__)
     parser.add_argument("request", type=Path, help="the stage to build, a JSON file")
     parser.add_argument(
@@ -48,9 +48,9 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _build(request: BuildRequest, builder: Callable[..., Any], folder: Path) -> None:
-    """Runs the builder; a failure is told in a file and ends the process at once.
+    """Runs the builder; a failure is written to a file and ends the process at once.
 
-    At once, for others may wait for this process in an exchange, and torchrun ends them only then.
+    Other ranks may be blocked in a collective, and torchrun ends them only after this process.
     """
     from unlearn_lab.unlearn.ranks import is_first, joined
 
@@ -59,7 +59,7 @@ def _build(request: BuildRequest, builder: Callable[..., Any], folder: Path) -> 
             facts = builder(request.stage.params, request.inputs, request.work, request.runtime)
             if is_first():
                 (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-    except Exception as error:  # whatever it is, the process that waits is told
+    except Exception as error:  # any error is reported to the waiting parent
         rank = os.environ.get("RANK", "0")
         failure = {
             "time": time.time(),
@@ -84,7 +84,7 @@ def _require_ranks(request: BuildRequest) -> None:
 
 
 def _leave_with_parent() -> None:
-    """The standard input of all ranks is a pipe that ends with the job, however that dies."""
+    """Exits when stdin closes: a pipe shared by all ranks that closes when the job dies."""
     while os.read(0, 1):
         pass
     os._exit(FAILED)

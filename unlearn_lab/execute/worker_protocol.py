@@ -1,4 +1,4 @@
-"""A stage to build, as one JSON file: written by the job, read by each process that builds it."""
+"""Build request for one stage as a JSON file: written by the job, read by its workers."""
 
 import dataclasses
 import json
@@ -18,9 +18,14 @@ FAILURE = "failure.{rank}.json"
 
 @dataclass(frozen=True, kw_only=True)
 class BuildRequest:
-    """What a builder is called with; facts and failures are told in the request file's folder.
+    """Arguments of a builder; its facts or failures are written to the request file's folder.
 
-    `trust`: the packages that classes may be built from besides this one.
+    Attributes:
+        stage: the stage to build.
+        inputs: its input artifacts by role.
+        work: folder to build in.
+        runtime: settings that do not affect the result.
+        trust: further packages whose classes may be instantiated.
     """
 
     stage: Stage
@@ -31,11 +36,11 @@ class BuildRequest:
 
 
 def write_request(path: Path, request: BuildRequest) -> None:
-    """Writes the file.
+    """Writes the request.
 
-    Its keys: `schema`; `stages`, the description of every stage concerned by its key; `stage`, the
-    key of the one to build; `inputs`, by role, each with the key of its `stage`, `path`, `facts`
-    and `seconds`; `work`, the folder to build in; `runtime` and `trust`, the settings of
+    Its keys: `schema`; `stages`, the descriptions of the stage and its ancestors by key; `stage`,
+    the key of the stage to build; `inputs`, by role, each with the key of its `stage`, `path`,
+    `facts` and `seconds`; `work`, the folder to build in; `runtime` and `trust`, the settings of
     these names.
     """
     content = {
@@ -59,7 +64,7 @@ def write_request(path: Path, request: BuildRequest) -> None:
 
 
 def read_request(path: Path) -> BuildRequest:
-    """The request in a file; raises `ValueError`, in one line, for a file that is none."""
+    """Reads a request; raises `ValueError` with one line for an invalid file."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         _require_schema(content)
@@ -85,7 +90,7 @@ def read_request(path: Path) -> BuildRequest:
     except KeyError as error:
         raise ValueError(f"{path}: {error} is missing") from error
     except (TypeError, AttributeError, ValueError) as error:
-        raise ValueError(f"{path}: is no stage to build ({error})") from error
+        raise ValueError(f"{path}: is not a valid build request ({error})") from error
 
 
 def _require_schema(content: object) -> None:
@@ -94,14 +99,14 @@ def _require_schema(content: object) -> None:
 
 
 class _Stages:
-    """Puts stages together from their descriptions, each compared with the key it goes by."""
+    """Rebuilds stages from their descriptions and compares each with its key."""
 
     def __init__(self, descriptions: Mapping[str, Any]) -> None:
         self._descriptions = descriptions
         self._made: dict[str, Stage] = {}
 
     def of(self, key: str) -> Stage:
-        """The stage of this key; raises `ValueError` when its description has another."""
+        """Returns the stage with this key; raises `ValueError` when its description has another."""
         if key not in self._made:
             described = dict(self._descriptions[key])
             inputs = {role: self.of(needed) for role, needed in described.pop("inputs").items()}

@@ -1,1 +1,1 @@
-"""Cached stages: what is computed, where its artifact lies and who is building it."""
+"""Decides what a stage is, where its artifact is cached and which process builds or removes it."""

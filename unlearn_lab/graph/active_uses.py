@@ -1,4 +1,4 @@
-"""Which stages running processes hold, and whose claims and leases were left by dead ones."""
+"""Decides which stages running processes use, and which claims and leases are stale."""
 
 import time
 from collections.abc import Mapping
@@ -9,23 +9,23 @@ from unlearn_lab.graph.claim import ClaimTimeouts, Watch, read_heartbeat, read_o
 from unlearn_lab.graph.lease import FOLDER
 
 _MARKS = (".claim", ".lease", ".claim.*.dead", ".lease.*.dead")
-"""How the names of claims and leases end; one may just be moved aside, and be put back."""
+"""Endings of the names of claims and leases; one that was moved aside may be restored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Use:
-    """A running process, in words, and the keys of the stages that it must not lose."""
+    """A running process, in words, and the keys of the stages to keep for it."""
 
     holder: str
     keys: frozenset[str]
 
 
 class ActiveUses:
-    """One process's view of all claims and leases below a cache's root.
+    """One process's view of all claims and leases in a cache.
 
-    A dead process on this host is known at once; of any other a heartbeat tells, which stands
-    still for `timeouts.stale_after` seconds before its owner counts as dead. What is not known to
-    be dead is in use.
+    A process that died on this host is recognised at once; any other counts as dead after
+    `timeouts.stale_after` seconds without a heartbeat. A claim or lease whose owner is not known to
+    be dead counts as in use.
     """
 
     def __init__(self, root: Path, timeouts: ClaimTimeouts) -> None:
@@ -34,16 +34,16 @@ class ActiveUses:
         self._watches: dict[Path, Watch] = {}
 
     def holders(self) -> Mapping[str, str]:
-        """The key of each stage in use, and who uses it."""
+        """Returns, by key of each stage in use, the process that uses it."""
         uses = [_use(folder) for folder in self.living()]
         return {key: use.holder for use in uses for key in use.keys}
 
     def living(self) -> list[Path]:
-        """The claims and leases whose owners are not known to be dead."""
+        """Returns the claims and leases whose owners are not known to be dead."""
         return [folder for folder in self._folders() if not self._is_dead(folder)]
 
     def settle(self) -> None:
-        """Waits until every owner was seen to be alive or counts as dead: `silence` at most."""
+        """Waits until every owner was seen alive or counts as dead: up to `stale_after` seconds."""
         open_ = {folder: read_heartbeat(folder) for folder in self.living()}
         while open_:
             time.sleep(self._timeouts.poll)
@@ -64,14 +64,14 @@ class ActiveUses:
 
 
 def _use(folder: Path) -> Use:
-    """What a claim or lease holds; a lease that is not written yet holds nothing.
+    """Reads the keys that a claim or lease lists; a lease that is not written yet lists none.
 
-    Its owner looks for a removal under way once it has written it, and opens nothing before.
+    Its owner waits for a prune under way after writing it, and opens no artifact before.
     """
     owner = read_owner(folder) or {}
     listed = owner.get("uses")
     keys = {str(key) for key in listed} if isinstance(listed, list) else set[str]()
     if ".claim" in folder.suffixes:
         keys.add(folder.name.split(".")[0])
-    holder = f"process {owner['pid']} on {owner['host']}" if owner else "a process that starts"
+    holder = f"process {owner['pid']} on {owner['host']}" if owner else "a process that is starting"
     return Use(holder=holder, keys=frozenset(keys))

@@ -1,4 +1,4 @@
-"""The cache: realises stages, each once, and never shows half an artifact."""
+"""Builds each stage once across processes and publishes complete artifacts only."""
 
 import logging
 import os
@@ -26,7 +26,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Artifact:
-    """A finished stage on disk: its folder, its builder's facts and the seconds of building."""
+    """A finished stage on disk.
+
+    Attributes:
+        stage: the stage.
+        path: folder of its files.
+        facts: what the builder reported about its run.
+        seconds: build time.
+        built_now: whether this process built it; if not, it was reused.
+    """
 
     stage: Stage
     path: Path
@@ -37,17 +45,17 @@ class Artifact:
 
 Facts = Mapping[str, object]
 Build = Callable[[Stage, Mapping[str, Artifact], Path], Facts]
-"""Builds a stage from its input artifacts into a work folder and reports what really ran.
+"""Builds a stage from its input artifacts (by role) into a work folder; returns what really ran.
 
-The work folder may hold what an interrupted attempt left (checkpoints); the builder resumes from it
-or removes it.
+The work folder may contain checkpoints of an interrupted build: the builder resumes from them or
+removes them.
 """
 
 OnStage = Callable[[Stage, Artifact | None], None]
 
 
 class StageFailed(Exception):
-    """A stage could not be built; `stage` tells which, `__cause__` why."""
+    """A stage could not be built: `stage` is that stage, `__cause__` the error."""
 
     def __init__(self, stage: Stage, cause: BaseException) -> None:
         super().__init__(f"{stage.name} {stage.key[:8]}: {cause}")
@@ -55,15 +63,30 @@ class StageFailed(Exception):
 
 
 class Interrupted(Exception):
-    """A build was cut short and can be gone on with: what it left in its work folder is kept."""
+    """A build stopped early and can resume: its work folder is kept."""
 
 
 @dataclass(kw_only=True)
 class Cache:
-    """Artifacts below `root/<stage name>/<key>/`.
+    """Artifacts in `root/<stage name>/<key>/`, built on request.
 
-    `build` runs a stage's builder; `watch` is told of every stage before it is built (artifact
-    None) and once it is there.
+    Attributes:
+        root: folder of the cache.
+        build: runs a stage's builder.
+        watch: called with a stage and None before it is built, with its artifact once available.
+        timeouts: timing of claims.
+
+    Example:
+        from pathlib import Path
+        from unlearn_lab.graph.cache import Cache
+        from unlearn_lab.graph.claim import ClaimTimeouts
+
+        def build(stage, inputs, work):  # `inputs`: artifacts by role; `work`: folder to fill
+            return {"characters": (work / "params.txt").write_text(str(stage.params))}
+
+        timeouts = ClaimTimeouts(heartbeat=5.0, poll=0.5, stale_after=60.0)
+        cache = Cache(root=Path("cache"), build=build, watch=print, timeouts=timeouts)
+        artifact = cache.get_or_build(train)  # the stage of the example in `Stage`
     """
 
     root: Path
@@ -73,24 +96,24 @@ class Cache:
     _open: dict[str, Artifact] = field(default_factory=dict[str, Artifact], init=False)
 
     def has(self, stage: Stage) -> bool:
-        """Whether the stage's artifact is there and whole (file sizes as in its manifest)."""
+        """Whether the stage's artifact exists, with the file sizes of its manifest."""
         return is_whole(self.root, stage)
 
     def folder(self, stage: Stage) -> Path:
-        """Where the stage's artifact lies, built or not."""
+        """Returns the folder of the stage's artifact, built or not."""
         return self.root / stage.name / stage.key
 
     def get_or_build(self, stage: Stage) -> Artifact:
-        """The stage's artifact, built with all it needs if it is not there yet.
+        """Returns the stage's artifact; builds it, and missing inputs first, if necessary.
 
-        Raises `StageFailed`, which names the stage that failed, be it this one or one below it.
+        Raises `StageFailed` with the stage that failed: this one or one upstream.
         """
         known = self._open.get(stage.key)
         if known is not None:
             return known
         artifact = self._load(stage)
         if artifact is not None:
-            release_dead(self._claim(stage))  # killed after it had published
+            release_dead(self._claim(stage))  # its builder was killed after publishing
         else:
             inputs = {role: self.get_or_build(needed) for role, needed in stage.inputs.items()}
             artifact = self._obtain(stage, inputs)
@@ -102,10 +125,10 @@ class Cache:
         return self.folder(stage).with_name(f"{stage.key}.claim")
 
     def _load(self, stage: Stage, *, claimed: bool = False) -> Artifact | None:
-        """A finished artifact, every byte checked, or None.
+        """Returns the artifact after checking every byte; None if it is missing or damaged.
 
-        A damaged one is removed, and that is said, by whoever has `claimed` it: another process may
-        have put a whole one in its place since this one looked.
+        A damaged artifact is logged and removed only if the caller has `claimed` the stage: another
+        process may have replaced it since it was read here.
         """
         folder = self.folder(stage)
         if not folder.exists():
@@ -114,7 +137,7 @@ class Cache:
             manifest = _checked_manifest(folder, stage)
         except manifests.DamagedArtifact as damage:
             if claimed:
-                _log.warning("%s: %s; it is built again", stage.name, damage)
+                _log.warning("%s: %s; rebuilding it", stage.name, damage)
                 _discard(folder)
             return None
         return Artifact(
@@ -126,7 +149,7 @@ class Cache:
         )
 
     def _obtain(self, stage: Stage, inputs: Mapping[str, Artifact]) -> Artifact:
-        """Builds the stage, or waits while another process does."""
+        """Builds the stage, or waits while another process builds it."""
         folder = self.folder(stage)
         folder.parent.mkdir(parents=True, exist_ok=True)
         claim_folder = self._claim(stage)
@@ -158,14 +181,14 @@ class Cache:
     def _build_claimed(
         self, stage: Stage, inputs: Mapping[str, Artifact], claim: Claim
     ) -> Artifact | None:
-        """Builds and publishes; None when the claim was lost meanwhile and the work thrown away."""
+        """Builds and publishes the artifact; returns None if the claim was lost meanwhile."""
         folder = self.folder(stage)
         work = folder.with_name(f"{folder.name}.work.{claim.token}")
         started = time.monotonic()
         try:
-            _clear_graves(folder.parent)
+            _clear_trash(folder.parent)
             if _adopt_work(folder, work):
-                _log.info("%s %s: an interrupted attempt is taken up", stage.name, stage.key[:8])
+                _log.info("%s %s: resuming an interrupted build", stage.name, stage.key[:8])
             self.watch(stage, None)
             facts = self.build(stage, inputs, work)
             seconds = time.monotonic() - started
@@ -191,7 +214,7 @@ class Cache:
 
 
 def is_whole(root: Path, stage: Stage) -> bool:
-    """Whether a cache holds the stage's artifact, every file of the size in its manifest."""
+    """Whether a cache contains the stage's artifact, with the file sizes of its manifest."""
     folder = root / stage.name / stage.key
     try:
         manifests.verify(folder, manifests.read_manifest(folder), contents=False)
@@ -201,23 +224,23 @@ def is_whole(root: Path, stage: Stage) -> bool:
 
 
 def _checked_manifest(folder: Path, stage: Stage) -> manifests.Manifest:
-    """The manifest of a whole artifact of `stage`; raises `DamagedArtifact`."""
+    """Returns the manifest of a complete artifact of `stage`; raises `DamagedArtifact`."""
     manifest = manifests.read_manifest(folder)
     manifests.verify(folder, manifest, contents=True)
     if manifest.stage != stage.description:
-        raise manifests.DamagedArtifact(f"{folder} describes another stage than its key says")
+        raise manifests.DamagedArtifact(f"{folder} has the manifest of another stage")
     return manifest
 
 
 def _adopt_work(folder: Path, work: Path) -> bool:
-    """Makes this claim's own work folder, of what an interrupted attempt left if there is any.
+    """Creates this claim's work folder, from the newest one of an interrupted build if one exists.
 
-    A rename takes it from an owner that is merely paused. Tells whether there was something.
+    The rename takes the folder from an owner that is only paused. Returns whether one was reused.
     """
     left = [path for path in folder.parent.glob(f"{folder.name}.work.*") if path.suffix != TRASH]
     left.sort(key=_changed)
     while left:
-        with suppress(FileNotFoundError):  # its owner has removed it meanwhile
+        with suppress(FileNotFoundError):  # removed by its owner meanwhile
             left.pop().rename(work)
             break
     else:
@@ -235,26 +258,26 @@ def _changed(path: Path) -> float:
         return 0.0
 
 
-def _clear_graves(parent: Path) -> None:
-    """Removes what a process was removing when it was killed; a claim's may yet be put back."""
+def _clear_trash(parent: Path) -> None:
+    """Removes the trash of killed processes, except claims, which may be restored."""
     for trash in parent.glob(f"*{TRASH}"):
         if ".claim." not in trash.name:
             shutil.rmtree(trash, ignore_errors=True)
 
 
 def _open_to_umask(work: Path, made: Path) -> None:
-    """Gives every file the mode that the umask gives: libraries make some for their owner alone.
+    """Gives every file the mode of the umask: libraries create some for their owner alone.
 
-    The mode of the folder `made`, which this process has just made, tells the umask.
+    The umask is read from the mode of the folder `made`, which this process has just created.
     """
     mode = made.stat().st_mode
     for path in (work, *work.rglob("*")):
-        with suppress(PermissionError):  # left by another user, whose umask counts
+        with suppress(PermissionError):  # of another user, from an interrupted build
             path.chmod(mode & (0o777 if path.is_dir() else 0o666))
 
 
 def _publish(work: Path, folder: Path) -> None:
-    """One rename makes the artifact visible; if another publisher was first, this one goes."""
+    """Makes the artifact visible by one rename; discards it if another one was first."""
     try:
         os.rename(work, folder)
     except OSError:
@@ -269,6 +292,6 @@ def _discard(folder: Path) -> None:
         folder.rename(trash)
     except FileNotFoundError:
         return
-    except OSError:  # a full disk may have no room for another name
+    except OSError:  # a rename may fail on a full disk
         trash = folder
     shutil.rmtree(trash, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Who is building a stage: a claim that survives crashes, works on NFS, needs no common clock."""
+"""Claims decide which process builds a stage: crash-safe, on NFS, without synchronised clocks."""
 
 import contextlib
 import functools
@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 class ClaimTimeouts:
     """The timing of claims, in seconds.
 
-    Args:
+    Attributes:
         heartbeat: interval between the owner's heartbeats.
         poll: interval between a waiting process's checks of another process's claim.
         stale_after: time without a heartbeat after which a claim counts as stale and is taken over.
@@ -37,11 +37,16 @@ class ClaimTimeouts:
 
 
 class Claim:
-    """Holds `folder` (made by one atomic mkdir) while a stage is built; use as a context manager.
+    """The exclusive right to build a stage: a folder created by one atomic mkdir.
 
-    A waiting process measures silence with its own monotonic clock on a counter, so clock skew
-    between hosts does no harm. A claim of a dead process on this host is taken over at once.
-    `uses` are keys of stages whose artifacts must stay as long as the claim does.
+    Use as a context manager. The heartbeat is a counter, and a waiting process measures the time
+    since it last changed with its own monotonic clock, so clock skew between hosts is harmless. A
+    claim whose owner died on this host is taken over at once.
+
+    Args:
+        folder: path of the claim, created by `try_acquire`.
+        timeouts: timing of claims.
+        uses: keys of stages whose artifacts must stay as long as the claim does.
     """
 
     def __init__(self, folder: Path, timeouts: ClaimTimeouts, uses: Iterable[str] = ()) -> None:
@@ -56,7 +61,7 @@ class Claim:
         )
 
     def try_acquire(self) -> bool:
-        """One attempt; true when this process now owns the claim."""
+        """Tries once to acquire the claim; returns whether this process is now its owner."""
         try:
             self.folder.mkdir()
         except FileExistsError:
@@ -66,15 +71,15 @@ class Claim:
         try:
             (self.folder / _HEARTBEAT).write_text("0")
             (self.folder / _OWNER).write_text(json.dumps(owner))
-        except FileNotFoundError:  # taken for a dead process' claim and moved away meanwhile
+        except FileNotFoundError:  # mistaken for a dead process's claim and moved away
             return False
         self._thread.start()
         return True
 
     def still_mine(self) -> bool:
-        """Whether no other process took the claim over meanwhile."""
+        """Whether no other process has taken the claim over."""
         owner = read_owner(self.folder)
-        if owner is None:  # gone, or a read that failed for the moment
+        if owner is None:  # removed, or a read that failed temporarily
             return self.folder.exists()
         return owner.get("token") == self.token
 
@@ -90,7 +95,7 @@ class Claim:
         self._stop.set()
         if self._thread.ident is not None:
             self._thread.join()
-        # A claim that was not won may be another's that has not written its owner yet.
+        # A claim that was not acquired may be one whose owner is not written yet.
         if self._made and self.still_mine():
             shutil.rmtree(self.folder, ignore_errors=True)
 
@@ -107,7 +112,7 @@ class Claim:
 
 
 def read_owner(folder: Path) -> dict[str, object] | None:
-    """Host, pid, token and uses of a claim's owner; None while being written or once it is gone."""
+    """Returns host, pid, token and uses of a claim's owner; None if not written yet or removed."""
     try:
         return json.loads((folder / _OWNER).read_text())
     except (OSError, ValueError):
@@ -115,7 +120,7 @@ def read_owner(folder: Path) -> dict[str, object] | None:
 
 
 def read_heartbeat(folder: Path) -> str:
-    """The heartbeat counter of a claim; empty where there is none."""
+    """Returns the heartbeat counter of a claim; empty if there is none."""
     try:
         return (folder / _HEARTBEAT).read_text()
     except OSError:
@@ -123,7 +128,7 @@ def read_heartbeat(folder: Path) -> str:
 
 
 class Watch:
-    """One waiting process's view of somebody else's claim: says when its owner counts as dead."""
+    """One waiting process's view of another process's claim: decides when its owner is dead."""
 
     def __init__(self, folder: Path, timeouts: ClaimTimeouts) -> None:
         self._folder = folder
@@ -133,11 +138,11 @@ class Watch:
 
     @property
     def token(self) -> object:
-        """The token of the owner last seen, or None when it had not written one."""
+        """The token of the owner last seen; None if it had not written one."""
         return self._last[0] if self._last else None
 
     def owner_is_dead(self) -> bool:
-        """True for a dead process on this host, or after `stale_after` without a heartbeat."""
+        """Whether the owner died on this host, or sent no heartbeat for `stale_after` seconds."""
         owner = read_owner(self._folder)
         seen = (owner and owner.get("token"), read_heartbeat(self._folder))
         if seen != self._last:
@@ -148,9 +153,9 @@ class Watch:
 
 
 def break_claim(folder: Path, token: object) -> None:
-    """Removes the claim of the dead owner `token`; of several processes that try, one rename wins.
+    """Removes the claim of the dead owner `token`; if several processes try, one rename wins.
 
-    Should another process have taken the claim over in between, its claim is put back.
+    If another process has taken the claim over meanwhile, its claim is restored.
     """
     if (owner := read_owner(folder)) is not None and owner.get("token") != token:
         return
@@ -161,26 +166,26 @@ def break_claim(folder: Path, token: object) -> None:
         return
     owner = read_owner(trash)
     if (owner and owner.get("token")) != token and not folder.exists():
-        with contextlib.suppress(OSError):  # claimed anew meanwhile: then this one is lost
+        with contextlib.suppress(OSError):  # claimed again meanwhile: this one is lost
             trash.rename(folder)
             return
     shutil.rmtree(trash, ignore_errors=True)
 
 
 def trash_path(path: Path) -> Path:
-    """A new name for what is about to be removed: after one rename nobody finds it any more."""
+    """Returns a new name for a path to remove: after one rename, no other process finds it."""
     return path.with_name(f"{path.name}.{secrets.token_hex(4)}{TRASH}")
 
 
 def release_dead(folder: Path) -> None:
-    """Removes the claim at `folder` if its owner was a process of this machine and has died."""
+    """Removes the claim at `folder` if its owner was a process on this machine and has died."""
     owner = read_owner(folder)
     if owner is not None and _known_dead(owner):
         break_claim(folder, owner.get("token"))
 
 
 def _known_dead(owner: dict[str, object]) -> bool:
-    """Whether the owner's process ran where this one runs, and runs no more."""
+    """Whether the owner's process ran in this process's PID namespace and has ended."""
     here = _place()
     same = all(owner.get(name) == value for name, value in here.items())
     return same and not _alive(int(str(owner["pid"])))
@@ -188,9 +193,9 @@ def _known_dead(owner: dict[str, object]) -> bool:
 
 @functools.cache
 def _place() -> dict[str, str]:
-    """What must be equal for a process number to mean the same process.
+    """Returns the host, boot and PID namespace within which a pid identifies one process.
 
-    Containers and machines of one image may all have the same host name.
+    Containers, and machines of one image, may share a host name.
     """
     return {
         "host": socket.gethostname(),
@@ -200,7 +205,7 @@ def _place() -> dict[str, str]:
 
 
 def _read_or_blank(ask: Callable[[], str]) -> str:
-    """What the kernel answers; empty where it is not Linux'."""
+    """Returns the kernel's answer; empty on systems other than Linux."""
     try:
         return ask()
     except OSError:

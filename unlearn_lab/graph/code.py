@@ -1,4 +1,4 @@
-"""The code that a class or a builder depends on: its modules, found and read without importing."""
+"""Finds the modules that a class or builder depends on, by reading source files, not importing."""
 
 import importlib.util
 import sys
@@ -16,7 +16,14 @@ PROJECT = "unlearn_lab"
 
 @dataclass(frozen=True)
 class Module:
-    """A module of a followed package; a bare folder has neither path nor source."""
+    """A module of a followed package.
+
+    Attributes:
+        name: dotted name.
+        is_package: whether it is a package.
+        path: source file; None for a namespace package.
+        source: what was read from it; None for a namespace package.
+    """
 
     name: str
     is_package: bool
@@ -27,10 +34,15 @@ class Module:
 def closure(
     module: str, roots: Collection[str] = (PROJECT,), *, stop: Collection[str] = ()
 ) -> dict[str, Module]:
-    """The module and every module of the packages `roots` that it imports, at any depth, by name.
+    """Returns a module and the modules of packages `roots` that it imports, at any depth, by name.
 
-    The packages around each count too: importing `a.b` runs `a`. Modules in `stop` are not entered,
-    the first excepted. Raises `ValueError` for a module that cannot be found or read.
+    Parent packages count too: importing `a.b` runs `a`. Raises `ValueError` for a module that
+    cannot be found or read.
+
+    Args:
+        module: dotted name to start from.
+        roots: top-level packages whose modules are followed.
+        stop: modules to leave out, with what only they import; `module` itself is never left out.
     """
     found, waiting = dict[str, Module](), [module]
     while waiting:
@@ -44,7 +56,7 @@ def closure(
 
 
 def digests(modules: Mapping[str, Module]) -> dict[str, str]:
-    """The digest of every module that has a file, in the order of names."""
+    """Returns the digest of every module that has a file, sorted by name."""
     return {
         name: modules[name].source.digest  # pyright: ignore[reportOptionalMemberAccess]
         for name in sorted(modules)
@@ -53,12 +65,12 @@ def digests(modules: Mapping[str, Module]) -> dict[str, str]:
 
 
 def changed(recorded: Mapping[str, str]) -> list[str]:
-    """The modules whose files now differ from the recorded digests, or are gone."""
+    """Returns the modules whose files differ from the recorded digests or are missing."""
     return [name for name, digest in recorded.items() if _digest_now(name) != digest]
 
 
 def require_followed(modules: Iterable[Module]) -> None:
-    """Raises `ValueError` for a module that imports what only the run can name."""
+    """Raises `ValueError` for a module that imports another one by a computed name."""
     for module in modules:
         if module.source is not None and module.source.computed:
             raise ValueError(
@@ -68,9 +80,9 @@ def require_followed(modules: Iterable[Module]) -> None:
 
 
 def distributions(modules: Iterable[Module], roots: Collection[str]) -> dict[str, Module]:
-    """The third-party distributions that these modules import, each with one that does.
+    """Returns the third-party distributions that modules import, each with one importing module.
 
-    Those that unlearn_lab itself requires, without an extra, are left out: they are always there.
+    Distributions that unlearn_lab requires without an extra are left out: they are always present.
     """
     found = dict[str, Module]()
     for module in modules:
@@ -84,7 +96,7 @@ def distributions(modules: Iterable[Module], roots: Collection[str]) -> dict[str
 
 @cache
 def read_module(name: str) -> Module:
-    """A module as it was when this process first asked; raises `ValueError`."""
+    """Returns a module as first read by this process; raises `ValueError` if it cannot be read."""
     spec = _spec(name)
     if spec is None:
         raise ValueError(f"module {name} cannot be found")
@@ -94,7 +106,7 @@ def read_module(name: str) -> Module:
 
 
 def _digest_now(name: str) -> str | None:
-    """The digest of a module's file as it is now; None where there is none."""
+    """Returns the digest of a module's current file; None if there is no readable one."""
     try:
         spec = _spec(name)
         path = None if spec is None else _path(spec)
@@ -119,7 +131,7 @@ def _read(path: Path) -> Source:
 
 
 def _path(spec: ModuleSpec) -> Path | None:
-    """The source file of a module; None for a folder without one."""
+    """Returns the source file of a module; None for a namespace package."""
     if spec.origin is None and spec.submodule_search_locations is not None:
         return None
     if spec.origin is None or not isinstance(spec.loader, SourceFileLoader):
@@ -131,7 +143,7 @@ def _path(spec: ModuleSpec) -> Path | None:
 
 
 def _spec(name: str) -> ModuleSpec | None:
-    """Where a module lies, through its parent's search path: nothing is imported."""
+    """Finds a module through its parent's search path, without importing anything."""
     parent, _, _ = name.rpartition(".")
     if not parent:
         return importlib.util.find_spec(name)
@@ -147,9 +159,9 @@ def _parents(name: str) -> Iterator[str]:
 
 
 def _imported(module: Module, roots: Collection[str]) -> Iterator[str]:
-    """The absolute names that a module imports; `from a import b` may mean the module `a.b`.
+    """Yields the absolute names that a module imports; `from a import b` may mean the module `a.b`.
 
-    Whether it does is asked for packages in `roots` alone.
+    Whether it does is checked only for packages in `roots`.
     """
     for one in () if module.source is None else module.source.imports:
         base = _absolute(one, module)

@@ -1,4 +1,4 @@
-"""What lies outside the cache, named by content: local files by digest, hub models by commit."""
+"""Identifies what is outside the cache: local files by digest, hub repositories by commit."""
 
 import hashlib
 import json
@@ -14,7 +14,13 @@ EVERYTHING = ("**/*",)
 
 @dataclass(frozen=True)
 class Pin:
-    """A model's absolute folder and the digest of its files, or its hub name and commit."""
+    """A local path with the digest of its files, or a hub name with its commit.
+
+    Attributes:
+        path: absolute path, or hub name.
+        revision: commit of a hub name; None for a path.
+        digest: SHA-256 of a path's content; None for a hub name.
+    """
 
     path: str
     revision: str | None
@@ -22,9 +28,10 @@ class Pin:
 
 
 class ContentKey:
-    """Digests of local files and folders, and the commits of hub names.
+    """Digests of local files and folders, and commits of hub names.
 
-    One JSON file remembers digests by path, size and modification time. Commits are asked for once.
+    The JSON file `memory` caches digests by path, size and modification time. Each commit is looked
+    up once per instance.
     """
 
     def __init__(self, memory: Path) -> None:
@@ -38,9 +45,9 @@ class ContentKey:
                 memory.unlink(missing_ok=True)
 
     def of_path(self, path: Path, patterns: tuple[str, ...] = EVERYTHING) -> str:
-        """SHA-256 over relative names and bytes: of a file, or of those below a folder.
+        """Returns the SHA-256 over relative names and bytes of a file, or of the files in a folder.
 
-        Only files that one of the glob `patterns` finds count, so that a folder may hold others.
+        Only files that match one of the glob `patterns` count, so a folder may contain others.
         """
         found = {p for pattern in patterns for p in path.glob(pattern) if p.is_file()}
         files = [path] if path.is_file() else sorted(found)
@@ -51,10 +58,15 @@ class ContentKey:
         return total.hexdigest()
 
     def of_model(self, name: str, revision: str | None, setting: str = "model.path") -> "Pin":
-        """What pins a model: a folder's digest, or the present commit of a hub name and revision.
+        """Pins a local model to its digest, and a hub name and revision to the current commit.
 
-        Raises `ValueError`, which begins with `setting`, when the name is neither a folder nor
-        found on the hub or in its local cache.
+        Raises `ValueError`, which begins with `setting`, when the name is not found on disk, on the
+        hub or in its local cache.
+
+        Args:
+            name: folder, GGUF file or hub name.
+            revision: branch, tag or commit of a hub name.
+            setting: config path of the model, for messages.
         """
         if Path(name).is_dir():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
@@ -69,12 +81,16 @@ class ContentKey:
         setting: str = "generic_text.path",
         patterns: tuple[str, ...] = EVERYTHING,
     ) -> "Pin":
-        """What pins a data set: a folder's or file's digest, or the present commit of a hub name.
+        """Pins a local data set to its digest, and a hub name and revision to the current commit.
 
-        Of a folder only what the `patterns` find counts, as in `of_path`.
+        Raises `ValueError`, which begins with `setting`, when the name is not found on disk, on the
+        hub or in its local cache.
 
-        Raises `ValueError`, which begins with `setting`, when it is neither on disk nor found on
-        the hub or in its local cache.
+        Args:
+            name: file, folder or hub name.
+            revision: branch, tag or commit of a hub name.
+            setting: config path of the data set, for messages.
+            patterns: glob patterns of the files that count in a folder, as in `of_path`.
         """
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name), patterns))

@@ -1,4 +1,4 @@
-"""Estimates what a stage will cost from the manifests of like ones that were built before."""
+"""Estimates the build time of a stage from the manifests of similar stages built before."""
 
 import json
 import statistics
@@ -25,11 +25,11 @@ class _Built:
 
 
 class Costs:
-    """Seconds of building, by the manifests below `cache`; unreadable ones do not count.
+    """Build times in seconds, from the manifests in `cache`; unreadable manifests are ignored.
 
-    A stage is like another when both have the same builder and start from the same models and
-    texts, seeds aside. Of those, the ones that share most parameters count, and trainings are
-    scaled by their epochs or steps.
+    Similar stages have the same name and builder, and start from the same models and texts, seeds
+    aside. Of these, the ones that share most parameters count, and trainings are scaled by their
+    epochs or steps.
     """
 
     def __init__(self, cache: Path) -> None:
@@ -42,7 +42,7 @@ class Costs:
         self._origins = dict[str, frozenset[str]]()
 
     def seconds(self, stage: Stage) -> float | None:
-        """The median of the likest; None when nothing like it has been built here."""
+        """Returns the median of the most similar stages; None if none was built in this cache."""
         origin, wanted = _origin(stage), set(_leaves(stage.params))
         like = [
             (len(wanted & built.leaves), built)
@@ -59,7 +59,7 @@ class Costs:
         )
 
     def _origin_of(self, description: Description) -> frozenset[str]:
-        """The sources of a built stage, as far as their manifests are still there."""
+        """Returns the sources of a built stage, as far as their manifests still exist."""
         text = json.dumps(description, sort_keys=True)
         if text not in self._origins:
             below = [
@@ -114,7 +114,7 @@ def _leaves(value: object, path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _ratio(wanted: object, had: object) -> float:
-    """How much longer the wanted training is than the one that was timed."""
+    """Returns the length of the planned training relative to the timed one (1.0 if unknown)."""
     lengths = [
         {
             path: float(number)

@@ -1,4 +1,4 @@
-"""Installed distributions: which of them brings a package, and what each requires."""
+"""Looks up installed distributions: which one provides a package, and what each requires."""
 
 import re
 from collections.abc import Mapping
@@ -7,15 +7,16 @@ from importlib.metadata import PackageNotFoundError, packages_distributions, req
 
 
 def of_package(name: str) -> tuple[str, ...]:
-    """The distributions that bring a top-level package; its own name where none is known."""
+    """Returns the distributions that provide a top-level package; its own name if none does."""
     return tuple(normal(one) for one in installed().get(name, (name,)))
 
 
 @cache
 def required_by(names: tuple[str, ...], *, extras: bool = False) -> frozenset[str]:
-    """These distributions and what each requires in turn, with `extras` also for those.
+    """Returns these distributions and all that they require, directly or not.
 
-    Names are normal ones; what is not installed requires nothing.
+    `extras` includes the requirements of extras. Returned names are normalised; a distribution that
+    is not installed requires nothing.
     """
     found, waiting = set[str](), [normal(name) for name in names]
     while waiting:
@@ -34,10 +35,10 @@ def required_by(names: tuple[str, ...], *, extras: bool = False) -> frozenset[st
 
 @cache
 def installed() -> Mapping[str, list[str]]:
-    """What is installed: distributions by their top-level packages."""
+    """Returns the installed distributions by top-level package."""
     return packages_distributions()
 
 
 def normal(distribution: str) -> str:
-    """A distribution's name as package indexes compare it."""
+    """Returns the normalised name of a distribution, by which package indexes compare (PEP 503)."""
     return re.sub(r"[-_.]+", "-", distribution).lower()

@@ -1,4 +1,4 @@
-"""Copies artifacts out of a cache: whole or not at all, with what they are in a readable file."""
+"""Copies artifacts out of a cache: completely or not at all, with their provenance as JSON."""
 
 import dataclasses
 import json
@@ -12,17 +12,17 @@ from pathlib import Path
 from unlearn_lab.graph import manifest as manifests
 
 PROVENANCE = "provenance.json"
-"""What stands in a copy for the manifest: the stage, its key, and what its builder reported."""
+"""Replaces the manifest in a copy: the stage, its key, its facts and its build time."""
 
 _MODEL = "config.json"
 _BESIDE_A_MODEL = ("steps.jsonl", "mask.safetensors")
-"""The training's curves and mask. A loader that takes every `.safetensors` would trip over one."""
+"""The training's curves and mask. A loader that reads every `.safetensors` fails on the mask."""
 
 
 def exported_files(folder: Path) -> list[Path]:
-    """What of an artifact is copied: all but the manifest, of a model what is part of it.
+    """Returns an artifact's files without its manifest and, for a model, training curves and mask.
 
-    Raises `DamagedArtifact` for one whose files are not those of its manifest.
+    Raises `DamagedArtifact` when the files do not match the manifest.
     """
     manifests.verify(folder, manifests.read_manifest(folder), contents=True)
     left_out = [manifests.FILE, *(_BESIDE_A_MODEL if (folder / _MODEL).exists() else ())]
@@ -34,7 +34,7 @@ def exported_files(folder: Path) -> list[Path]:
 
 
 def copy_artifact(folder: Path, into: Path) -> None:
-    """Copies an artifact's files into the folder `into`, with its provenance."""
+    """Copies an artifact's files and its provenance into the folder `into`."""
     manifest = manifests.read_manifest(folder)
     for file in exported_files(folder):
         place = into / file.relative_to(folder)
@@ -49,12 +49,12 @@ def copy_artifact(folder: Path, into: Path) -> None:
 
 @contextmanager
 def new_folder(folder: Path) -> Iterator[Path]:
-    """A folder to fill that gets its name when the block ends well, and vanishes otherwise.
+    """Yields a folder to fill, which is renamed to `folder` on success and removed on failure.
 
-    Raises `ValueError` when something that is no empty folder has the name already.
+    Raises `ValueError` when `folder` exists and is not an empty folder.
     """
     if os.path.lexists(folder) and (not folder.is_dir() or any(folder.iterdir())):
-        raise ValueError(f"{folder}: is there and not empty; name a new folder")
+        raise ValueError(f"{folder}: exists and is not empty; name a new folder")
     folder.parent.mkdir(parents=True, exist_ok=True)
     filled = folder.with_name(f"{folder.name}.{secrets.token_hex(4)}.part")
     filled.mkdir()

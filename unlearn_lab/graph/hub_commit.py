@@ -1,15 +1,20 @@
-"""Which commit a name on the Hugging Face hub stands for, or in one line why there is none."""
+"""Resolves a name on the Hugging Face hub to a commit, or explains in one line why it cannot."""
 
 import re
 from collections.abc import Iterator
 
 
 def hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
-    """The commit that `revision` (a branch, tag or commit; null is main) of a repository means.
+    """Returns the commit of a revision of a hub repository.
 
-    Where the hub cannot be reached or refuses, the local cache's last answer counts, if it holds
-    files of that commit. `kind` is `model` or `dataset`. Raises `ValueError`, which begins with
-    `setting`, when neither knows one.
+    Where the hub cannot be reached or refuses, the commit last seen by the local cache counts, if
+    files of it are cached. Raises `ValueError`, which begins with `setting`, when neither has one.
+
+    Args:
+        name: name of the repository on the hub.
+        revision: branch, tag or commit; None is main.
+        kind: "model" or "dataset".
+        setting: config path of the name, for messages.
     """
     import httpx
     from huggingface_hub import is_offline_mode
@@ -19,7 +24,7 @@ def hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
     try:
         return _resolved(name, revision, kind, locally=is_offline_mode())
     except HFValidationError as error:
-        reason = "no such folder, and no valid hub name"
+        reason = "neither a folder nor a valid hub name"
         raise ValueError(_with_ways_out(setting, name, kind, reason)) from error
     except unreachable as error:
         try:
@@ -29,28 +34,34 @@ def hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
 
 
 def is_commit(revision: str) -> bool:
-    """Whether a revision is a commit in full, which always means the same files."""
+    """Whether a revision is a full commit hash, which always means the same files."""
     return re.fullmatch("[0-9a-f]{40}", revision) is not None
 
 
 def is_gated(error: BaseException) -> bool:
-    """Whether the hub refused because its owner lets nobody in unasked; libraries wrap that."""
+    """Whether the hub refused because the repository is gated; libraries wrap that error."""
     from huggingface_hub.errors import GatedRepoError
 
     return any(isinstance(cause, GatedRepoError) for cause in _causes(error))
 
 
 def gated(setting: str, name: str, kind: str) -> str:
-    """One line on how to get at a gated repository."""
+    """Returns one line on how to get access to a gated repository.
+
+    Args:
+        setting: config path of the name.
+        name: name of the repository on the hub.
+        kind: "model" or "dataset".
+    """
     place = f"datasets/{name}" if kind == "dataset" else name
     return (
         f"{setting}={name}: is gated on the hub. Ask for access at https://huggingface.co/{place}, "
-        "then log in with `hf auth login`, or set HF_TOKEN to a token of yours"
+        "then log in with `hf auth login`, or set HF_TOKEN to your token"
     )
 
 
 def _resolved(name: str, revision: str | None, kind: str, *, locally: bool) -> str:
-    """A commit that is in the local cache or, unless `locally`, was found on the hub."""
+    """Returns a commit that is in the local cache or, unless `locally`, exists on the hub."""
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
 
@@ -61,7 +72,7 @@ def _resolved(name: str, revision: str | None, kind: str, *, locally: bool) -> s
     try:
         snapshot_download(name, revision=found, repo_type=kind, local_files_only=True)
     except IncompleteSnapshotError:
-        pass  # only what was read was downloaded
+        pass  # only the files that were read were downloaded
     except LocalEntryNotFoundError:
         if locally:
             raise
@@ -91,7 +102,7 @@ def _refusal(error: Exception, name: str, revision: str | None, kind: str, setti
         )
     had = "not reachable on the hub"
     if answer is not None:
-        had = f"not to be had from the hub, which answers {answer.response.status_code}"
+        had = f"not available on the hub: HTTP status {answer.response.status_code}"
     reason = f"not a folder, {had}, not in its local cache"
     return _with_ways_out(setting, name, kind, reason)
 

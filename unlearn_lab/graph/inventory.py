@@ -1,4 +1,4 @@
-"""What lies in a cache: artifacts as their manifests tell of them, and what processes left."""
+"""Lists what a cache contains: artifacts, by their manifests, and leftovers of processes."""
 
 import json
 import os
@@ -14,8 +14,8 @@ from unlearn_lab.graph import manifest as manifests
 from unlearn_lab.graph.stage import key_of
 
 Kind = Literal["artifact", "unfinished", "claim", "lease", "trash", "copy"]
-"""What an item is: an artifact, a build not finished (with its checkpoints), a process' mark
-(`claim`, `lease`), something half removed (`trash`), or a half-written memo of file digests."""
+"""Kinds of items: an artifact, an unfinished build (with its checkpoints), a mark of a process
+(`claim`, `lease`), a partly removed item (`trash`), a partly written file of digests (`copy`)."""
 
 _NAMES: tuple[tuple[re.Pattern[str], Kind], ...] = (
     (re.compile(r"[0-9a-f]{64}"), "artifact"),
@@ -27,11 +27,18 @@ _NAMES: tuple[tuple[re.Pattern[str], Kind], ...] = (
 )
 _KEY = re.compile(r"[0-9a-f]{64}")
 _FRESH = 3600.0
-"""Seconds for which a copy of the memo may still be being written; it takes far less."""
+"""Seconds until a `copy` counts as abandoned; writing it takes far less."""
 
 
 class File(NamedTuple):
-    """A file's place on disk, its bytes, and how many names it has."""
+    """Identity and size of a file.
+
+    Attributes:
+        device: number of its device.
+        inode: number of its inode.
+        size: bytes.
+        links: number of its hard links.
+    """
 
     device: int
     inode: int
@@ -41,12 +48,18 @@ class File(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Item:
-    """One entry of the cache that is not followed if it is a link.
+    """One entry of a cache.
 
-    `stage` is its folder's name, `key` the key that its name begins with (empty without one).
-    `built` is when its manifest was written, or anything in it last changed (seconds since 1970).
-    `description` is the stage's, None unless the key proves it; `damage` tells what is wrong with
-    an artifact, by its manifest and its files' sizes.
+    Attributes:
+        path: place on disk.
+        stage: name of its folder, which is the stage's; empty for a `copy`.
+        key: the key that its name begins with; empty if there is none.
+        kind: kind of entry.
+        files: the files in it.
+        built: when its manifest was written, else when anything in it last changed (seconds since
+            1970).
+        description: the stage's description; None unless its hash is the key.
+        damage: what is wrong with an artifact, by its manifest and file sizes; None if nothing.
     """
 
     path: Path
@@ -60,16 +73,15 @@ class Item:
 
     @property
     def inputs(self) -> frozenset[str]:
-        """The keys of the stages that this one was made from, as far as its manifest tells."""
+        """Keys of the stage's inputs, as far as its manifest is readable."""
         found = (self.description or {}).get("inputs")
         return frozenset(found.values()) if isinstance(found, Mapping) else frozenset()
 
 
 def take_inventory(root: Path) -> list[Item]:
-    """Every artifact and leftover below a cache's root, by stage and key.
+    """Returns every artifact and leftover in a cache, sorted by stage and key.
 
-    What is neither (another folder, a link) is left out. An item that vanishes meanwhile is
-    left out as well.
+    Other folders and symbolic links are left out, and so are items that vanish meanwhile.
     """
     found = [_item(path, root) for path in _entries(root)]
     return sorted(
@@ -78,18 +90,18 @@ def take_inventory(root: Path) -> list[Item]:
 
 
 def count_bytes(items: Iterable[Item]) -> int:
-    """The bytes of all, each file counted once however many names it has."""
+    """Counts the bytes of items, each file once however many hard links it has."""
     return sum({file[:2]: file.size for item in items for file in item.files}.values())
 
 
 def freed_bytes(items: Iterable[Item]) -> int:
-    """The bytes that removing all of them frees: of files that have no further name elsewhere."""
+    """Counts the bytes freed by removing all items: files with links elsewhere do not count."""
     names = Counter(file for item in items for file in item.files)
     return sum(file.size for file, number in names.items() if number >= file.links)
 
 
 def below(keys: Iterable[str], items: Iterable[Item]) -> set[str]:
-    """These keys, and those of every stage that they were made from, at any depth."""
+    """Returns these keys and those of all stages upstream of them."""
     inputs = {item.key: item.inputs for item in items if item.kind == "artifact"}
     reached, waiting = set[str](), list(keys)
     while waiting:
@@ -101,16 +113,16 @@ def below(keys: Iterable[str], items: Iterable[Item]) -> set[str]:
 
 
 def read_files(folder: Path) -> tuple[File, ...]:
-    """All files below a folder, or the file itself; links are counted and not followed."""
+    """Returns all files in a folder, or the file itself; symbolic links are not followed."""
     return tuple(
         File(stat.st_dev, stat.st_ino, stat.st_size, stat.st_nlink) for stat in _stats(folder)
     )
 
 
 def damage_of(folder: Path, *, contents: bool) -> str | None:
-    """What is wrong with an artifact, in one line; None for a whole one.
+    """Returns what is wrong with an artifact, in one line; None for a complete one.
 
-    Sizes are compared with its manifest, digests as well when `contents` (reads every byte).
+    Compares sizes with the manifest and, with `contents`, digests (reads every byte).
     """
     try:
         manifest = manifests.read_manifest(folder)
@@ -118,12 +130,12 @@ def damage_of(folder: Path, *, contents: bool) -> str | None:
     except (manifests.DamagedArtifact, OSError) as error:
         return str(error)
     if not _is_of(folder, manifest.stage):
-        return f"{folder} describes another stage than its key says"
+        return f"{folder} has the manifest of another stage"
     return None
 
 
 def _entries(root: Path) -> Iterator[Path]:
-    """The cache's folders and files at both levels; links are left alone."""
+    """Yields the entries on both levels of a cache, symbolic links excluded."""
     for place in _listed(root):
         yield place
         if place.is_dir():
@@ -169,7 +181,7 @@ def _built(path: Path) -> float:
 
 
 def _stats(path: Path) -> Iterator[os.stat_result]:
-    """Of every file below, as far as it is still there."""
+    """Yields the status of every file in a folder that still exists."""
     below = (Path(place, name) for place, _, names in os.walk(path) for name in names)
     for file in below if path.is_dir() else [path]:
         try:
@@ -179,7 +191,7 @@ def _stats(path: Path) -> Iterator[os.stat_result]:
 
 
 def _description(folder: Path) -> Mapping[str, object] | None:
-    """What was built, also of an artifact that is damaged elsewhere: its own key proves it."""
+    """Returns the stage of an artifact, damaged or not, if its description hashes to the key."""
     try:
         found = json.loads((folder / manifests.FILE).read_text(encoding="utf-8"))["stage"]
         return found if _is_of(folder, found) else None

@@ -1,4 +1,4 @@
-"""Leases: what running processes still need, so that nobody prunes it under their hands."""
+"""Marks stages as in use so that a concurrent prune keeps them."""
 
 import logging
 import secrets
@@ -10,7 +10,7 @@ from pathlib import Path
 from unlearn_lab.graph.claim import Claim, ClaimTimeouts, Watch, break_claim
 
 FOLDER = "leases"
-"""Where leases lie below the cache's root, beside the stages."""
+"""Folder of the leases, in the cache's root beside the stages."""
 
 _PRUNING = "prune.claim"
 _log = logging.getLogger(__name__)
@@ -18,11 +18,16 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def lease(root: Path, keys: Iterable[str], timeouts: ClaimTimeouts) -> Iterator[None]:
-    """Keeps the artifacts of these stages, built or not, while the block runs.
+    """Protects the artifacts of these stages, built or not, from pruning while the block runs.
 
-    A lease is a claim that lists the keys. It is written first and only then is a removal that is
-    under way waited for, which in turn claims its right first and then reads the leases: one of
-    the two always sees the other. So open what you need inside the block.
+    A lease is a claim that lists keys. A process writes its lease, then waits for a prune that is
+    under way; a pruner claims the sole right to prune, then reads the leases: one of the two always
+    sees the other. Open artifacts only inside the block.
+
+    Args:
+        root: folder of the cache.
+        keys: keys of the stages.
+        timeouts: timing of claims.
     """
     places = root / FOLDER
     places.mkdir(parents=True, exist_ok=True)
@@ -34,7 +39,7 @@ def lease(root: Path, keys: Iterable[str], timeouts: ClaimTimeouts) -> Iterator[
 
 
 def _clear(places: Path, timeouts: ClaimTimeouts) -> None:
-    """Removes the leases of processes that are known to be dead, as killed ones leave them."""
+    """Removes the leases of processes that are known to be dead, such as killed ones."""
     for folder in places.glob("*.lease"):
         watch = Watch(folder, timeouts)
         if watch.owner_is_dead():
@@ -43,9 +48,10 @@ def _clear(places: Path, timeouts: ClaimTimeouts) -> None:
 
 @contextmanager
 def sole_pruner(root: Path, timeouts: ClaimTimeouts) -> Iterator[Callable[[], bool]]:
-    """Waits until no other process removes artifacts; new leases wait until the block ends.
+    """Waits until no other process prunes; new leases wait until the block ends.
 
-    Yields what tells whether this is still so: not for a process that was taken for dead.
+    Yields a function that returns whether this process is still the only pruner: false once another
+    one has taken its claim for stale.
     """
     places = root / FOLDER
     places.mkdir(parents=True, exist_ok=True)
@@ -65,6 +71,6 @@ def _wait(pruning: Path, timeouts: ClaimTimeouts) -> None:
             watch = Watch(pruning, timeouts)
             continue
         if not said:
-            _log.info("another process prunes the cache; waiting")
+            _log.info("another process is pruning the cache; waiting")
             said = True
         time.sleep(timeouts.poll)

@@ -1,4 +1,4 @@
-"""The manifest: the file that makes a folder an artifact and tells whether it is still whole."""
+"""Manifests: the file that makes a folder an artifact and shows whether it is complete."""
 
 import hashlib
 import json
@@ -9,19 +9,22 @@ from pathlib import Path
 
 FILE = "manifest.json"
 _REMOVED = ".nfs"
-"""How the name begins under which NFS keeps a removed file as long as it is open somewhere."""
+"""Prefix of the names that NFS gives to removed files that are still open."""
 
 
 class DamagedArtifact(Exception):
-    """An artifact is not what its manifest says; the message names the file and the difference."""
+    """An artifact does not match its manifest; the message names the file and the difference."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
     """What was built, from what, and how.
 
-    `stage` is the stage's description, `files` maps relative paths to size (bytes) and SHA-256,
-    `facts` is whatever the builder reports about what really ran (not part of the key).
+    Attributes:
+        stage: the stage's description.
+        files: size (bytes) and SHA-256 by relative path.
+        facts: what the builder reported about its run; not part of the key.
+        seconds: build time.
     """
 
     stage: Mapping[str, object]
@@ -31,9 +34,9 @@ class Manifest:
 
 
 def describe_files(folder: Path) -> dict[str, dict[str, object]]:
-    """Size and SHA-256 of every file below `folder`, by relative POSIX path, in sorted order.
+    """Returns size and SHA-256 of every file in `folder`, by relative POSIX path, sorted.
 
-    Files that are removed already, and only shown by NFS until they are closed, do not count.
+    Removed files that NFS still lists until they are closed are left out.
     """
     paths = sorted(
         path
@@ -50,13 +53,13 @@ def describe_files(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Returns the SHA-256 of a file's bytes, in hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write(folder: Path, manifest: Manifest) -> None:
-    """Writes the manifest into `folder`, with its own digest, and waits until it is on disk."""
+    """Writes the manifest, with its own digest, into `folder` and syncs it to disk."""
     body = {
         "stage": manifest.stage,
         "files": manifest.files,
@@ -71,7 +74,7 @@ def write(folder: Path, manifest: Manifest) -> None:
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """The manifest of `folder`; raises `DamagedArtifact` when it is unreadable or was edited."""
+    """Returns the manifest of `folder`; raises `DamagedArtifact` if unreadable or edited."""
     try:
         body = json.loads((folder / FILE).read_text(encoding="utf-8"))
         digest = body.pop("digest")
@@ -84,9 +87,14 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def verify(folder: Path, manifest: Manifest, *, contents: bool) -> None:
-    """Compares the files with the manifest: sizes always, digests too when `contents`.
+    """Compares an artifact's files with its manifest.
 
     Raises `DamagedArtifact` for the first file that is missing or differs.
+
+    Args:
+        folder: the artifact's folder.
+        manifest: its manifest.
+        contents: whether to compare digests (reads every byte) as well as sizes.
     """
     for name, fact in manifest.files.items():
         path = folder / name

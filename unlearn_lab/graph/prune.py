@@ -1,4 +1,4 @@
-"""Removes what was chosen from a cache, but nothing that a running process uses."""
+"""Removes selected items from a cache, except those that running processes use."""
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -15,9 +15,13 @@ _MARKS = ("claim", "lease", "trash")
 
 @dataclass(frozen=True, kw_only=True)
 class Selection:
-    """Which items are meant; what is None does not matter, and all that is given must hold.
+    """A filter of cache items: every condition that is not None must hold.
 
-    `before` is a time (seconds since 1970); `keys` are the only ones meant, `but_keys` are not.
+    Attributes:
+        stage: name of the stage.
+        before: latest build time (seconds since 1970).
+        keys: only items with these keys.
+        but_keys: no items with these keys.
     """
 
     stage: str | None
@@ -26,7 +30,7 @@ class Selection:
     but_keys: Collection[str] | None
 
     def __call__(self, item: Item) -> bool:
-        """Whether the item is meant."""
+        """Whether the item is selected."""
         return (
             (self.stage is None or item.stage == self.stage)
             and (self.before is None or item.built <= self.before)
@@ -37,14 +41,14 @@ class Selection:
 
 @dataclass(frozen=True, kw_only=True)
 class PrunePlan:
-    """Of what was chosen: what may go, and by path who uses the rest."""
+    """Selected items: those free to remove, and by path the process that uses the others."""
 
     free: Sequence[Item]
     used: Mapping[Path, str]
 
 
 def plan_prune(items: Iterable[Item], active: ActiveUses) -> PrunePlan:
-    """Tells what may go now."""
+    """Splits items into those free to remove and those in use now."""
     holders, living = active.holders(), set(active.living())
     free, used = list[Item](), dict[Path, str]()
     for item in items:
@@ -60,11 +64,17 @@ def plan_prune(items: Iterable[Item], active: ActiveUses) -> PrunePlan:
 def remove(
     root: Path, items: Sequence[Item], active: ActiveUses, timeouts: ClaimTimeouts
 ) -> list[Item]:
-    """Removes items and returns those that are gone; whatever is in use by now stays.
+    """Removes items and returns the removed ones; items that are in use by now are kept.
 
-    Each is renamed in one step and its files removed after: who comes later does not find it and
-    builds it again, and nobody finds a half. What may not be renamed stays. Raises `OSError` where
-    the cache cannot be written at all.
+    Each item is renamed in one step and its files are deleted afterwards: other processes build it
+    again instead of reading a partial one. Items that may not be renamed are kept. Raises `OSError`
+    where the cache cannot be written to at all.
+
+    Args:
+        root: folder of the cache.
+        items: the selected items.
+        active: claims and leases of the cache.
+        timeouts: timing of claims.
     """
     moved = dict[Path, Item]()
     with sole_pruner(root, timeouts) as still_alone:
@@ -74,7 +84,7 @@ def remove(
             trash = trash_path(item.path)
             try:
                 item.path.rename(trash)
-            except (FileNotFoundError, PermissionError):  # another process was faster, or owns it
+            except (FileNotFoundError, PermissionError):  # removed meanwhile, or of another user
                 continue
             moved[trash] = item
     for trash in moved:

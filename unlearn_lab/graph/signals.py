@@ -1,4 +1,4 @@
-"""The signals that end a job soon, and how one that was held back takes its effect."""
+"""Decides which signals end a job early, and how a deferred one takes effect."""
 
 import signal
 
@@ -8,15 +8,15 @@ SIGNALS = (signal.SIGUSR1, signal.SIGUSR2, signal.SIGTERM)
 
 
 def deliver(number: int, handler: object) -> None:
-    """Lets the handler from before decide; returns if it lets the process go on.
+    """Delivers a deferred signal to its original handler; returns if that does not end the process.
 
-    It must be in its place again. The default action, to end the process, becomes `SystemExit` with
-    the status that shells give it, so that claims are released. Raises `Interrupted` for an error
-    in the handler.
+    The original handler must be installed again. The default action, ending the process, becomes
+    `SystemExit` with the status 128 + number, as in shells, so that claims are released. Raises
+    `Interrupted` for an error in the handler.
     """
     if handler == signal.SIG_DFL:
         raise SystemExit(128 + number)
     try:
         signal.raise_signal(number)
-    except Exception as error:  # a handler is someone else's code
+    except Exception as error:  # foreign code may raise anything
         raise Interrupted(f"{signal.Signals(number).name}: {error}") from error

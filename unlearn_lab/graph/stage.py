@@ -1,4 +1,4 @@
-"""A stage: one computation as pure data, with a key that names its result."""
+"""Defines a stage: one computation as plain data, with a key that identifies its artifact."""
 
 import hashlib
 import json
@@ -11,13 +11,28 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """One node of the graph.
+    """One computation of the graph, identified by a hash of its fields.
 
-    `builder` is the dotted path of the function that builds the artifact
-    ("package.module:function"); `version` changes whenever the builder's meaning does; `params`
-    holds every setting that the result depends on, `depends` what else does, by kind: digests of
-    code and of files outside, versions of libraries. `inputs` are stages by role. Raises
-    `ValueError` when a parameter is not plain JSON data.
+    Raises `ValueError` when a parameter is not plain JSON data or not finite.
+
+    Attributes:
+        name: kind of stage ("corpus", "unlearn"); also its folder in the cache.
+        builder: dotted path of the function that builds the artifact ("package.module:function").
+        version: raised whenever the builder's output changes.
+        params: every setting that the result depends on.
+        depends: other dependencies, by kind: digests of code and of outside files, versions of
+            libraries.
+        inputs: input stages by role.
+
+    Example:
+        from unlearn_lab.graph.stage import Stage
+
+        corpus = Stage(name="corpus", builder="lab.corpus:build", version=1, params={"seed": 0})
+        train = Stage(
+            name="train", builder="lab.train:build", version=1,
+            params={"lr": 1e-5}, inputs={"corpus": corpus},
+        )
+        assert list(train.walk()) == [corpus, train]
     """
 
     name: str
@@ -33,12 +48,12 @@ class Stage:
 
     @cached_property
     def key(self) -> str:
-        """SHA-256 (64 hex digits) of all that, with the inputs' keys in their places."""
+        """SHA-256 (64 hex digits) of the description, and thereby of the inputs' keys."""
         return key_of(self.description)
 
     @property
     def description(self) -> dict[str, object]:
-        """What is hashed, with each input replaced by its key."""
+        """The hashed content: all fields, with each input replaced by its key."""
         return {
             "name": self.name,
             "builder": self.builder,
@@ -49,18 +64,18 @@ class Stage:
         }
 
     def walk(self) -> Iterator["Stage"]:
-        """This stage and everything below it, each once, inputs before what needs them."""
+        """Yields all upstream stages and this one, each once, inputs first."""
         yield from _walk(self, set())
 
 
 def distinct(stages: Iterable[Stage]) -> dict[str, Stage]:
-    """The stages of several graphs by key, inputs before what needs them."""
+    """Returns the stages of several graphs by key, each once, inputs first."""
     seen = set[str]()
     return {stage.key: stage for goal in stages for stage in _walk(goal, seen)}
 
 
 def key_of(description: Mapping[str, object]) -> str:
-    """The key of the stage of that description, as a manifest holds it."""
+    """Returns the key of the stage with this description, as stored in a manifest."""
     text = json.dumps(description, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode("ascii")).hexdigest()
 

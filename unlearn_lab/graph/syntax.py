@@ -1,4 +1,4 @@
-"""Reads a module's source without importing it: a digest of what it does, and what it imports."""
+"""Reads a module's source without importing it: a digest of its code, and its imports."""
 
 import ast
 import hashlib
@@ -6,13 +6,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 _IGNORED = frozenset(("ctx", "kind", "type_comment", "type_ignores"))
-"""Fields that no Python version needs to run the code, or that not all versions fill alike."""
+"""Fields that do not affect execution, or that Python versions fill differently."""
 _IMPORTERS = ("import_module", "__import__")
 
 
 @dataclass(frozen=True)
 class Import:
-    """One imported name: `from .a import b` is the module "a" of level 1 and the name "b"."""
+    """One imported name: `from .a import b` is `Import("a", 1, "b")`.
+
+    Attributes:
+        module: module name without leading dots.
+        level: number of leading dots.
+        name: name imported from the module; None for `import a`.
+    """
 
     module: str
     level: int
@@ -21,7 +27,13 @@ class Import:
 
 @dataclass(frozen=True)
 class Source:
-    """What a module's source says: its digest, its imports, lines that import a computed name."""
+    """What `read_source` finds in a module.
+
+    Attributes:
+        digest: digest of the syntax tree (32 hex digits).
+        imports: imported names.
+        computed: lines that import a module by a computed name.
+    """
 
     digest: str
     imports: tuple[Import, ...]
@@ -31,9 +43,9 @@ class Source:
 def read_source(text: str) -> Source:
     """Parses a module; raises `SyntaxError`.
 
-    The digest (SHA-256, 32 hex digits) is that of the syntax tree without docstrings, comments,
-    layout and empty fields, and the same under every supported Python. Imports are those that can
-    run, also inside functions; blocks under `if TYPE_CHECKING` are left out.
+    The digest (SHA-256, its first 32 hex digits) is that of the syntax tree without docstrings,
+    comments, layout and empty fields, and is the same under every supported Python. Imports inside
+    functions count; the body of `if TYPE_CHECKING` does not.
     """
     tree = ast.parse(text)
     total = hashlib.sha256()
@@ -45,7 +57,7 @@ def read_source(text: str) -> Source:
 
 
 def _canonical(node: ast.AST) -> Iterator[str]:
-    """The tree as ASCII text; `ast.dump` prints other fields under other versions."""
+    """Yields the tree as ASCII text; `ast.dump` prints other fields under other Python versions."""
     yield f"({type(node).__name__}"
     if isinstance(node, ast.Constant):
         yield f" {_spell(node.value)}"
@@ -59,7 +71,7 @@ def _canonical(node: ast.AST) -> Iterator[str]:
 
 
 def _kept(node: ast.AST, name: str, value: object) -> object:
-    """A field without what does not count: docstrings, empty pieces of an f-string."""
+    """Returns a field without what does not count: docstrings, empty pieces of an f-string."""
     if isinstance(node, ast.JoinedStr) and name == "values":
         return _merged(node.values)
     if name == "format_spec" and isinstance(value, ast.JoinedStr) and not _merged(value.values):
@@ -83,13 +95,13 @@ def _value(value: object) -> Iterator[str]:
 
 
 def _spell(value: object) -> str:
-    """A constant in ASCII, with its type; what `repr` escapes depends on Python's Unicode."""
+    """Spells a constant in ASCII, with its type; `repr` escapes by Python's Unicode version."""
     text = format(value, "x") if type(value) is int else ascii(value)
     return f"{type(value).__name__}:{text}"
 
 
 def _merged(pieces: Sequence[ast.expr]) -> list[ast.expr]:
-    """The pieces of an f-string, neighbouring constants joined and empty ones left out."""
+    """Joins adjacent constants of an f-string and drops empty ones."""
     merged = list[ast.expr]()
     for piece in pieces:
         last = merged[-1] if merged else None
@@ -104,7 +116,7 @@ def _merged(pieces: Sequence[ast.expr]) -> list[ast.expr]:
 
 
 def _is_text(statement: ast.stmt) -> bool:
-    """Whether it is a string by itself: a docstring, of a module, class, function or attribute."""
+    """Whether a statement is a bare string: a docstring, also one of an attribute."""
     return (
         isinstance(statement, ast.Expr)
         and isinstance(statement.value, ast.Constant)

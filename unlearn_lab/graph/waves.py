@@ -1,4 +1,4 @@
-"""Decides what a sweep builds in which order: what trains or serves several jobs first."""
+"""Decides what a sweep builds in which order: trainings and shared stages first."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
@@ -6,33 +6,33 @@ from dataclasses import dataclass
 from unlearn_lab.graph.stage import Stage
 
 KINDS = ("training", "quantizing", "evaluating")
-"""Kinds of stages by what they ask of a machine, the most demanding first."""
+"""Kinds of stages by the load on a machine, the most demanding first."""
 _KIND = {
     **dict.fromkeys(("target", "retrain", "saliency", "unlearn"), "training"),
     **dict.fromkeys(("quantize", "export"), "quantizing"),
 }
 Has = Callable[[Stage], bool]
 Goals = Mapping[int, Sequence[Stage]]
-"""What each job ends with, by its number: its record, or the stages that `until` names."""
+"""The final stages of each job, by job number: its record, or the stages that `until` names."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A stage that is built by itself, and a job whose configuration leads to it."""
+    """A stage to build on its own, and a job whose configuration contains it."""
 
     stage: Stage
     job: int
 
 
 def kind(stage: Stage) -> str:
-    """What the stage asks of a machine: one of `KINDS`."""
+    """Returns the load that a stage is on a machine: one of `KINDS`."""
     return _KIND.get(stage.name, "evaluating")
 
 
 def missing(goals: Iterable[Stage], has: Has) -> dict[str, Stage]:
-    """What has to be built for some stages, themselves included, inputs first.
+    """Returns the stages to build for some goals, the goals included, inputs first.
 
-    A finished stage needs none of its inputs.
+    The inputs of a finished stage are not needed.
     """
     found, seen = dict[str, Stage](), set[str]()
     for goal in goals:
@@ -41,17 +41,17 @@ def missing(goals: Iterable[Stage], has: Has) -> dict[str, Stage]:
 
 
 def most_demanding(stages: Iterable[Stage]) -> str:
-    """The most demanding kind among stages that one job builds."""
+    """Returns the most demanding kind among the stages that one job builds."""
     kinds = {kind(stage) for stage in stages}
     return next((name for name in KINDS if name in kinds), KINDS[-1])
 
 
 def next_wave(goals: Goals, has: Has) -> list[Task]:
-    """The stages to build next, at the same time: none once only the leaves are left.
+    """Returns the stages to build next, in parallel; empty once each job can build the rest itself.
 
-    A stage is built by itself when two jobs would otherwise build it at the same time, or when it
-    is the last training of a model. It is ready once nothing below it waits for a job of its own.
-    Those that train come before the rest, so that no evaluation delays a training.
+    A stage is built on its own when two jobs would otherwise build it at the same time, or when it
+    is the last training of a model. It is ready once no stage upstream of it is to be built on its
+    own. Trainings come before other stages, so that no evaluation delays a training.
     """
     apart = _last_trainings(goals, has)
     while found := _contested(goals, apart, has):
@@ -70,7 +70,7 @@ def _trains(stage: Stage) -> bool:
 
 
 def _last_trainings(goals: Goals, has: Has) -> dict[str, Task]:
-    """Missing trainings that no other training starts from, each with the first job that has it."""
+    """Returns missing trainings, goals aside, that no other starts from, with their first job."""
     found = dict[str, Task]()
     for job, ends in goals.items():
         training = {key: stage for key, stage in missing(ends, has).items() if _trains(stage)}
@@ -83,7 +83,7 @@ def _last_trainings(goals: Goals, has: Has) -> dict[str, Task]:
 
 
 def _contested(goals: Goals, apart: Mapping[str, Task], has: Has) -> dict[str, Task]:
-    """The uppermost stages that two jobs would build at the same time, given what is apart."""
+    """Returns the most downstream stages that two jobs would build at once, given those `apart`."""
     below = {key: missing([task.stage], has).keys() for key, task in apart.items()}
     seen, found = dict[str, Task](), dict[str, Task]()
     jobs = [*goals.items(), *((task.job, (task.stage,)) for task in apart.values())]
@@ -103,7 +103,7 @@ def _contested(goals: Goals, apart: Mapping[str, Task], has: Has) -> dict[str, T
 
 
 def _own(ends: Sequence[Stage], below: Mapping[str, Set[str]], has: Has) -> dict[str, Stage]:
-    """What a job builds itself, once the stages of `below` that it needs are there."""
+    """Returns the stages that a job builds itself once those in `below` that it needs are built."""
     lacking = missing(ends, has)
     mine = {end.key for end in ends}
     theirs = {key for one in lacking.keys() & below.keys() - mine for key in below[one]}

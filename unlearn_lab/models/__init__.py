@@ -1,1 +1,1 @@
-"""Causal language models: loading, hidden states and the layers that quantizers touch."""
+"""Decides how causal language models are loaded and checked, and which layers are quantized."""

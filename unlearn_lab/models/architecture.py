@@ -1,4 +1,4 @@
-"""Whether two checkpoints are of one architecture, by their configurations."""
+"""Compares the architectures of two checkpoints by their configurations."""
 
 from transformers import PretrainedConfig
 
@@ -15,10 +15,12 @@ _SIZES = (
 def difference(
     ours: PretrainedConfig, theirs: PretrainedConfig, *, compare_type: bool = True
 ) -> str | None:
-    """The first thing that tells another architecture, in words; None where there is nothing.
+    """Returns the first difference between two architectures, in words; None if there is none.
 
-    `compare_type=False` compares sizes alone: a .gguf file calls some architectures by the name of
-    another.
+    Args:
+        ours: configuration of the model at `model.path`.
+        theirs: configuration of the other checkpoint.
+        compare_type: False compares sizes only, because GGUF names some architectures differently.
     """
     ours, theirs = ours.get_text_config(), theirs.get_text_config()
     if compare_type and ours.model_type != theirs.model_type:

@@ -1,4 +1,4 @@
-"""Splits a causal language model into hidden states and a head, so that logits come in chunks."""
+"""Splits a causal language model into hidden states and a head, to compute logits in chunks."""
 
 from collections.abc import Callable, Sequence
 from typing import cast
@@ -16,20 +16,20 @@ CHUNK_ELEMENTS = 2**25
 
 
 def predicted(tokens: Tokens) -> Bool[Tensor, "batch positions"]:
-    """Which positions predict a real token; position t predicts token t + 1."""
+    """Returns which positions predict a real token; position t predicts token t + 1."""
     return tokens.real[:, 1:]
 
 
 def labels(tokens: Tokens) -> Int[Tensor, " tokens"]:
-    """The tokens that are predicted, in row-major order of `predicted`."""
+    """Returns the predicted tokens, in row-major order of `predicted`."""
     return tokens.ids[:, 1:][predicted(tokens)]
 
 
 def hidden_states(model: PreTrainedModel, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
     """Last hidden states (after the final norm) at the predicting positions, in row-major order.
 
-    For a batch without sequences the model runs on one token all the same: every parameter has a
-    gradient, of zeros, and other processes do not wait in vain for this one.
+    An empty batch still runs the model, on one token: every parameter gets a gradient (zeros), and
+    the collectives of other ranks do not hang.
     """
     if len(tokens.ids) == 0:
         tokens = Tokens(tokens.ids.new_zeros(1, 1), tokens.real.new_ones(1, 1), tokens.index)
@@ -40,7 +40,7 @@ def hidden_states(model: PreTrainedModel, tokens: Tokens) -> Float[Tensor, "toke
 
 
 def output_embedding(model: PreTrainedModel) -> nn.Module:
-    """The layer from hidden states to logits; raises `ValueError` for a model without one."""
+    """Returns the layer from hidden states to logits; raises `ValueError` if there is none."""
     found = model.get_output_embeddings()
     if found is None:
         raise ValueError(
@@ -50,7 +50,7 @@ def output_embedding(model: PreTrainedModel) -> nn.Module:
 
 
 class Head(nn.Module):
-    """Maps hidden states to logits: the output embedding, and the soft cap of models with one."""
+    """Maps hidden states to logits: the output embedding, then the logit soft cap if configured."""
 
     def __init__(self, model: PreTrainedModel) -> None:
         super().__init__()
@@ -65,9 +65,9 @@ class Head(nn.Module):
 
 @torch.no_grad()
 def require_plain_head(model: PreTrainedModel, tokens: Tokens) -> None:
-    """Raises `ValueError` for an architecture whose logits are not `Head(hidden)`, and for NaN.
+    """Raises `ValueError` if the model's logits are not `Head(hidden)`, or not finite.
 
-    Its losses would be wrong in silence. Both sides are compared on one batch, to 2e-2.
+    Losses would otherwise be silently wrong. Compares both on one batch, to 2e-2.
     """
     direct = model(input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False).logits
     ours = Head(model)(hidden_states(model, tokens))
@@ -89,9 +89,14 @@ def require_plain_head(model: PreTrainedModel, tokens: Tokens) -> None:
 def by_chunks(
     function: Callable[..., tuple[Tensor, ...]], tensors: Sequence[Tensor], vocabulary: int
 ) -> tuple[Tensor, ...]:
-    """Applies a per-token function to token-aligned tensors in chunks of `CHUNK_ELEMENTS` logits.
+    """Applies a per-token function in chunks of `CHUNK_ELEMENTS` logits.
 
-    Each chunk is computed again in the backward pass, so that its logits need not be kept.
+    Each of several chunks is recomputed in the backward pass, so that its logits are not stored.
+
+    Args:
+        function: maps slices of `tensors` to per-token tensors.
+        tensors: token-aligned tensors, sliced along their first dimension.
+        vocabulary: logits per token.
     """
     size = max(1, CHUNK_ELEMENTS // vocabulary)
     count = tensors[0].shape[0]

@@ -1,4 +1,4 @@
-"""Whether a model holds the weights of its checkpoint: all of them, finite, and none invented."""
+"""Checks that a model's weights are those of its checkpoint: all of them, finite, none added."""
 
 import contextlib
 import logging
@@ -21,24 +21,31 @@ _WRAPPERS = {
     "_forward_module": "Fabric and DeepSpeed leave _forward_module in names: save the inner model",
     "base_model": "PEFT leaves base_model in names: merge_and_unload() the adapter, then save",
 }
-"""What puts a part into tensors' names, and the way out."""
+"""Wrappers that add a part to tensor names, and what to do about each."""
 
 
 class Incomplete(ValueError):
-    """A checkpoint does not hold the weights of the model that its config.json describes.
+    """The weights of a checkpoint do not match its config.json, or are not finite.
 
-    The message is one line and begins with the checkpoint's place.
+    The message is one line and begins with the checkpoint's path.
     """
 
 
 def require_complete(
     model: PreTrainedModel, report: Mapping[str, Any], path: str, stored: Mapping[str, Path]
 ) -> None:
-    """Compares a model that `from_pretrained` made with its checkpoint.
+    """Compares a model from `from_pretrained` with its checkpoint.
 
-    `report` is the loading report, `stored` the tensors in the files (`tensor_files`; empty for a
-    quantized checkpoint, whose tensors go by other names). Raises `Incomplete` for tensors that are
-    missing, left over or of another shape.
+    Args:
+        model: the loaded model.
+        report: its loading info.
+        path: the checkpoint, for messages.
+        stored: file of each tensor (`tensor_files`); empty for a quantized checkpoint, whose
+            tensors have other names.
+
+    Raises:
+        Incomplete: tensors are missing, unexpected or of another shape, or config.json ties an
+            output embedding that differs from the input embedding.
     """
     missing = {*report["missing_keys"], *_hidden(model, stored)}
     mismatched = [name for name, *_ in report["mismatched_keys"]]
@@ -60,7 +67,7 @@ def require_finite(stored: Mapping[str, Path], path: str) -> None:
 
 
 def require_finite_weights(model: PreTrainedModel, path: str) -> None:
-    """The same for a model that was loaded."""
+    """Raises `Incomplete` for a loaded model with weights that are NaN or infinite."""
     weights = model.named_parameters()
     found = [name for name, weight in weights if not torch.isfinite(weight).all()]
     if found:
@@ -68,7 +75,7 @@ def require_finite_weights(model: PreTrainedModel, path: str) -> None:
 
 
 def tensor_files(path: str, revision: str | None) -> dict[str, Path]:
-    """The file of each tensor of a checkpoint, by the files' own headers, not their index."""
+    """Returns the file of each tensor, from the headers of the files instead of their index."""
     stored = dict[str, Path]()
     for file in weight_files(path, revision):
         with safe_open(file, framework="pt") as stream:
@@ -78,7 +85,7 @@ def tensor_files(path: str, revision: str | None) -> dict[str, Path]:
 
 @contextlib.contextmanager
 def without_load_report() -> Iterator[None]:
-    """Keeps transformers' table of the tensors that do not fit out of the log: ours names them."""
+    """Filters transformers' load report out of the log; `Incomplete` names the same tensors."""
     logger = logging.getLogger("transformers.modeling_utils")
     logger.addFilter(_no_table)
     try:
@@ -92,11 +99,11 @@ def _no_table(record: logging.LogRecord) -> bool:
 
 
 def _hidden(model: PreTrainedModel, stored: Collection[str]) -> set[str]:
-    """Parameters that the files lack, and that the architecture keeps out of the report."""
+    """Returns missing parameters that the architecture excludes from the loading report."""
     patterns = model._keys_to_ignore_on_load_missing or ()
     if not stored or not patterns:
         return set()
-    names = {name for name, _ in model.named_parameters()}  # of tied ones the first alone
+    names = {name for name, _ in model.named_parameters()}  # tied ones once
     found = {*stored, *(f"{model.base_model_prefix}.{name}" for name in stored)}
     return {name for name in names - found if any(re.search(one, name) for one in patterns)}
 
@@ -108,7 +115,7 @@ def _refuse(
         f"{len(names)} {what} ({_named(names)})"
         for names, what in (
             (missing, "tensors are missing"),
-            (unexpected, "tensors are of no use to the model"),
+            (unexpected, "tensors are unexpected"),
             (mismatched, "tensors have another shape"),
         )
         if names
@@ -125,9 +132,10 @@ def _refuse(
 
 
 def _keep_head(model: PreTrainedModel, stored: Mapping[str, Path], path: str) -> None:
-    """An output embedding of its own in the files stays one, though config.json says tied.
+    """Keeps a separate output embedding although config.json sets `tie_word_embeddings`.
 
-    transformers leaves such a head alone, with a warning; said to be untied, it is saved as it is.
+    transformers leaves such a head untied, with a warning; the corrected config makes it save both.
+    Raises `Incomplete` if transformers tied weights that differ in the files.
     """
     if not getattr(model.config, "tie_word_embeddings", False):
         return
@@ -158,6 +166,6 @@ def _equal(stored: Mapping[str, Path], first: str, second: str) -> bool:
 
 
 def _named(names: Collection[str]) -> str:
-    """Up to three of them."""
+    """Joins up to three of the names."""
     first = sorted(names)[:3]
     return ", ".join(first) + (", ..." if len(names) > 3 else "")

@@ -1,4 +1,4 @@
-"""Devices: which one a setting stands for, what runs on it, and the peak memory used there."""
+"""Resolves the device of a setting, and reports its hardware and peak memory."""
 
 import platform
 import resource
@@ -8,7 +8,7 @@ import torch
 
 
 def device_of(accelerator: str) -> torch.device:
-    """The device that `runtime.accelerator` stands for; `auto` is the GPU where there is one."""
+    """Returns the device of `runtime.accelerator`; `auto` is the GPU if there is one."""
     if accelerator == "auto":
         found = torch.accelerator.current_accelerator(check_available=True)
         return torch.device("cpu") if found is None else found
@@ -16,7 +16,7 @@ def device_of(accelerator: str) -> torch.device:
 
 
 def processor(device: str) -> str:
-    """What adds up floats, in words: another one, or other threads, ends in other weights."""
+    """Names the hardware and CPU threads: others sum floats differently and yield other weights."""
     if device == "cuda":
         return torch.cuda.get_device_name()
     capability = torch.backends.cpu.get_cpu_capability()
@@ -24,15 +24,15 @@ def processor(device: str) -> str:
 
 
 def reset_peak() -> None:
-    """Starts counting a GPU's peak memory anew; the peak of a process cannot be reset."""
+    """Resets the peak memory of the GPU; that of a process cannot be reset."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
 
 
 def peak_gb(device: str) -> float:
-    """Peak memory in GB: of the GPU since `reset_peak` for device type cuda, else of the process.
+    """Returns the peak memory in GB: of the GPU since `reset_peak` for cuda, else of the process.
 
-    The latter counts earlier stages too.
+    The latter includes earlier stages.
     """
     if device == "cuda":
         return round(torch.cuda.max_memory_allocated() / 1e9, 3)

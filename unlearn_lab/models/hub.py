@@ -1,4 +1,4 @@
-"""A model from the Hugging Face hub or a local folder, to fine-tune or to take as it is."""
+"""Provides a model from the Hugging Face hub or a local folder, to fine-tune or use unchanged."""
 
 import dataclasses
 import json
@@ -16,11 +16,17 @@ from unlearn_lab.plan.protocols import Outside
 class HubModel:
     """A checkpoint by hub name or local folder.
 
-    With `finetune` it is the starting point from which the target (forget + retain) and the retrain
-    control (retain only) are trained; without, `path` is the target and `retrain` the control, null
-    where there is none: then nothing can be said about what a model that never knew would score.
-    `tokenizer` is another place to take the tokenizer from, null for the checkpoint's own. Each
-    revision is a branch, tag or commit on the hub.
+    Attributes:
+        path: hub name or folder.
+        revision: branch, tag or commit of `path`.
+        tokenizer: hub name or folder of another tokenizer; None uses the checkpoint's.
+        tokenizer_revision: branch, tag or commit of `tokenizer`.
+        finetune: True trains the target (forget + retain) and the retrain control (retain only)
+            from `path`; False takes `path` as the target.
+        retrain: without `finetune`, the retrain control; None if there is none, and then scores of
+            a model that never saw the forget set are unknown.
+        retrain_revision: branch, tag or commit of `retrain`.
+        trust_remote_code: runs Python code from the hub repository.
     """
 
     path: str
@@ -41,7 +47,7 @@ class HubModel:
 
     @property
     def outside(self) -> tuple[Outside, ...]:
-        """The checkpoint, the control's and the tokenizer's, as far as they are named."""
+        """The checkpoint and, if configured, the control and the tokenizer."""
         named = (("path", self.path), ("retrain", self.retrain), ("tokenizer", self.tokenizer))
         return tuple(
             Outside(
@@ -55,9 +61,9 @@ class HubModel:
         )
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
-        """Writes a pointer to the checkpoint; nothing is copied.
+        """Writes a pointer to the checkpoint (see `BaseModel`); copies nothing.
 
-        Raises `ValueError` when its tokenizer cannot be loaded.
+        Raises `ValueError` as `write_pointer` does.
         """
         source = Source(
             path=self.path,
@@ -70,10 +76,10 @@ class HubModel:
 
 
 def write_pointer(folder: Path, source: Source) -> dict[str, object]:
-    """Makes `folder` stand for a checkpoint that lies elsewhere, once it has been looked into.
+    """Writes a pointer to a checkpoint into `folder`, checks the checkpoint, and returns its facts.
 
-    Raises `ValueError` where its weights are not those of its configuration (`load.inspect`), its
-    answers depend on padding, or its tokenizer has no padding token.
+    Raises `ValueError` if its weights do not match its configuration (`load.inspect`), its answers
+    depend on padding, or its tokenizer cannot be loaded or has no padding token.
     """
     point(folder, source)
     inspect(folder)
@@ -84,5 +90,5 @@ def write_pointer(folder: Path, source: Source) -> dict[str, object]:
 
 
 def point(folder: Path, source: Source) -> None:
-    """Makes `folder` stand for a checkpoint that lies elsewhere."""
+    """Writes a pointer to a checkpoint into `folder`, unchecked."""
     (folder / POINTER).write_text(json.dumps(dataclasses.asdict(source)), encoding="utf-8")

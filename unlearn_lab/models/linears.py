@@ -1,4 +1,4 @@
-"""The linear layers inside the blocks: those that are quantized, and the weights trained."""
+"""Decides which layers are quantized (linear layers in blocks) and which parameters are trained."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -8,14 +8,14 @@ from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 LEFT_OUT = 0.01
-"""The share of a model's weight matrices, by elements, that may be in no linear layer of a block.
+"""Largest share of a model's weight matrices, by elements, outside linear layers of its blocks.
 
-Convolutions and decay rates of state-space layers are that few.
+Convolutions and decay rates of state-space layers stay below it.
 """
 
 
 def blocks_name(model: PreTrainedModel) -> str | None:
-    """The qualified name of the list of transformer blocks: the longest `nn.ModuleList`."""
+    """Returns the name of the list of transformer blocks: the longest `nn.ModuleList`, if any."""
     lists = {
         name: module for name, module in model.named_modules() if isinstance(module, nn.ModuleList)
     }
@@ -23,13 +23,16 @@ def blocks_name(model: PreTrainedModel) -> str | None:
 
 
 def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
-    """The `nn.Linear` layers inside the transformer blocks, by qualified name, in forward order.
+    """Returns the `nn.Linear` layers in transformer blocks, by qualified name, in forward order.
 
-    Embeddings and `lm_head` stay out, as in GPTQ, AWQ and bitsandbytes. A block is a member of the
-    longest `nn.ModuleList`. Raises `ValueError` when there is none (GPT-2's Conv1D layers do not
-    count), so that nothing is quantized in silence, for a mixture of experts, whose experts are no
-    linear layers, and for any other model of whose weight matrices more than `LEFT_OUT` would be
-    left out: XLM's feed-forward layers, a second stack of blocks, a vision tower.
+    Embeddings and `lm_head` are excluded, as in GPTQ, AWQ and bitsandbytes. Blocks are the members
+    of the longest `nn.ModuleList`.
+
+    Raises:
+        ValueError: there is no such layer (GPT-2's Conv1D is none), so that a model is not silently
+            left unquantized; the model is a mixture of experts, whose experts are not linear
+            layers; or more than `LEFT_OUT` of the weight matrices would be excluded (XLM's
+            feed-forward layers, a second stack of blocks, a vision tower).
     """
     blocks = blocks_name(model)
     found = {
@@ -54,9 +57,9 @@ def block_linears(model: PreTrainedModel) -> Mapping[str, nn.Linear]:
 
 
 def _require_all(model: PreTrainedModel, found: Mapping[str, nn.Linear]) -> None:
-    """Refuses a model of whose matrices too many are in none of these layers.
+    """Raises `ValueError` if too many of a model's weight matrices are not in these layers.
 
-    What is in no stack of blocks at all counts as part of the embeddings, as OPT's projections.
+    Weights outside every `nn.ModuleList` count as embeddings (OPT's projections).
     """
     covered = {id(own) for layer in found.values() for own in layer.parameters()}
     stacks = [module for module in model.modules() if isinstance(module, nn.ModuleList)]
@@ -82,7 +85,7 @@ Trainable = Literal["all", "block_linears"]
 
 
 def choose_trainable(model: PreTrainedModel, trainable: Trainable) -> None:
-    """Freezes what does not take part."""
+    """Freezes every parameter except weights of block linears; `all` freezes none."""
     if trainable == "block_linears":
         model.requires_grad_(False)
         for linear in block_linears(model).values():
@@ -90,9 +93,9 @@ def choose_trainable(model: PreTrainedModel, trainable: Trainable) -> None:
 
 
 def trained_parameters(model: PreTrainedModel) -> dict[str, Parameter]:
-    """The parameters that are trained, by the names they are saved under.
+    """Returns the trainable parameters, by their names in a checkpoint.
 
-    Under `upcast.float32_arithmetic` a layer's weight is computed; here is what it is held in.
+    Under `upcast.float32_arithmetic` a layer's weight is computed; this is the stored parameter.
     """
     return {
         name.replace(".parametrizations.", ".").removesuffix(".original"): parameter

@@ -1,4 +1,4 @@
-"""The only place that loads checkpoints: safetensors, remote code only if asked, short errors."""
+"""Loads all checkpoints: safetensors only, remote code only if configured, one-line errors."""
 
 import json
 from collections.abc import Mapping
@@ -34,7 +34,15 @@ POINTER = "pointer.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where a checkpoint lies, and its tokenizer where that is another place."""
+    """Location of a checkpoint and its tokenizer.
+
+    Attributes:
+        path: hub name, folder or .gguf file of the checkpoint.
+        revision: branch, tag or commit of `path`; None is main.
+        tokenizer: hub name or folder of another tokenizer; None uses the checkpoint's.
+        tokenizer_revision: branch, tag or commit of `tokenizer`; None is main.
+        trust_remote_code: runs Python code from the checkpoint.
+    """
 
     path: str
     revision: str | None
@@ -44,26 +52,26 @@ class Source:
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
-"""The dtype in which weights are held under each name of `trainer.weights`."""
+"""The dtype of the weights for each value of `trainer.weights`."""
 
 
 def load_model(folder: Path, weights: str) -> PreTrainedModel:
-    """The model in `folder` (a checkpoint, or a pointer to one).
+    """Loads the model in `folder` (a checkpoint, or a pointer to one).
 
-    Its weights are cast to the dtype that `weights` stands for, but for a .gguf file, whose weights
-    only float32 can hold. A quantized one is loaded with the
-    library that its format needs; compressed-tensors and bitsandbytes come out as plain weights.
-    Raises `ValueError` when it cannot be found, holds no safetensors, or lacks its library, and
-    `Incomplete` where weights are missing, left over or of another shape.
+    Weights are cast to `DTYPES[weights]`, except those of a .gguf file, which only float32
+    represents exactly. A quantized checkpoint needs the library of its format; compressed-tensors,
+    bitsandbytes and GGUF are dequantized. Raises `ValueError` if the checkpoint cannot be found,
+    has no safetensors, or its library is missing, and `Incomplete` if weights are missing,
+    unexpected or of another shape.
     """
     return _load(folder, weights, {})
 
 
 def inspect(folder: Path) -> None:
-    """Compares the checkpoint that `folder` stands for with its configuration, weight by weight.
+    """Checks the checkpoint of `folder` against its configuration, weight by weight.
 
-    Nothing but one tensor at a time is held. A quantized one is passed over: it has to be loaded
-    to be compared. Raises `ValueError` as `load_model` does, and `Incomplete` also for weights that
+    Reads one tensor at a time into memory. Skips quantized checkpoints, which can only be checked
+    when loaded. Raises `ValueError` as `load_model` does, and `Incomplete` also for weights that
     are NaN or infinite.
     """
     path, options = _resolve(folder)
@@ -86,7 +94,7 @@ def _load(folder: Path, weights: str, where: Mapping[str, str]) -> PreTrainedMod
                 dtype=dtype,
                 use_safetensors=method != "gguf",
                 output_loading_info=True,
-                ignore_mismatched_sizes=True,  # they are refused below, by name
+                ignore_mismatched_sizes=True,  # refused below, by name
                 **options,
                 **_attention(config),
                 **further,
@@ -104,7 +112,7 @@ def _load(folder: Path, weights: str, where: Mapping[str, str]) -> PreTrainedMod
 
 
 def load_skeleton(folder: Path) -> PreTrainedModel:
-    """The model's layers without weights (on the meta device): shapes to check requests against."""
+    """Returns the model on the meta device, without weights, for checks of shapes."""
     path, options = _resolve(folder)
     with torch.device("meta"):
         return AutoModelForCausalLM.from_config(
@@ -113,7 +121,7 @@ def load_skeleton(folder: Path) -> PreTrainedModel:
 
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
-    """The tokenizer in `folder`, with a padding token (EOS where the checkpoint names none)."""
+    """Loads the tokenizer of `folder` (see `tokenizer.load`); raises `ValueError` if it cannot."""
     path, options = _resolve_tokenizer(folder)
     try:
         return tokenizers.load(path, options)
@@ -131,7 +139,7 @@ def _source(folder: Path) -> Source | None:
 def _resolve(folder: Path) -> tuple[str, dict[str, Any]]:
     source = _source(folder)
     if source is None:
-        return str(folder), {"revision": None, "trust_remote_code": False}  # not asked about
+        return str(folder), {"revision": None, "trust_remote_code": False}  # never prompts
     return _place(source, source.path, source.revision)
 
 
@@ -159,15 +167,15 @@ def _config(path: str, options: Mapping[str, Any]) -> PretrainedConfig:
 
 
 def _attention(config: PretrainedConfig) -> dict[str, str]:
-    """Transformers' default attention, SDPA, leaves out the soft cap on scores that Gemma 2 has."""
+    """Selects eager attention for Gemma 2; the default, SDPA, omits its soft cap on scores."""
     capped = getattr(config, "attn_logit_softcapping", None) is not None
     return {"attn_implementation": "eager"} if capped else {}
 
 
 def _make_saveable(model: PreTrainedModel) -> None:
-    """Keeps only the special tokens of settings that transformers would refuse to save again.
+    """Reduces generation settings that transformers refuses to save to their special tokens.
 
-    Many a checkpoint has a temperature and no `do_sample`; nothing here samples by its settings.
+    Many checkpoints set a temperature without `do_sample`; their sampling settings are not used.
     """
     found = model.generation_config
     try:
@@ -192,14 +200,14 @@ def _missing(path: str, error: Exception) -> str:
 
 
 def compute_dtype(model: PreTrainedModel) -> torch.dtype:
-    """The dtype of the activations once `to_compute` has seen the model."""
+    """Returns the dtype of the activations after `to_compute`."""
     return torch.float32 if model.device.type == "cpu" else model.dtype
 
 
 def to_compute(model: PreTrainedModel) -> PreTrainedModel:
-    """The model as it is evaluated: on a CPU in float32, else as it is held.
+    """Upcasts a model on a CPU to float32, in place, for evaluation; returns the model.
 
-    On a CPU, bfloat16 arithmetic is emulated and slow. The weights keep their values exactly; only
-    activations are finer.
+    On a CPU, bfloat16 arithmetic is emulated and slow. Weights keep their exact values; only
+    activations have a higher precision.
     """
     return model.float() if model.device.type == "cpu" else model

@@ -1,4 +1,4 @@
-"""Whether a prompt is continued the same alone and padded on the left beside a longer one."""
+"""Checks that left padding in a batch does not change how a model continues a prompt."""
 
 import copy
 from typing import Any, cast
@@ -13,10 +13,10 @@ _TOLERANCE = 1e-3
 
 
 def require_padding(config: PretrainedConfig, *, trust_remote_code: bool) -> None:
-    """Raises `ValueError` for an architecture that padding on the left disturbs, as RWKV's.
+    """Raises `ValueError` for an architecture whose output depends on left padding (RWKV).
 
-    Prompts are answered in batches, so its answers would depend on their neighbours. Tried on a
-    model of two layers with random weights: no weight of the checkpoint is read.
+    Its answers would depend on the other prompts of a batch. Checked on a model of two layers with
+    random weights; the weights of the checkpoint are not read.
     """
     model = _small(config, trust_remote_code=trust_remote_code)
     draw = torch.Generator().manual_seed(0)
@@ -28,7 +28,7 @@ def require_padding(config: PretrainedConfig, *, trust_remote_code: bool) -> Non
     try:
         alone = _logits(model, short, torch.ones_like(short))[0]
         padded = _logits(model, torch.cat([filled, long]), mask)[0]
-    except (AttributeError, TypeError, RuntimeError) as error:  # what generate itself stumbles on
+    except (AttributeError, TypeError, RuntimeError) as error:  # raised inside `generate`
         raise ValueError(
             f"{type(model).__name__} cannot continue a batch of prompts ({error}); use another "
             "architecture"
@@ -37,12 +37,12 @@ def require_padding(config: PretrainedConfig, *, trust_remote_code: bool) -> Non
         raise ValueError(
             f"{type(model).__name__} continues a prompt differently when it is padded on the left "
             "beside a longer one, so answers in batches would be wrong; use an architecture that "
-            "heeds the attention mask"
+            "respects the attention mask"
         )
 
 
 def _small(config: PretrainedConfig, *, trust_remote_code: bool) -> PreTrainedModel:
-    """Random weights in the architecture's own sizes, but for the layers and the vocabulary."""
+    """Builds a random model of the same sizes, except for the numbers of layers and tokens."""
     small = copy.deepcopy(config)
     text = small.get_text_config()
     layers = text.num_hidden_layers
@@ -64,7 +64,7 @@ def _small(config: PretrainedConfig, *, trust_remote_code: bool) -> PreTrainedMo
 def _logits(
     model: PreTrainedModel, tokens: Tensor, mask: Tensor
 ) -> Float[Tensor, "batch vocabulary"]:
-    """The logits after the prompts, by way of `generate`, as answers are made."""
+    """Returns the logits after the prompts, computed by `generate` as in evaluation."""
     model.generation_config = GenerationConfig()
     grown = cast("Any", model).generate(
         inputs=tokens,

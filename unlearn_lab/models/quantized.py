@@ -1,4 +1,4 @@
-"""Decides how a checkpoint that is quantized already is loaded: with which library, into what."""
+"""Decides how quantized checkpoints are loaded: with which library, and to which weights."""
 
 import contextlib
 import logging
@@ -25,7 +25,7 @@ _NOTICES = ("bitsandbytes", "transformers.integrations.bitsandbytes")
 
 
 def quant_method(config: PretrainedConfig) -> str | None:
-    """The method that a checkpoint's config names (gptq, awq, ...); None for a plain one."""
+    """Returns the quantization method in a checkpoint's config (gptq, awq, ...), None if plain."""
     found = getattr(config, "quantization_config", None)
     if found is None:
         return None
@@ -35,10 +35,10 @@ def quant_method(config: PretrainedConfig) -> str | None:
 
 @contextlib.contextmanager
 def loading(method: str | None) -> Iterator[dict[str, Any]]:
-    """Options for `from_pretrained`, and the quiet to use them in.
+    """Yields options for `from_pretrained`, and silences warnings and progress bars.
 
-    Weights of compressed-tensors become plain ones at once, instead of at the first forward pass.
-    Raises `ValueError` without the library that the method needs.
+    compressed-tensors weights are dequantized on load instead of at the first forward pass. Raises
+    `ValueError` as `require_method` does.
     """
     if method is None:
         yield {}
@@ -49,7 +49,7 @@ def loading(method: str | None) -> Iterator[dict[str, Any]]:
         contextlib.redirect_stderr(StringIO()),  # progress bars
         without_notices(),
     ):
-        warnings.simplefilter("ignore")  # that the config's own settings are used: as wanted
+        warnings.simplefilter("ignore")  # the checkpoint's own settings are used, as intended
         if method == "compressed-tensors":
             from transformers import CompressedTensorsConfig
 
@@ -60,7 +60,7 @@ def loading(method: str | None) -> Iterator[dict[str, Any]]:
 
 @contextlib.contextmanager
 def without_notices() -> Iterator[None]:
-    """Silences what is said of a CPU kernel that is not used here, and of dequantizing as such."""
+    """Silences notices about an unused bitsandbytes CPU kernel and about dequantization."""
     loggers = [logging.getLogger(name) for name in _NOTICES]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
@@ -73,39 +73,37 @@ def without_notices() -> Iterator[None]:
 
 
 def require_method(method: str) -> str:
-    """The library that reads checkpoints of the method, with its version.
+    """Returns the library that reads checkpoints of the method, with its version.
 
-    Raises `ValueError` for a method that cannot be turned into ordinary weights, and for a library
-    that is missing.
+    Raises `ValueError` for a method that is not supported, and for a missing library.
     """
     if method not in LIBRARIES:
-        raise ValueError(f"its format, {method}, is not read here: {SUPPORTED} are")
+        raise ValueError(f"its format, {method}, is not supported; {SUPPORTED} are")
     return require(LIBRARIES[method])
 
 
 def unpacked(model: PreTrainedModel, method: str | None) -> PreTrainedModel:
-    """The model with ordinary weights, as compressed-tensors and GGUF have them already.
+    """Dequantizes a bitsandbytes model, and makes a GGUF model castable; others are unchanged.
 
-    A bitsandbytes model must not have run yet: on a CPU the first forward pass repacks the weights,
-    and then they cannot be told any more. Raises `ValueError` for rows whose scales the CPU kernel
-    would mix up.
+    Call it before the first forward pass, which on a CPU repacks bitsandbytes weights irreversibly.
+    Raises `ValueError` for rows to which bitsandbytes' CPU kernel would apply wrong scales.
     """
     if method == "gguf":
-        vars(model)["is_quantized"] = False  # else it refuses to be cast
+        vars(model)["is_quantized"] = False  # transformers does not cast quantized models
     if method != "bitsandbytes":
         return model
     for name, layer in model.named_modules():
         state = getattr(getattr(layer, "weight", None), "quant_state", None)
         if state is not None and layer.in_features % state.blocksize and layer.weight.is_cpu:
             raise ValueError(
-                f"layer {name}: its rows of {layer.in_features} weights are no multiple of "
-                f"bitsandbytes' block of {state.blocksize}, which is then read wrongly on a CPU"
+                f"layer {name}: rows of {layer.in_features} weights are not a multiple of "
+                f"bitsandbytes' block size {state.blocksize}, and its CPU kernel misreads them"
             )
     return model.dequantize()
 
 
 def split_gguf(path: str) -> tuple[str, dict[str, str]]:
-    """A .gguf file as `from_pretrained` wants it: its folder, and its name as an option."""
+    """Splits the path of a .gguf file into its folder and an option of `from_pretrained`."""
     if not path.endswith(".gguf"):
         return path, {}
     require("gguf")

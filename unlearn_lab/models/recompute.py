@@ -1,4 +1,4 @@
-"""Decides whether activations inside the blocks are kept for the backward pass or made again."""
+"""Decides whether activations inside the blocks are stored for the backward pass or recomputed."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -16,16 +16,15 @@ from unlearn_lab.models.linears import blocks_name
 
 @contextmanager
 def recomputed_blocks(model: PreTrainedModel, runtime: Runtime) -> Iterator[None]:
-    """Gradient checkpointing: of every block only its input is kept, and it runs twice a step.
+    """Gradient checkpointing: stores only the input of every block and runs each twice per step.
 
-    Gradients stay the same, dropout included, whose random state is put back. With
-    `runtime.gradient_checkpointing` null it is done where the model is on a GPU, whose memory is
-    what activations run out of.
+    Gradients are unchanged; dropout is replayed with the same random state. A null
+    `runtime.gradient_checkpointing` enables it on any accelerator, where memory is scarce.
 
-    How it deviates from transformers' own switch: that acts in training mode only, which would turn
-    on the dropout of models with one in passes that measure gradients in evaluation mode (SURE's
-    saliencies). Here it acts wherever gradients are recorded, and nowhere else: generation with a
-    cache is left alone.
+    Deviates from transformers' own option, which is active in training mode only: passes that
+    measure gradients in evaluation mode (SURE's saliencies) would then need training mode, and so
+    dropout. Here it is active whenever gradients are recorded, and not otherwise: generation with a
+    cache is unaffected.
     """
     wanted = runtime.gradient_checkpointing
     if wanted is None:
@@ -38,7 +37,7 @@ def recomputed_blocks(model: PreTrainedModel, runtime: Runtime) -> Iterator[None
         yield
     finally:
         for block in blocks:
-            del block.forward  # the class's own is seen again
+            del block.forward  # uncovers the class's method
 
 
 def _forward(forward: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A small Llama with a tokenizer of its own and a large one's outliers; a CPU trains it."""
+"""Builds a small Llama with its own tokenizer and the outliers of a large one, for CPUs."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,12 +17,22 @@ _PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
 
 @dataclass(frozen=True, kw_only=True)
 class TinyLlama:
-    """A Llama from scratch whose block linears start heavy-tailed.
+    """A Llama from scratch with heavy-tailed initial weights in its block linears.
 
     Rows of a trained 7B model have outliers, so that their 4-bit step is about one standard
-    deviation; rows of 64 Gaussian weights have none, and a 4-bit grid on them is four times finer.
-    Student-t weights (`tail_freedom` degrees of freedom, `tail_scale`, clipped at `tail_clip` times
-    the scale) give small rows the outliers of large ones.
+    deviation; rows of 64 Gaussian weights have none, and their 4-bit step is four times finer.
+    Student-t weights give small rows the outliers of large ones.
+
+    Attributes:
+        vocab_size: tokens of the tokenizer, at least 300.
+        hidden_size: a multiple of `num_heads`.
+        intermediate_size: width of the feed-forward layers.
+        num_layers: number of blocks.
+        num_heads: number of attention heads.
+        max_positions: longest sequence, in tokens.
+        tail_freedom: degrees of freedom of the Student-t distribution.
+        tail_scale: scale of the weights.
+        tail_clip: largest absolute weight, in units of `tail_scale`.
     """
 
     vocab_size: int
@@ -46,7 +56,7 @@ class TinyLlama:
             )
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
-        """Writes the untrained model to `folder`, with a byte-level BPE tokenizer of the corpus."""
+        """Writes the untrained model and its byte-level BPE tokenizer; see `BaseModel`."""
         tokenizer = self._tokenizer((*corpus.forget, *corpus.retain))
         model = self._model(tokenizer, seed)
         model.save_pretrained(folder)

@@ -1,4 +1,4 @@
-"""Loads tokenizers, and makes sure that they split text as their own tokenizer.json says."""
+"""Loads tokenizers, and ensures that they split text as their tokenizer.json defines."""
 
 import json
 import logging
@@ -23,20 +23,20 @@ _PROBES = (
     "Two  blanks, a\ttab    and\n\na blank line; naïve Ångström, 東京, Привет, مرحبا, 🙂.",
     " A blank before, camelCase, snake_case, 100,000.00 and e-mail@example.org ",
 )
-"""Blanks, line breaks, numbers, marks and scripts: where pre-tokenizers differ."""
+"""Texts on which pre-tokenizers differ: blanks, line breaks, numbers, marks and scripts."""
 _FIRST_PIECE = b"\n"
-"""How a SentencePiece model begins; another tokenizer.model, as Llama 3's own, is text."""
+"""First byte of a SentencePiece model; other tokenizer.model files (Llama 3's) are text."""
 
 
 def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint, with a padding token (EOS where the checkpoint names none).
+    """Loads the tokenizer of a checkpoint, with a padding token (EOS if the checkpoint has none).
 
-    The class that tokenizer_config.json names may rebuild the tokenizer and lose its
-    pre-tokenizer, as LlamaTokenizerFast does with a byte-level tokenizer.json; then the file is
-    loaded as it is, and the log says so. Of a tokenizer.model alone the merges are ranked by the
-    scores in it. Raises `OSError` or `ValueError` when it cannot be loaded, and `ValueError` when
-    even so it splits text otherwise than the file, for a reason that is not in
-    tokenizer_config.json.
+    The class in tokenizer_config.json may rebuild the tokenizer and lose its pre-tokenizer, as
+    LlamaTokenizerFast does with a byte-level tokenizer.json; then the file is loaded unchanged,
+    with a warning. For a tokenizer.model without tokenizer.json, merges are ranked by its scores.
+    `options` are those of `from_pretrained`. Raises `OSError` or `ValueError` if it cannot be
+    loaded, and `ValueError` if it still splits text differently from the file and no setting of
+    tokenizer_config.json explains that.
     """
     gguf = "gguf_file" in options
     file = None if gguf else file_of(path, _FILE, options["revision"])
@@ -59,14 +59,14 @@ def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
 def special_id(
     tokenizer: PreTrainedTokenizerBase, name: Literal["pad", "bos", "eos"]
 ) -> int | None:
-    """The id of a special token, None where the tokenizer has none; transformers types it wider."""
+    """Returns the id of a special token or None; narrows the type that transformers declares."""
     return cast("int | None", getattr(tokenizer, f"{name}_token_id"))
 
 
 def pad_id(tokenizer: PreTrainedTokenizerBase) -> int:
-    """The id of the padding token of a tokenizer from `load`.
+    """Returns the id of the padding token of a tokenizer from `load`.
 
-    Raises `ValueError` when the checkpoint names neither a padding nor an EOS token.
+    Raises `ValueError` if the checkpoint has neither a padding nor an EOS token.
     """
     found = special_id(tokenizer, "pad")
     if found is None:
@@ -90,16 +90,16 @@ def _as_in_file(
     general = PreTrainedTokenizerFast.from_pretrained(path, **options)
     if _split(general) == wanted:
         _say_once(
-            f"{path}: its tokenizer is {_FILE} as it is; {named}, which tokenizer_config.json "
-            "names, would split text otherwise"
+            f"{path}: loaded {_FILE} unchanged; {named}, the class in tokenizer_config.json, would "
+            "split text differently"
         )
         return general
-    if _split(general) == found:  # a setting of tokenizer_config.json does it
+    if _split(general) == found:  # due to a setting in tokenizer_config.json
         return tokenizer
     text = next(text for text, a, b in zip(_PROBES, found, wanted, strict=True) if a != b)
     raise ValueError(
-        f"its tokenizer's class {named} splits text otherwise than {_FILE} ({text!r}), and so does "
-        "transformers' general class; give another tokenizer, model.tokenizer"
+        f"its tokenizer's class {named} splits text differently from {_FILE} ({text!r}), and so "
+        "does transformers' general class; give another tokenizer, model.tokenizer"
     )
 
 
@@ -108,11 +108,11 @@ def _split(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
 
 
 def _rank_by_scores(tokenizer: PreTrainedTokenizerBase, pieces: Path, path: str) -> None:
-    """Gives a tokenizer made of a SentencePiece model the merges that SentencePiece would make.
+    """Ranks the merges of a tokenizer from a SentencePiece model as SentencePiece does.
 
-    It merges the pair with the highest score first, of equal ones the leftmost, so the longer left
-    half. transformers 5 ranks merges by their ids: in Llama 2's model runs of blanks have low ids
-    and the lowest score.
+    SentencePiece merges the pair with the highest score first; of equal ones the leftmost, thus the
+    one with the longer left half. transformers 5 ranks merges by id, but in Llama 2's model runs of
+    blanks have low ids and the lowest scores.
     """
     data = pieces.read_bytes()
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
@@ -129,12 +129,12 @@ def _rank_by_scores(tokenizer: PreTrainedTokenizerBase, pieces: Path, path: str)
     before = _split(tokenizer)
     cast("Any", tokenizer)._tokenizer = Tokenizer.from_str(json.dumps(described))
     if _split(tokenizer) != before:
-        _say_once(f"{path}: {_PIECES} is read by the scores in it; transformers ranks by ids")
+        _say_once(f"{path}: merges of {_PIECES} ranked by score; transformers ranks by id")
 
 
 @cache
 def _of_file(file: Path, changed_at: int, before: str) -> list[list[int]]:
-    """How the file alone splits the probes, with a blank before those that have none if asked."""
+    """Splits the probes with the file alone, with `before` prepended unless they begin blank."""
     own = Tokenizer.from_file(str(file))
     own.no_truncation()
     own.no_padding()

@@ -1,4 +1,4 @@
-"""bfloat16 weights with float32 arithmetic, for processors that only emulate bfloat16."""
+"""Runs bfloat16 weights with float32 arithmetic on CPUs, which only emulate bfloat16."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 
 
 class _Float32(nn.Module):
-    """What a layer computes with in place of its weight; gradients come back in bfloat16."""
+    """Parametrization that upcasts a weight to float32; its gradient stays bfloat16."""
 
     def forward(self, weight: Tensor) -> Tensor:
         return weight.float()
@@ -18,11 +18,11 @@ class _Float32(nn.Module):
 
 @contextmanager
 def float32_arithmetic(model: PreTrainedModel) -> Iterator[None]:
-    """Lets a bfloat16 model on a CPU compute in float32; weights and gradients stay bfloat16.
+    """Computes with a bfloat16 model on a CPU in float32; other devices and dtypes are unchanged.
 
-    So does the optimizer's state. What pure bfloat16 training is about, that a weight cannot take a
-    step below half its spacing, is untouched; activations are finer, and a step is faster than with
-    emulated bfloat16 products. Models on other devices, or in other dtypes, are left alone.
+    Weights, gradients and optimizer state stay bfloat16, and so does the effect of pure bfloat16
+    training: a weight cannot take a step below half its spacing. Activations have a higher
+    precision, and a step is faster than with emulated bfloat16 products.
     """
     weights = [
         (module, name)

@@ -1,1 +1,1 @@
-"""Which stages a job needs: its parts, pinned by content, as a graph whose leaf is one record."""
+"""Decides which stages a job needs: a graph over pinned parts whose leaf is one record."""

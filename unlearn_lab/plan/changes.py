@@ -1,4 +1,4 @@
-"""Why a stage is built again, and whether the code it was planned with is still on disk."""
+"""Explains why a stage is built again, and checks that its planned code is still on disk."""
 
 from collections.abc import Iterable, Iterator, Mapping, Set
 from pathlib import Path
@@ -13,9 +13,9 @@ Description = Mapping[str, Any]
 
 
 def require_planned_code(stage: Stage) -> None:
-    """Raises `ValueError` where this machine would build the stage with other code than its key's.
+    """Raises `ValueError` if this machine would build the stage with other code than its key names.
 
-    A file was edited since the plan was made, or this is another checkout.
+    This happens after an edit since the plan was made, or in another checkout.
     """
     if stage.name in VERSIONS and stage.version != VERSIONS[stage.name]:
         raise ValueError(
@@ -25,17 +25,18 @@ def require_planned_code(stage: Stage) -> None:
     found = code.changed(stage.depends.get("code", {}))
     if found:
         raise ValueError(
-            f"the code of {_spell_modules(found)} is not what this was planned with: it was edited "
-            "meanwhile, or this is another checkout; the same command plans anew"
+            f"the code of {_spell_modules(found)} differs from the code in the plan: it was edited "
+            "meanwhile, or this is another checkout; run the same command again"
         )
 
 
 def reasons(stages: Iterable[Stage], cache: Path) -> list[str]:
-    """Why stages that would otherwise be reused are built again: code, files, libraries, version.
+    """Returns why stages are built again instead of reused: code, files, libraries, version.
 
-    Compared is the stage of the same name and settings in `cache` that differs in the fewest of
-    these; a stage that nothing like it was built of has no reason. That a stage of `stages` was
-    built a moment ago, by the check before the run, changes nothing.
+    Each stage is compared with those in `cache` of the same name and settings; the one that differs
+    in the fewest of these counts. A stage has no reason if there is no such counterpart, or if one
+    differs in its inputs at most. Artifacts of `stages` themselves do not count: the check before
+    the run may have just built some.
     """
     wanted = list(stages)
     keys = {stage.key for stage in wanted}
@@ -67,7 +68,7 @@ def _described(folder: Path, besides: Set[str]) -> Iterator[Description]:
 
 
 def _same(stage: Stage, other: Description) -> bool:
-    """Whether only inputs differ, if anything does: then they are the reason."""
+    """Whether at most the inputs differ, which are then the reason."""
     return other["params"] == stage.params and not list(_changes(stage, other))
 
 
@@ -90,7 +91,7 @@ def _differing(now: Mapping[str, object], before: Mapping[str, object]) -> list[
 
 
 def _spell_modules(names: Iterable[str]) -> str:
-    """The files, as they are called: npo.py."""
+    """Returns the names of the modules' files (npo.py): three, and how many more there are."""
     spelt = [f"{name.rpartition('.')[2]}.py" for name in names]
     more = f" and {len(spelt) - 3} more" if len(spelt) > 3 else ""
     return ", ".join(spelt[:3]) + more

@@ -1,4 +1,4 @@
-"""Decides which corpora a job reads: the one that is scored on, and those that are unlearned."""
+"""Decides which corpora a job reads: the one to score on, and those to unlearn."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,10 +10,11 @@ from unlearn_lab.plan.protocols import Folded
 
 @dataclass(frozen=True, kw_only=True)
 class Corpora:
-    """`whole` is what target training and evaluation see; `steps` are unlearned in this order.
+    """The corpora of a job: `whole` to train the target and evaluate, `steps` to unlearn in order.
 
-    Without folds the one step is the whole. In scalability it is fold `fold`, which holds those
-    before it; in sustainability every fold up to `fold` is a step, from the previous one's result.
+    Without folds, the only step is the whole. In scalability it is fold `fold`, which contains the
+    earlier folds; in sustainability each fold up to `fold` is a step that starts from the model of
+    the previous one.
     """
 
     whole: Stage
@@ -21,7 +22,7 @@ class Corpora:
 
 
 def corpora(dataset: Pinned) -> Corpora:
-    """The corpora of a data set."""
+    """Returns the corpora of a data set."""
     folds = dataset.value.steps if isinstance(dataset.value, Folded) else ()
     if not folds:
         whole = _corpus(dataset)
@@ -33,13 +34,13 @@ def corpora(dataset: Pinned) -> Corpora:
 
 
 def fold_of(stage: Stage) -> int | None:
-    """The fold that a corpus stage holds or a training reads; None where it is the whole."""
+    """Returns the fold of a corpus stage, or of the corpus a stage reads; None for the whole."""
     node = stage.inputs.get("corpus", stage).params.get("dataset")
     return node.get("fold") if isinstance(node, Mapping) else None
 
 
 def chain(unlearn: Stage) -> tuple[Stage, ...]:
-    """The unlearnings one after the other that end with this one; without a chain it alone."""
+    """Returns the successive unlearn stages that end with this one; only this one without folds."""
     start = unlearn.inputs["target"]
     return (*(chain(start) if start.name == unlearn.name else ()), unlearn)
 

@@ -1,4 +1,4 @@
-"""Stages and quantizers in words, for progress lines, errors and the cache's table."""
+"""Describes stages and quantizers for progress lines, errors and the cache's table."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from unlearn_lab.plan.corpora import fold_of
 
 
 def describe(stage: Stage) -> str:
-    """A stage in words: `evaluate unlearn fold 3 (RTN 4 bits) 3f2a91c0`."""
+    """Describes a stage: `evaluate unlearn fold 3 (RTN 4 bits) 3f2a91c0`."""
     words = [_with_fold(stage)]
     if "model" in stage.inputs:
         words.append(_with_fold(stage.inputs["model"]))
@@ -19,7 +19,7 @@ def describe(stage: Stage) -> str:
 
 
 def describe_quantizer(node: Mapping[str, Any]) -> str:
-    """A quantizer's class and how many bits, or which table or format: `RTN 4 bits`."""
+    """Describes a quantizer by its class and its bits, table or format: `RTN 4 bits`."""
     kind = str(node["_target_"]).rsplit(".", 1)[-1]
     detail = f"{node['bits']} bits" if "bits" in node else node.get("table") or node.get("format")
     return f"{kind} {detail}" if detail else kind

@@ -1,4 +1,4 @@
-"""Turns the parts of a configuration into the graph of stages whose leaf is one record."""
+"""Turns the parts of a configuration into a graph of stages whose leaf is one record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,7 +28,15 @@ from unlearn_lab.plan.stages import Config
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The stages of one leaf; `record` is the leaf, the others are what it is made from."""
+    """The stages of one job.
+
+    Attributes:
+        corpora: the corpora to score on and to unlearn.
+        base: the model where training starts.
+        calibration: the text for the quantizer; None if it needs none.
+        unlearn: the (last) unlearning.
+        record: the leaf of the graph.
+    """
 
     corpora: Corpora
     base: Stage
@@ -43,20 +51,25 @@ class Plan:
 
 
 def plan(parts: Parts, config: Config, content: ContentKey) -> Plan:
-    """The graph of one job.
+    """Returns the graph of one job.
 
-    Its stages: corpus, base, target, retrain (where there is a control), saliency (where the
-    optimizer masks by it), unlearn (one for each fold of sustainability, each from the previous),
-    calibration and three quantized models (where the quantizer's result is kept), six evaluations
-    (three without a quantizer), codes, widths, export (where another format is asked for), record.
-    `config` holds plain values. Raises `ValueError` when a model or text outside the cache cannot
-    be found, or the optimizer wants a forget term that the method does not have.
+    Its stages: corpus, base, target, retrain (with a control), saliency (if the optimizer masks by
+    it), unlearn (in sustainability one per fold, each from the previous), calibration and three
+    quantized models (if the quantizer's result is stored), six evaluations (three without a
+    quantizer), codes, widths, export (if another format is requested), record. Raises `ValueError`
+    when a model or text outside the cache is not found, or the optimizer needs a forget term that
+    the method lacks.
+
+    Args:
+        parts: the built parts of the configuration.
+        config: the configuration as plain values.
+        content: digests and commits of what is outside the cache.
     """
     return _Planner(parts, config, content).plan()
 
 
 class _Planner:
-    """Pins every part once; each method makes stages of one kind."""
+    """Pins every part once; each method creates stages of one kind."""
 
     def __init__(self, parts: Parts, config: Config, content: ContentKey) -> None:
         self._config = config
@@ -79,7 +92,7 @@ class _Planner:
     no_quantizer: Pinned
 
     def plan(self) -> Plan:
-        """The graph, from the corpus to the record."""
+        """Returns the graph, from the corpus to the record."""
         read, quant = corpora(self.dataset), self.quant
         given = isinstance(quant.value, GivenModels)
         corpus = read.whole
@@ -105,7 +118,7 @@ class _Planner:
         )
 
     def _models(self, read: Corpora) -> tuple[Stage, dict[str, Stage]]:
-        """Where training starts from, and the models whose scores are compared: three, or two.
+        """Returns the base, and by role the models whose scores are compared: three, or two.
 
         Without a retrain control there is no `retrain`.
         """
@@ -129,7 +142,7 @@ class _Planner:
         return base, {"unlearned": unlearned, **controls}
 
     def _known(self, who: str, base: Stage, corpus: Stage) -> Stage:
-        """The target or the retrain control: fine-tuned from the base, or imported."""
+        """Returns the stage of the target or control: fine-tuned from the base, or imported."""
         if _finetunes(self.model.value):
             learn = ["forget", "retain"] if who == "target" else ["retain"]
             return stage(
@@ -173,7 +186,7 @@ class _Planner:
         )
 
     def _saliency(self, scores: Mapping[str, object], target: Stage, corpus: Stage) -> Stage:
-        """What a mask is chosen from; the percentile that chooses is left to the training."""
+        """Returns the stage of saliency scores; the percentile to mask by is not in its key."""
         forget = self.method.inner.get("forget")
         if forget is None:
             raise ValueError("optimizer: SURE needs a method with a forget term, method.forget")
@@ -197,7 +210,7 @@ class _Planner:
     def _explanations(
         self, models: Mapping[str, Stage], kept: Mapping[str, Stage | None]
     ) -> dict[str, Stage]:
-        """What unlearning did to the weights: under the quantizer, and at several widths."""
+        """Returns stages that measure changed weights: under the quantizer, at several widths."""
         calibrated = isinstance(self.quant.value, NeedsCalibration)
         stored = {
             f"{who}.quantized": model
@@ -218,7 +231,7 @@ class _Planner:
         stored: Mapping[str, Stage],
         quant: Pinned | None,
     ) -> Stage:
-        """What unlearning did to the weights, seen through quantizers that `further` names."""
+        """Returns a stage that measures changed weights under the quantizers in `further`."""
         params = {name: self.trainer.node[name] for name in ("weights", "rounding")}
         params |= {"lr": self.optimizer.node["lr"], **further}
         if self.trainer.node.get("adapter") is not None:
@@ -234,7 +247,7 @@ class _Planner:
     def _evaluate(
         self, model: Stage, corpus: Stage, quant: Pinned, quantized: Stage | None = None
     ) -> Stage:
-        """A model's scores under a quantizer; the batch's size counts where it changes them."""
+        """Returns the stage of a model's scores; `batch_tokens` is in its key where it matters."""
         params: dict[str, Any] = {
             "metrics": {name: metric.node for name, metric in self.metrics.items()},
             "quant": quant.node,

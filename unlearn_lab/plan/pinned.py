@@ -1,10 +1,10 @@
-"""Makes a built part fit for a key: hub names at commits, files by digest, code, library versions.
+"""Pins parts for keys: hub names by commit, files and code by digest, libraries by version.
 
-A stage's `depends` holds all of that but the settings themselves:
+A stage's `depends` contains all of these except the settings themselves:
 
 - `code`: the digest of each module that its parts, and its builder through them, depend on;
-- `files`: the digest of each file or folder outside, by the setting that names it;
-- `libraries`: the version of each library that a part declares, null where it is missing.
+- `files`: the digest of each outside file or folder, by the setting that names it;
+- `libraries`: the version of each library that a part declares; null if it is missing.
 """
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -24,22 +24,22 @@ from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan.protocols import Outside, ReadsOutside, UsesLibraries
 from unlearn_lab.plan.stages import VERSIONS, Config
 
-_SPOKEN = {"quant.calibration.text": "generic_text"}
-"""Where a node is composed from another place: the place that a user sets."""
+_SETTING_OF = {"quant.calibration.text": "generic_text"}
+"""Nodes that are interpolated from another node: the one that a user sets."""
 
 
 @runtime_checkable
 class Parts(Protocol):
-    """The built parts of one job, each once."""
+    """The built parts of one job."""
 
     @property
     def dataset(self) -> Part[Any]:
-        """What is read."""
+        """The corpus to read."""
         ...
 
     @property
     def model(self) -> Part[Any]:
-        """Where training starts from, or the finished models."""
+        """The model where training starts, or finished models."""
         ...
 
     @property
@@ -54,12 +54,12 @@ class Parts(Protocol):
 
     @property
     def trainer(self) -> Part[Any]:
-        """How unlearning is trained."""
+        """The settings of unlearning."""
         ...
 
     @property
     def finetune(self) -> Part[Any]:
-        """How target and control are trained."""
+        """The settings that train target and control."""
         ...
 
     @property
@@ -69,17 +69,17 @@ class Parts(Protocol):
 
     @property
     def no_quantizer(self) -> Part[Any]:
-        """What full-precision scores are taken with."""
+        """The quantizer of full-precision scores, which changes nothing."""
         ...
 
     @property
     def metrics(self) -> Mapping[str, Part[Any]]:
-        """What is measured, by name."""
+        """The metrics by name."""
         ...
 
     @property
     def export(self) -> bool | str:
-        """Whether the quantized model is exported, or in which format."""
+        """Whether to export the quantized model, or the format to export."""
         ...
 
 
@@ -87,8 +87,14 @@ class Parts(Protocol):
 class Pinned:
     """A part whose `node` names everything outside by content or commit.
 
-    `files` are digests or commits by setting, `libraries` the declared distributions, `modules`
-    those of its class and of the classes inside it; `inner` holds the parts inside it, by field.
+    Attributes:
+        value: the part.
+        path: config path of its node, as the user sets it.
+        node: the pinned node.
+        files: digests or commits by setting.
+        libraries: distributions that it and its inner parts declare.
+        modules: modules of its class and of the classes inside it.
+        inner: the parts inside it, by field.
     """
 
     value: Any
@@ -100,20 +106,20 @@ class Pinned:
     inner: Mapping[str, "Pinned"]
 
     def replaced(self, **settings: object) -> "Pinned":
-        """The same with other values of some of its settings, which name nothing outside."""
+        """Returns a copy with other values of settings that name nothing outside."""
         return replace(self, node={**self.node, **settings})
 
     def reading(self, *settings: str) -> "Pinned":
-        """The same, of which only what these settings name outside counts."""
+        """Returns a copy in which only the outside files of these settings count."""
         files = {f"{self.path}.{setting}" for setting in settings}
         return replace(self, files={at: one for at, one in self.files.items() if at in files})
 
 
 def pin(part: Part[Any], content: ContentKey) -> Pinned:
-    """The part with all that it reads from outside pinned.
+    """Returns the part with everything pinned that it reads from outside.
 
-    Raises `ValueError`, which begins with the setting, for what cannot be found, and for code of a
-    user's own that cannot be followed or imports a library without declaring it.
+    Raises `ValueError`, which begins with the setting, for anything that is not found, and for user
+    code that cannot be followed or that imports a library without declaring it.
     """
     inner = {name: pin(one, content) for name, one in part.inner.items()}
     node: dict[str, Any] = {**part.node, **{name: one.node for name, one in inner.items()}}
@@ -126,7 +132,7 @@ def pin(part: Part[Any], content: ContentKey) -> Pinned:
         _require_declared(module, own)
     return Pinned(
         value=part.value,
-        path=_SPOKEN.get(part.path, part.path),
+        path=_SETTING_OF.get(part.path, part.path),
         node=node,
         files=files,
         libraries=_once(own, (one.libraries for one in inner.values())),
@@ -144,9 +150,15 @@ def stage(
     parts: Sequence[Pinned] = (),
     libraries: Sequence[str] = (),
 ) -> Stage:
-    """A stage of its present version; `builder` is "package.module:function".
+    """Creates a stage at its present version.
 
-    `parts` are those whose nodes `params` holds; `libraries` count beside theirs.
+    Args:
+        name: kind of stage, a key of `stages.VERSIONS`.
+        builder: function that builds the artifact, "package.module:function".
+        params: settings that the result depends on.
+        inputs: input stages by role.
+        parts: the parts whose nodes `params` contains.
+        libraries: distributions that count in addition to those of the parts.
     """
     modules = frozenset(module for part in parts for module in part.modules)
     names = _once(tuple(libraries), (part.libraries for part in parts))
@@ -167,18 +179,18 @@ def stage(
 
 @cache
 def engine(builder: str) -> frozenset[str]:
-    """The modules that a builder's module reaches without any part.
+    """Returns the modules that a builder's module reaches without any part.
 
-    Their changes are said by hand, in `stages.VERSIONS`; those of all other code by digest.
+    Their changes are recorded by hand in `stages.VERSIONS`, those of all other code by digest.
     """
     return frozenset(code.closure(builder, stop=named_parts()))
 
 
 @cache
 def _code(builder: str, modules: frozenset[str]) -> Mapping[str, str]:
-    """The digests of what parts depend on, outside the engine.
+    """Returns the digests of the modules that parts depend on, the engine's excepted.
 
-    Parts that the builder's own modules name count as well, whether they were chosen or not.
+    Parts that the builder's own modules name count as well, chosen or not.
     """
     own, roots = engine(builder), _roots(modules)
     reached = code.closure(builder)
@@ -188,15 +200,15 @@ def _code(builder: str, modules: frozenset[str]) -> Mapping[str, str]:
 
 
 def _roots(modules: Collection[str]) -> tuple[str, ...]:
-    """The packages whose modules are followed: unlearn_lab, and those that the user trusts."""
+    """Returns the packages whose modules are followed: unlearn_lab and those the user trusts."""
     named = (name.partition(".")[0] for name in modules)
     return tuple(sorted({code.PROJECT, *trusted(), *named}))
 
 
 @cache
 def _require_declared(module: str, libraries: tuple[str, ...]) -> None:
-    """Refuses code of a user's own that imports a library whose version would not be in the key."""
-    if module.partition(".")[0] == code.PROJECT:  # these are held to it by a test
+    """Raises `ValueError` for user code that imports a library whose version is not in the key."""
+    if module.partition(".")[0] == code.PROJECT:  # a test checks these
         return
     roots = _roots([module])
     reached = code.closure(module, roots)
@@ -218,11 +230,11 @@ def _pin_outside(
     files: dict[str, str],
     content: ContentKey,
 ) -> None:
-    """Puts what was found into the node, and its digest among the files."""
+    """Puts what is found into the node, and its digest into `files`."""
     if one.setting is None:
         files[f"{path}: {Path(one.place).name}"] = content.of_path(Path(one.place), one.patterns)
         return
-    setting = f"{_SPOKEN.get(path, path)}.{one.setting}"
+    setting = f"{_SETTING_OF.get(path, path)}.{one.setting}"
     place = str(one.place)
     if one.kind == "files":
         if not Path(place).exists():

@@ -1,7 +1,7 @@
-"""What the planner asks a part, built from the configuration; a part has what applies to it.
+"""Defines what the planner asks of a part; a part implements the protocols that apply to it.
 
-Nothing is subclassed: a part that reads a file has a property `outside`, and so on. A part without
-any of these depends on its own settings and its own code alone.
+Nothing is subclassed: a part that reads a file has a property `outside`, and so on. A part
+without any of these depends on its own settings and code alone.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,10 +14,12 @@ from typing import Literal, Protocol, runtime_checkable
 class Outside:
     """Something outside the cache that a part reads; its content becomes part of the key.
 
-    `place` is a file, a folder or (kinds `model` and `dataset`) a hub name; `setting` is the field
-    of the part that names it, None for a file that belongs to the part's code. `revision` is the
-    field that holds a hub name's revision. Of a folder only files that one of the glob `patterns`
-    finds count.
+    Attributes:
+        kind: whether it is a model, a data set, or files.
+        place: file, folder or (for a model or data set) hub name.
+        setting: the part's field that names it; None for a file that belongs to the part's code.
+        revision: the part's field with a hub name's revision.
+        patterns: glob patterns of the files that count in a folder.
     """
 
     kind: Literal["model", "dataset", "files"]
@@ -29,31 +31,31 @@ class Outside:
 
 @runtime_checkable
 class ReadsOutside(Protocol):
-    """A part that reads files or hub names."""
+    """A part that reads files or hub repositories."""
 
     @property
     def outside(self) -> Sequence[Outside]:
-        """All that it reads with its present settings."""
+        """Everything that it reads with its present settings."""
         ...
 
 
 @runtime_checkable
 class UsesLibraries(Protocol):
-    """A part whose results depend on libraries that unlearn_lab does not always bring."""
+    """A part whose results depend on libraries that unlearn_lab does not always install."""
 
     @property
     def libraries(self) -> Sequence[str]:
-        """Their names as distributions ("lm-eval"); their versions become part of the key."""
+        """Names of distributions ("lm-eval"); their versions become part of the key."""
         ...
 
 
 @runtime_checkable
 class Folded(Protocol):
-    """A data set that is forgotten in several folds; its field `fold` chooses one."""
+    """A data set that is forgotten in several folds; its field `fold` selects one."""
 
     @property
     def steps(self) -> Sequence[int]:
-        """The folds to unlearn, in order; empty where the whole is unlearned at once."""
+        """The folds to unlearn, in order; empty if the whole is unlearned at once."""
         ...
 
 
@@ -63,7 +65,7 @@ class Published(Protocol):
 
     @property
     def published_as(self) -> str | None:
-        """Its name on the hub; None for a copy on disk, whose content is not looked at."""
+        """Its name on the hub; None for a copy on disk, whose content is not checked."""
         ...
 
 
@@ -73,13 +75,13 @@ class NeedsControlScores(Protocol):
 
     @property
     def needs_metrics(self) -> Sequence[str]:
-        """The metrics it compares; none where it needs no scores."""
+        """The metrics to compare; empty if it needs no scores."""
         ...
 
 
 @runtime_checkable
 class NeedsSaliency(Protocol):
-    """An optimizer rule that chooses units of the weights by their saliency."""
+    """An update rule that selects units of the weights by saliency."""
 
     @property
     def saliency(self) -> Mapping[str, object]:
@@ -89,43 +91,43 @@ class NeedsSaliency(Protocol):
 
 @runtime_checkable
 class FullPrecision(Protocol):
-    """A quantizer that leaves the model as it is: its scores are the full-precision ones."""
+    """A quantizer that leaves the model unchanged: its scores are the full-precision ones."""
 
     full_precision: Literal[True]
 
 
 @runtime_checkable
 class NeedsCalibration(Protocol):
-    """A quantizer that sees text, with the part `calibration` that draws it."""
+    """A quantizer that needs text, with the part `calibration` that samples it."""
 
     @property
     def calibration(self) -> object:
-        """Draws the text."""
+        """Samples the text."""
         ...
 
 
 @runtime_checkable
 class Packable(Protocol):
-    """A quantizer that rounds on load, and whose result can be kept as a checkpoint."""
+    """A quantizer that rounds on load, and whose result can be stored as a checkpoint."""
 
     packing_libraries: Sequence[str]
-    """What writes the checkpoint."""
+    """Distributions that write the checkpoint."""
 
 
 @runtime_checkable
 class BatchDependent(Protocol):
-    """A quantizer under which an answer depends on who shares its batch."""
+    """A quantizer under which an answer depends on the other items of its batch."""
 
     batch_dependent: Literal[True]
 
 
 @runtime_checkable
 class GivenModels(Protocol):
-    """A quantizer that reads checkpoints which were quantized outside unlearn_lab."""
+    """A quantizer that reads checkpoints quantized outside unlearn_lab."""
 
     @property
     def given(self) -> Mapping[str, str | None]:
-        """The field with each model's place, by role; None where there is no such model."""
+        """The field with each model's place, by role; None if there is no such model."""
         ...
 
 
@@ -133,7 +135,15 @@ class GivenModels(Protocol):
 class FinishedModel(Protocol):
     """A model that may be a finished target, with or without a retrain control.
 
-    With `finetune` it is where their training starts, as any other model is.
+    Attributes:
+        path: folder, file or hub name of the target.
+        revision: revision of `path` on the hub.
+        tokenizer: folder or hub name of the tokenizer; None: that of `path`.
+        tokenizer_revision: revision of `tokenizer` on the hub.
+        finetune: whether target and control are trained from `path` instead, as from any model.
+        retrain: folder, file or hub name of the retrain control; None if there is none.
+        retrain_revision: revision of `retrain` on the hub.
+        trust_remote_code: whether to run Python code from the repositories.
     """
 
     path: str

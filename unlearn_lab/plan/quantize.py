@@ -1,4 +1,4 @@
-"""Decides which stages a quantizer adds to the graph: calibration text, kept models, exports."""
+"""Decides which stages a quantizer adds to the graph: calibration text, stored models, exports."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,11 +8,17 @@ from unlearn_lab.plan.pinned import Pinned, stage
 from unlearn_lab.plan.protocols import GivenModels, NeedsCalibration, Packable
 
 _WRITER = "gptqmodel"
-"""Writes the formats of auto-gptq and autoawq."""
+"""The library that writes the formats of auto-gptq and autoawq."""
 
 
 def calibration_stage(quant: Pinned, corpus: Stage, base: Stage) -> Stage | None:
-    """The text that the quantizer sees, None where it wants none."""
+    """Returns the stage of the text that a quantizer needs; None if it needs none.
+
+    Args:
+        quant: the quantizer.
+        corpus: the corpus to score on.
+        base: the model where training starts.
+    """
     if not isinstance(quant.value, NeedsCalibration):
         return None
     calibration = quant.inner["calibration"]
@@ -33,9 +39,16 @@ def quantized_models(
     *,
     export: bool,
 ) -> dict[str, Stage | None]:
-    """The quantized form of each model on disk: given, or worth keeping, or to be exported.
+    """Returns each model's quantized checkpoint, by role: given, calibrated, or to be exported.
 
-    None where it is quantized on load, or where nobody gave one.
+    None where the model is quantized on load, or where no checkpoint is given.
+
+    Args:
+        models: the models by role.
+        quant: the quantizer.
+        weights: dtype of the models' weights, `trainer.weights`.
+        calibration: the stage of the calibration text.
+        export: whether to store the checkpoint of a quantizer that rounds on load.
     """
     if isinstance(quant.value, GivenModels):
         return {who: _given(quant, quant.value.given.get(who), weights) for who in models}
@@ -61,7 +74,14 @@ def quantized_models(
 def export_stages(
     quant: Pinned, export: bool | str, unlearn: Stage, kept: Stage | None
 ) -> dict[str, Stage]:
-    """The unlearned model as it is kept, and as a file in another format where one is asked for."""
+    """Returns the stages that store the unlearned model: its quantized checkpoint and an export.
+
+    Args:
+        quant: the quantizer.
+        export: `export` as returned by `asked_export`.
+        unlearn: the unlearned model.
+        kept: its quantized checkpoint; None if it is quantized on load.
+    """
     stages = {} if kept is None else {"quantize": kept}
     if isinstance(export, str) or (export and kept is None):
         stages["export"] = stage(
@@ -76,12 +96,12 @@ def export_stages(
 
 
 def asked_export(export: bool | str) -> bool | str:
-    """`export` with the names of the formats that are there anyway replaced by True."""
+    """Returns `export`, with True for the formats in which checkpoints are stored anyway."""
     return True if export in ("compressed-tensors", "gguf") else export
 
 
 def _given(quant: Pinned, setting: str | None, weights: str) -> Stage | None:
-    """A checkpoint quantized outside unlearn_lab; the key holds its content, not the quantizer."""
+    """Returns a checkpoint quantized elsewhere; its key contains its content, not the quantizer."""
     if setting is None:
         return None
     path = quant.node[setting]

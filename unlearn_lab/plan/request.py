@@ -1,4 +1,4 @@
-"""One job as it is asked for: plain values, typed settings and the graph of its stages."""
+"""Defines a requested job: plain values, typed settings and the graph of its stages."""
 
 import re
 from collections.abc import Mapping
@@ -21,12 +21,18 @@ from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan.job_graph import Parts, Plan, plan
 
 _KEY_LENGTH = 8
-"""Digits of a stage's key that are enough to name it."""
+"""Digits of a stage's key that suffice to name it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Values:
-    """A composed configuration with everything resolved; `config` holds plain values."""
+    """A composed configuration with everything resolved.
+
+    Attributes:
+        config: all of it, as plain values.
+        runtime: its group `runtime`, typed.
+        report: its group `report`, typed.
+    """
 
     config: Mapping[str, Any]
     runtime: Runtime
@@ -34,12 +40,12 @@ class Values:
 
     @property
     def cache(self) -> Path:
-        """Where the artifacts lie."""
+        """The folder of the artifacts."""
         return Path(self.runtime.home) / "cache"
 
     @property
     def timeouts(self) -> ClaimTimeouts:
-        """How long claims and leases wait for each other."""
+        """The timing of claims and leases."""
         runtime = self.runtime
         return ClaimTimeouts(
             heartbeat=runtime.claim_beat, poll=runtime.claim_look, stale_after=runtime.claim_silence
@@ -48,10 +54,14 @@ class Values:
 
 @dataclass(frozen=True, kw_only=True)
 class JobRequest:
-    """A job as asked for: its values, the choice in each group, its graph, and what to build of it.
+    """A requested job.
 
-    `goals` is the record alone, or the stages that `until` names; `prepared` holds what checking
-    the request has built, by key.
+    Attributes:
+        values: its resolved configuration.
+        choices: the option chosen in each config group.
+        plan: the graph of its stages.
+        goals: the stages to build: the record, or those that `until` names.
+        prepared: artifacts built while the request was checked, by key.
     """
 
     values: Values
@@ -62,7 +72,7 @@ class JobRequest:
 
     @property
     def label(self) -> str:
-        """What tells this job from the others, in words."""
+        """Options and seed, which distinguish this job from others."""
         names = [
             self.choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")
         ]
@@ -72,9 +82,9 @@ class JobRequest:
 def read_values(config: DictConfig) -> Values:
     """Resolves a composed configuration, and trusts the packages that it names from now on.
 
-    Here alone `trainer.weights=bf16_sr` is known, and written out. Raises `Refused` where a value
-    is missing or mistyped, a setting's name is an old one, a package cannot be trusted, or a
-    `conf_dir` comes too late.
+    Expands `trainer.weights=bf16_sr`, which no later code sees. Raises `Refused` where a value is
+    missing or mistyped, a setting has moved, a package cannot be trusted, or `conf_dir` is set too
+    late.
     """
     try:
         plain = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
@@ -102,10 +112,16 @@ def read_values(config: DictConfig) -> Values:
 def plan_request(
     values: Values, parts: Parts, choices: Mapping[str, str], content: ContentKey
 ) -> JobRequest:
-    """The graph of a job, planned from its built parts.
+    """Plans a job from its built parts.
 
-    Raises `Refused` when what it reads from outside the cache cannot be found, when `until` names
-    no stage, or when a node lacks what the graph depends on.
+    Raises `Refused` when what it reads from outside the cache is not found, when `until` names no
+    stage, or when a node lacks a setting that the graph depends on.
+
+    Args:
+        values: the resolved configuration.
+        parts: its built parts.
+        choices: the option chosen in each config group.
+        content: digests and commits of what is outside the cache.
     """
     try:
         graph = plan(parts, values.config, content)
@@ -120,12 +136,12 @@ def plan_request(
 
 
 def content_key(values: Values) -> ContentKey:
-    """The digests of what lies outside the cache, remembered in the home."""
+    """Returns the digests of what is outside the cache, which are stored in the cache's folder."""
     return ContentKey(values.cache / "digests.json")
 
 
 def unusable(error: OSError, home: str) -> str:
-    """The error in one line: of the folder of results, or of whichever other file it names."""
+    """Returns the error in one line: of the results folder, or of another file that it names."""
     named = error.filename
     if named is None or Path(named).absolute().is_relative_to(Path(home).absolute()):
         return f"runtime.home={home}: cannot be written to ({error})"

@@ -1,4 +1,4 @@
-"""The builders of the stages, and the versions of what they do without any part."""
+"""Lists the builders of the stages and the versions of their engines."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ VERSIONS = {
     "widths": 2,
     "record": 6,
 }
-"""Raised whenever a stage's builder changes its meaning: no old artifact is taken for a new one."""
+"""Bump when a builder's output changes; older artifacts are not reused."""
 
 
 BUILDERS = {
@@ -38,4 +38,4 @@ BUILDERS = {
     "widths": "unlearn_lab.evaluate.codes_stage",
     "record": "unlearn_lab.record.record_stage",
 }
-"""The module of each stage's builder. A target or control that is imported has models.stage's."""
+"""The module of each stage's builder; an imported target or control has `models.import_stage`."""

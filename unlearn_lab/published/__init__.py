@@ -1,1 +1,1 @@
-"""The numbers that papers published, with their sources, beside those of our records."""
+"""Compares published numbers, with their sources, with the figures of our records."""

@@ -1,4 +1,4 @@
-"""`python -m unlearn_lab.published TABLE`: our records beside published numbers."""
+"""`python -m unlearn_lab.published TABLE`: compares our records with published numbers."""
 
 import argparse
 import difflib
@@ -31,7 +31,7 @@ _HEADLINES = {HEADLINE: PUBLISHED, f"{HEADLINE}_corrected": "corrected"}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Prints a comparison, or the names of all; exits with 2 when the request is refused."""
+    """Prints a comparison, or the names of all; exits with 2 when the request is invalid."""
     asked = _parser().parse_args(arguments)
     if asked.table is None:
         _print_names()
@@ -50,10 +50,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def chosen_records(home: Path | None, sweep: str | None, seed: int | None) -> list[Record]:
-    """The records of a home, of one sweep and seed where these are given.
+    """Returns the records of a home, filtered by sweep and seed.
 
-    Without `home` those of $UNLEARN_LAB_HOME or ./lab, which need not exist. Raises `ValueError`
-    for a home that does not exist, and for a sweep or seed that no record has.
+    Raises `ValueError` for a home that does not exist, and for a sweep or seed that no record has.
+
+    Args:
+        home: `runtime.home` of the sweeps; None for $UNLEARN_LAB_HOME or ./lab, which need not
+            exist.
+        sweep: name of the only sweep, None for all.
+        seed: the only seed, None for all.
     """
     if home is not None and not home.is_dir():
         raise ValueError(f"--home={home}: no such folder; name the runtime.home of a sweep")
@@ -70,7 +75,13 @@ def chosen_records(home: Path | None, sweep: str | None, seed: int | None) -> li
 
 
 def compared(name: str, records: Sequence[Record], *, any_model: bool) -> Comparison:
-    """The comparison of that name."""
+    """Builds a comparison.
+
+    Args:
+        name: a table or headline, with a suffix for a further form.
+        records: our records, oldest first.
+        any_model: whether records of other models count.
+    """
     if name in _HEADLINES:
         headline = load_headline()
         tables = {stem: load(stem) for stem in headline.tables}
@@ -81,7 +92,7 @@ def compared(name: str, records: Sequence[Record], *, any_model: bool) -> Compar
 
 
 def as_json(comparison: Comparison) -> dict[str, Any]:
-    """The comparison as plain values: `values` holds one entry a figure, null where empty."""
+    """Returns the comparison as plain values; `values` has one entry per figure, null if empty."""
     values = [
         {
             "row": line.row,
@@ -112,7 +123,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sweep", metavar="NAME", help="records of this sweep only")
     parser.add_argument("--seed", type=int, metavar="N", help="records of this seed only")
     parser.add_argument("--any-model", action="store_true", help="also records of other models")
-    parser.add_argument("--json", action="store_true", help="machine-readable, on one document")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
     return parser
 
 
@@ -129,16 +140,16 @@ def _nearest(wanted: str, there: Sequence[str]) -> str:
 
 
 def _print_names() -> None:
-    """Each table with its title; further forms are the same numbers beside other runs of ours."""
+    """Prints each table with its title; further forms compare the same numbers with other runs."""
     console = open_console(sys.stdout)
     console.print("Published tables (python -m unlearn_lab.published TABLE):")
     headings = {
-        name: load(stem).title if form == PUBLISHED else f"the same, beside our {form} form"
+        name: load(stem).title if form == PUBLISHED else f"the same, compared with our {form} form"
         for name, (stem, form) in names().items()
     }
     for name, form in _HEADLINES.items():
         title = load_headline().title
-        headings[name] = title if form == PUBLISHED else f"the same, beside our {form} form"
+        headings[name] = title if form == PUBLISHED else f"the same, compared with our {form} form"
     for name, heading in headings.items():
         console.print(Text(f"  {name:<32}{heading}"), soft_wrap=True)
 

@@ -1,4 +1,4 @@
-"""Ours beside theirs: every published number with the figure of our runs, and what to know."""
+"""Compares every published number with the figure of our runs, and notes what differs."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,14 @@ from unlearn_lab.record.leaf import Record, text
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """One figure twice; `ours` is None where nothing was run, `theirs` where nothing was found."""
+    """One figure, ours and theirs.
+
+    Attributes:
+        metric: the table's column.
+        ours: None where nothing was run.
+        theirs: the published number; None where none was found.
+        decimals: decimals of the published number.
+    """
 
     metric: str
     ours: Ours | None
@@ -27,7 +34,7 @@ class Cell:
 
     @property
     def inside(self) -> bool | None:
-        """Whether theirs lies in our interval, its ends rounded as finely as theirs was published.
+        """Whether theirs is within our interval, its ends rounded to the published decimals.
 
         None without either number or without an interval.
         """
@@ -41,7 +48,13 @@ class Cell:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """A published row under one quantizer (`none` is full precision)."""
+    """A published row under one quantizer.
+
+    Attributes:
+        row: the row's name.
+        quant: the quantizer, `none` for full precision.
+        cells: one per metric.
+    """
 
     row: str
     quant: str
@@ -49,15 +62,22 @@ class Line:
 
     @property
     def num_seeds(self) -> int:
-        """The most seeds that any of the line's figures is the mean of."""
+        """Largest number of seeds among the line's figures."""
         return max((cell.ours.num_seeds for cell in self.cells if cell.ours is not None), default=0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A table of published numbers beside ours: `runs` says which runs count, `notes` what differs.
+    """A table of published numbers with ours.
 
-    `sources` and `remarks` are the published table's.
+    Attributes:
+        name: name of the comparison.
+        title: the published table's title.
+        sources: the published table's sources, as citations.
+        remarks: the published table's remarks.
+        runs: overrides that match each row.
+        notes: what differs from the published runs, and what was left out.
+        lines: one per row and quantizer.
     """
 
     name: str
@@ -75,7 +95,7 @@ class Comparison:
 
     @property
     def closing(self) -> str:
-        """How many published numbers lie in our intervals, of how many that could be compared."""
+        """Sentence with the number of published values in our intervals, of all comparable ones."""
         marks = [cell.inside for cell in self.cells if cell.inside is not None]
         published = sum(cell.theirs is not None for cell in self.cells)
         line = f"{sum(marks)} of {len(marks)} published values lie in our intervals"
@@ -86,7 +106,15 @@ class Comparison:
 def compare(
     name: str, table: Table, form: str, records: Sequence[Record], *, any_model: bool
 ) -> Comparison:
-    """The table beside the records, of which other data sets never count."""
+    """Compares a table with the records; other data sets never count.
+
+    Args:
+        name: name of the comparison.
+        table: the published table.
+        form: which form of the rows to match.
+        records: our records, oldest first.
+        any_model: whether records of other models count.
+    """
     kept, notes = eligible(records, table.dataset, table.model, any_model=any_model)
     lines, matches = [], []
     for row in table.rows:
@@ -110,7 +138,14 @@ def compare(
 def eligible(
     records: Sequence[Record], dataset: str, model: str, *, any_model: bool
 ) -> tuple[list[Record], list[str]]:
-    """The records of the right data set and model, and what is to be said about the others."""
+    """Returns the records of the right data set and model, and notes on the others.
+
+    Args:
+        records: our records.
+        dataset: the published data set.
+        model: the published model.
+        any_model: whether records of other models count.
+    """
     right = [record for record in records if record.get("dataset") == dataset]
     notes = []
     if not right:
@@ -132,7 +167,7 @@ def eligible(
 
 
 def deviation_notes(matches: Sequence[tuple[str, Match | None]]) -> Iterator[str]:
-    """Settings in which our runs differ from the published ones, and what was left out."""
+    """Yields notes on settings that differ from the published ones, and on those left out."""
     rows: dict[str, dict[str, None]] = {}
     for name, found in matches:
         for deviation in found.deviations if found else ():
@@ -149,10 +184,10 @@ def deviation_notes(matches: Sequence[tuple[str, Match | None]]) -> Iterator[str
 
 
 def run_names(rows: Sequence[Row], form: str) -> Iterator[str]:
-    """What to run for each published row, as the command line takes it."""
+    """Yields the overrides to run for each published row."""
     for row in rows:
         if row.who == "unlearned":
-            spelt = _spelt(row.forms[form]) if form in row.forms else "nothing of ours"
+            spelt = _spelt(row.forms[form]) if form in row.forms else "no counterpart here"
             yield f"{row.name}: {spelt}"
 
 
@@ -179,20 +214,20 @@ def _line(
 
 
 def _sources(table: Table) -> Iterator[str]:
-    """Each source with its rows; the rows are named where there are several sources."""
+    """Yields each source, with the names of its rows where there are several sources."""
     for name, source in table.sources.items():
         named = [row.name for row in table.rows if row.source == name]
         yield f"{', '.join(named)}: {source}" if len(table.sources) > 1 else str(source)
 
 
 def _missing_quantizers(table: Table, kept: Sequence[Record]) -> Iterator[str]:
-    """Quantizers that no record has; another one of as many bits does not stand in for them."""
+    """Notes quantizers that no record has; another one with as many bits is no substitute."""
     wanted = dict.fromkeys(quant for row in table.rows for quant in row.scores if quant != "none")
     there = {text(record, "quant") for record in kept}
     missing = [quant for quant in wanted if quant not in there]
     if missing:
         others = sorted(there - set(wanted) - {"none"})
-        unknown = f"; {', '.join(others)} would be something else" if others else ""
+        unknown = f"; {', '.join(others)} cannot be compared" if others else ""
         yield f"No record with quant={','.join(missing)}{unknown}."
 
 

@@ -1,4 +1,4 @@
-"""Shows a comparison with published numbers in the terminal, at any width without cutting one."""
+"""Prints a comparison with published numbers, without truncating one at any terminal width."""
 
 from collections.abc import Sequence
 
@@ -32,10 +32,10 @@ _LEGEND = (
 
 
 def print_comparison(console: Console, comparison: Comparison) -> None:
-    """Prints the table, what it was compared with, what differs, and the closing count.
+    """Prints the table, its sources, what differs, and the closing count.
 
-    Columns that do not fit move to a table below; on a terminal too narrow for one metric lines
-    run over its edge, where the terminal breaks them.
+    Columns that do not fit move to a further table; on a terminal too narrow for one metric, lines
+    exceed the width and the terminal wraps them.
     """
     seeds = {line.num_seeds for line in comparison.lines} - {0}
     title = f"{comparison.name}: {comparison.title}"
@@ -62,7 +62,7 @@ def print_comparison(console: Console, comparison: Comparison) -> None:
 
 
 def format_ours(ours: Ours | None, decimals: int) -> str:
-    """A figure of ours with its interval; empty when nothing was run."""
+    """Formats a figure of ours with its interval; empty when nothing was run."""
     if ours is None:
         return ""
     value = f"{ours.value:z.{decimals}f}"
@@ -72,7 +72,7 @@ def format_ours(ours: Ours | None, decimals: int) -> str:
 
 
 def format_theirs(theirs: float | None, decimals: int) -> str:
-    """A published number with every digit that it has; empty when none was found."""
+    """Formats a published number with all its digits; empty when none was found."""
     if theirs is None:
         return ""
     shown = f"{theirs:z.{decimals}f}"
@@ -80,7 +80,7 @@ def format_theirs(theirs: float | None, decimals: int) -> str:
 
 
 def _of_seeds(seeds: set[int]) -> str:
-    """Told once where all figures are means of equally many; otherwise a column tells it."""
+    """Returns the title's note on seeds if all lines have equally many; otherwise a column does."""
     return f" (ours: means of {max(seeds)} seeds)" if len(seeds) == 1 and max(seeds) > 1 else ""
 
 

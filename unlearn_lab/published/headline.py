@@ -1,4 +1,4 @@
-"""The paper's headline, computed from our records: the mean of what unlearned models retain."""
+"""Computes the paper's headline from our records: the mean share that unlearned models retain."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,7 +31,16 @@ def compare_headline(
     *,
     any_model: bool,
 ) -> Comparison:
-    """The published mean beside ours, which needs every run that it is taken over."""
+    """Compares the published mean with ours, which needs every run that it averages.
+
+    Args:
+        name: name of the comparison.
+        headline: the published means.
+        tables: the tables with the averaged rows, by name.
+        form: which form of the rows to match.
+        records: our records, oldest first.
+        any_model: whether records of other models count.
+    """
     kept, notes = [], []
     for table in tables.values():
         right, remarks = eligible(records, table.dataset, table.model, any_model=any_model)
@@ -61,7 +70,13 @@ def compare_headline(
 
 
 def published_mean(tables: Mapping[str, Table], headline: Headline, quant: str) -> float:
-    """The mean share, in per cent, that the published tables themselves give."""
+    """Returns the mean share, in per cent, computed from the published tables themselves.
+
+    Args:
+        tables: the tables with the averaged rows, by name.
+        headline: which rows and metrics to average.
+        quant: the quantizer, `none` for full precision.
+    """
     shares = []
     for table in tables.values():
         target = next(row for row in table.rows if row.who == "target").scores[quant]
@@ -87,7 +102,7 @@ def _matches(
     records: Sequence[Record],
     quant: str,
 ) -> Iterator[tuple[str, Match | None]]:
-    """The records of every row of every table; shares are in records with a quantizer only."""
+    """Yields each row's name and match; only records with a quantizer contain shares."""
     for table in tables.values():
         usable = [
             record
@@ -104,13 +119,13 @@ def _rows(table: Table, headline: Headline) -> list[Row]:
 
 
 def _share(found: Match | None, metric: str, quant: str) -> Ours | None:
-    """What an unlearned model retains of the target's score in the same precision."""
+    """Returns the share of the target's score that the model retains in the same precision."""
     precision = "full" if quant == "none" else "quantized"
     return share(found.records, f"recovery.{metric}.retained_{precision}") if found else None
 
 
 def _mean(shares: Sequence[Ours]) -> Ours:
-    """The mean of shares; that of their ends bounds its interval from above, however they depend.
+    """Averages shares; the mean of the ends bounds the interval from above for any correlation.
 
     The number of seeds is the smallest of any share.
     """

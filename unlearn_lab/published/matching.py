@@ -1,4 +1,4 @@
-"""Which records stand beside a published row: those of its identity, in one setting, by seed."""
+"""Matches records to a published row: same method, one setting, one record per seed."""
 
 import json
 import math
@@ -26,12 +26,18 @@ _OF_CONTROLS = (
     "config.eval.",
 )
 _OF_QUANTIZERS = ("config.quant.", "config.generic_text.")
-"""Settings of no figure's making, those that reach a control, those of quantized models alone."""
+"""Settings that affect no figure, those that affect controls, those of quantized models only."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """A setting in which a record differs from the published run."""
+    """A setting in which a record differs from the published run.
+
+    Attributes:
+        key: the record's key.
+        ours: the record's value.
+        theirs: the published value.
+    """
 
     key: str
     ours: Any
@@ -40,9 +46,12 @@ class Deviation:
 
 @dataclass(frozen=True, kw_only=True)
 class Match:
-    """The records of one row under one quantizer: one a seed, all in the same setting.
+    """The records of one row under one quantizer.
 
-    `num_others` counts further settings of the same row, which are left out.
+    Attributes:
+        records: one per seed, all in the same setting.
+        deviations: settings that differ from the published ones.
+        num_others: number of further settings of the same row, which are left out.
     """
 
     records: tuple[Record, ...]
@@ -52,7 +61,14 @@ class Match:
 
 @dataclass(frozen=True, kw_only=True)
 class Ours:
-    """A figure of ours: the mean over `num_seeds` seeds, and an interval where records hold one."""
+    """A figure of our records.
+
+    Attributes:
+        value: the mean over seeds.
+        low: lower end of the interval; None where a record has none.
+        high: upper end of the interval; None where a record has none.
+        num_seeds: number of seeds.
+    """
 
     value: float
     low: float | None
@@ -63,11 +79,18 @@ class Ours:
 def match(
     records: Sequence[Record], table: Table, row: Row, form: Form | None, quant: str
 ) -> Match | None:
-    """The records beside one published row; None when there are none.
+    """Returns the records that match one published row; None when there are none.
 
-    Full precision (`none`) is read from any record, a quantizer only from its own. Of several
-    settings the one with the fewest deviations is taken, of equal ones the latest; of several
-    records of a seed the latest. Seeds of different settings are never mixed.
+    Full precision (`none`) is read from any record, a quantizer only from its own. Among several
+    settings, the one with the fewest deviations is chosen, among equal ones the latest; among
+    several records of a seed, the latest. Seeds of different settings are never mixed.
+
+    Args:
+        records: records of the table's data set, oldest first.
+        table: the published table.
+        row: the row to match.
+        form: the row in our terms; None where it has no counterpart.
+        quant: the quantizer, `none` for full precision.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for place, record in enumerate(records):
@@ -88,7 +111,14 @@ def match(
 
 
 def ours(found: Match, who: str, quant: str, metric: str) -> Ours | None:
-    """One figure of the matched records; shares in per cent; None where no record has it."""
+    """Returns one figure of the matched records; None where no record has it.
+
+    Args:
+        found: the matched records.
+        who: `target`, `retrain` or `unlearned`.
+        quant: the quantizer, `none` for full precision.
+        metric: a column of the published table; shares are in per cent.
+    """
     precision = "full" if quant == "none" else "quantized"
     if metric == "recovered_share":
         return share(found.records, "recovery.verbmem.recovered_share")
@@ -101,7 +131,7 @@ def ours(found: Match, who: str, quant: str, metric: str) -> Ours | None:
 
 
 def share(records: Sequence[Record], key: str) -> Ours | None:
-    """A share of the records in per cent."""
+    """Returns the share under a record key over all records, in per cent."""
     figures = []
     for record in records:
         value, low, high = (number(record, f"{key}{end}") for end in ("", ".low", ".high"))
@@ -113,12 +143,12 @@ def share(records: Sequence[Record], key: str) -> Ours | None:
 def over_seeds(
     figures: Sequence[tuple[float | None, tuple[float, float] | None]],
 ) -> Ours | None:
-    """The mean of one figure over seeds, with an interval.
+    """Returns the mean of one figure over seeds, with an interval.
 
     One seed: its own interval. Several: from the mean of the lows to the mean of the highs, widened
-    to the lowest and the highest seed. All seeds answer the same items, so averaging does not
-    narrow what is due to the choice of items, and the mean of the ends bounds it from above. The
-    range of a few seeds is no 95 % interval over trainings.
+    to the lowest and the highest seed. All seeds are scored on the same items, so averaging does
+    not reduce the uncertainty from the choice of items, and the mean of the ends is an upper bound
+    for it. The range of a few seeds is not a 95 % interval over trainings.
     """
     known = [(value, ends) for value, ends in figures if value is not None]
     if not known:
@@ -148,7 +178,7 @@ def _stands_for(record: Record, row: Row, form: Form | None) -> bool:
 
 
 def _setting(record: Record, row: Row, quant: str) -> str:
-    """What records must share to be seeds of one another."""
+    """Returns the settings that records must share to count as seeds of one experiment."""
     reaching = ("config.",) if row.who == "unlearned" else _OF_CONTROLS
     if quant != "none":
         reaching = (*reaching, *_OF_QUANTIZERS)
@@ -162,7 +192,7 @@ def _setting(record: Record, row: Row, quant: str) -> str:
 
 
 def _expected(table: Table, row: Row, form: Form | None, quant: str) -> dict[str, Any]:
-    """The published settings that reach this row's figures."""
+    """Returns the published settings that affect this row's figures."""
     known = {**table.expects, **row.expects, **(form.expects if form else {})}
     hidden = _OF_QUANTIZERS if quant == "none" else ()
     reaching = (*_OF_CONTROLS, *_OF_QUANTIZERS) if row.who != "unlearned" else ("",)
@@ -174,7 +204,7 @@ def _expected(table: Table, row: Row, form: Form | None, quant: str) -> dict[str
 
 
 def _deviations(record: Record, expected: Mapping[str, Any]) -> list[Deviation]:
-    """Of a setting that is a part with settings of its own, the part's class is told."""
+    """Returns settings other than expected; a node with a `_target_` is compared by its class."""
     found = {key: key if key in record else f"{key}._target_" for key in expected}
     return [
         Deviation(key=key, ours=record[place], theirs=expected[key])
@@ -184,7 +214,7 @@ def _deviations(record: Record, expected: Mapping[str, Any]) -> list[Deviation]:
 
 
 def same(found: object, wanted: object) -> bool:
-    """Whether two settings are equal; numbers up to float noise."""
+    """Whether two settings are equal, numbers up to float noise."""
     if isinstance(found, int | float) and isinstance(wanted, int | float):
         return math.isclose(found, wanted)
     return found == wanted

@@ -1,4 +1,4 @@
-"""What a file of published numbers may hold: which keys, and which numbers in which range."""
+"""Checks files of published numbers: allowed keys, and the range of each number."""
 
 import dataclasses
 import math
@@ -21,12 +21,18 @@ RANGES = {
 
 
 def names_of(kind: type) -> tuple[str, ...]:
-    """The fields of a dataclass, which are the keys of its node."""
+    """Returns the field names of a dataclass, which are the keys of its node."""
     return tuple(field.name for field in dataclasses.fields(kind))
 
 
 def fields(node: Any, wanted: tuple[str, ...], path: str) -> dict[str, Any]:
-    """The node as a dict; raises `ValueError` unless it has exactly the keys that are wanted."""
+    """Returns the node as a dict.
+
+    Args:
+        node: plain values of the file.
+        wanted: the keys that it must have, and no others; raises `ValueError` otherwise.
+        path: the node's place, for messages.
+    """
     found = mapping(node, path)
     wrong = sorted(set(found) ^ set(wanted))
     if wrong:
@@ -35,23 +41,29 @@ def fields(node: Any, wanted: tuple[str, ...], path: str) -> dict[str, Any]:
 
 
 def mapping(node: Any, path: str) -> dict[str, Any]:
-    """The node as a dict; raises `ValueError` for anything without keys."""
+    """Returns the node as a dict; raises `ValueError` for anything but a mapping."""
     if isinstance(node, Mapping):
         return {str(key): value for key, value in node.items()}
-    raise ValueError(f"{path}={node}: keys with values")
+    raise ValueError(f"{path}={node}: must be a mapping")
 
 
 def texts(node: Any, path: str) -> list[str]:
-    """A list of texts, each at most once."""
+    """Returns the node as a list of distinct strings; raises `ValueError` for anything else."""
     if not isinstance(node, list) or not all(isinstance(text, str) for text in node):
-        raise ValueError(f"{path}={node}: a list of texts")
+        raise ValueError(f"{path}={node}: must be a list of strings")
     if len(set(node)) != len(node):
         raise ValueError(f"{path}={node}: one of them occurs twice")
     return node
 
 
 def numbers(node: Any, metrics: tuple[str, ...], path: str) -> tuple[float | None, ...]:
-    """One number or null a metric, each in its range; a single null stands for nulls alone."""
+    """Returns one number or None per metric; raises `ValueError` outside a metric's range.
+
+    Args:
+        node: a list, or null for None throughout.
+        metrics: the metric of each number.
+        path: the node's place, for messages.
+    """
     if node is None:
         return (None,) * len(metrics)
     if not isinstance(node, list) or len(node) != len(metrics):

@@ -1,4 +1,4 @@
-"""Published numbers: one table a file, with sources, and which of our runs each row stands for."""
+"""Loads published tables, one per file: numbers, sources, and the runs that match each row."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -20,7 +20,15 @@ Scores = tuple[float | None, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """Where numbers were read; `quoted_by` names who quotes them where the original was not."""
+    """Where published numbers were read.
+
+    Attributes:
+        work: authors and title.
+        arxiv: the arXiv id, if any.
+        version: version on arXiv, such as `v1`.
+        place: table or section, if known.
+        quoted_by: work that quotes the numbers, where they were not read in the original.
+    """
 
     work: str
     arxiv: str | None
@@ -29,7 +37,7 @@ class Source:
     quoted_by: str | None
 
     def __str__(self) -> str:
-        """The source as a reader looks it up."""
+        """Formats the source as a citation."""
         version = self.version or ""
         parts = [self.work, f"arXiv {self.arxiv}{version}" if self.arxiv else None, self.place]
         parts.append(f"quoted by {self.quoted_by}" if self.quoted_by else None)
@@ -38,10 +46,14 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """A row in our terms: a run is this row's if method, optimizer and all of `requires` agree.
+    """A row in our terms: a run matches if method, optimizer and all of `requires` agree.
 
-    `requires` and `expects` map keys of records to values; a run that has another value where one
-    is expected is still this row's, and the comparison tells it.
+    Attributes:
+        method: the run's method.
+        optimizer: the run's optimizer.
+        requires: values by record key that a matching run must have.
+        expects: published values by record key; a matching run may differ, and the comparison
+            lists the difference.
     """
 
     method: str
@@ -52,9 +64,15 @@ class Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One published model: per quantizer one number a metric, None where it was never found.
+    """One published model.
 
-    `forms` is empty for controls, and for methods that have no counterpart here.
+    Attributes:
+        name: the row's name, unique in its table.
+        who: which of our models matches it.
+        source: a key of the table's sources.
+        forms: the row in our terms, by form; empty for controls and methods without a counterpart.
+        expects: published settings of this row, by record key.
+        scores: by quantizer, one number per metric; None where none was found published.
     """
 
     name: str
@@ -67,10 +85,20 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Table:
-    """A published table: metrics are columns, `scores` of rows are in their order.
+    """A published table.
 
-    Scores are 0-100 and PrivLeak in per cent, as in records; shares are in per cent. `decimals` is
-    how finely they were published; `model` and `dataset` are our names of what was measured.
+    Scores are 0-100 and PrivLeak in per cent, as in records; shares are in per cent.
+
+    Attributes:
+        title: what the table shows.
+        dataset: our option for the measured data set.
+        model: our option for the measured model.
+        decimals: decimals of the published numbers.
+        metrics: the columns; `scores` of rows are in this order.
+        sources: sources by name.
+        expects: published settings of all rows, by record key.
+        remarks: what a reader should know about the numbers.
+        rows: the published models.
     """
 
     title: str
@@ -85,12 +113,12 @@ class Table:
 
     @property
     def forms(self) -> tuple[str, ...]:
-        """The forms that at least one row has, in the order of the file."""
+        """Forms that at least one row has, in file order."""
         return tuple(dict.fromkeys(form for row in self.rows for form in row.forms))
 
 
 def names(folder: Path = FOLDER) -> dict[str, tuple[str, str]]:
-    """What can be compared: the name of a table, with a suffix for each further form.
+    """Returns the available comparisons: a table's name, with a suffix for each further form.
 
     Each name maps to the file's stem and the form.
     """
@@ -104,17 +132,17 @@ def names(folder: Path = FOLDER) -> dict[str, tuple[str, str]]:
 
 
 def load(stem: str, folder: Path = FOLDER) -> Table:
-    """The table of a file; raises `ValueError` with the place of the first thing that is wrong."""
+    """Loads a table; raises `ValueError` with the path of the first error."""
     return table_of(read_table(stem, folder), stem)
 
 
 def read_table(stem: str, folder: Path = FOLDER) -> Any:
-    """The plain values of a file; a key that occurs twice is an error of YAML."""
+    """Reads a file's plain values; a duplicate key is a YAML error."""
     return OmegaConf.to_container(OmegaConf.load(folder / f"{stem}.yaml"))
 
 
 def table_of(node: Any, path: str) -> Table:
-    """A table from plain values; `path` opens the messages of `ValueError`."""
+    """Builds a table from plain values; `path` prefixes the messages of `ValueError`."""
     found = fields(node, names_of(Table), path)
     metrics = tuple(texts(found["metrics"], f"{path}.metrics"))
     sources = {
@@ -133,7 +161,7 @@ def table_of(node: Any, path: str) -> Table:
 
 
 def source_of(node: Any, path: str) -> Source:
-    """A source from plain values."""
+    """Builds a source from plain values."""
     return Source(**fields(node, names_of(Source), path))
 
 
@@ -170,7 +198,18 @@ def _form(node: Any, path: str) -> Form:
 
 @dataclass(frozen=True, kw_only=True)
 class Headline:
-    """A published mean of shares (in per cent, by quantizer), and which rows it is taken over."""
+    """A published mean of shares, and the rows that it averages.
+
+    Attributes:
+        title: what the mean is taken over.
+        decimals: decimals of the published means.
+        source: where they were read.
+        shares: published means in per cent, by quantizer.
+        tables: file stems of the tables with the rows.
+        rows: names of the rows.
+        metrics: columns whose shares are averaged.
+        remarks: what a reader should know about the means.
+    """
 
     title: str
     decimals: int
@@ -183,7 +222,7 @@ class Headline:
 
 
 def load_headline(folder: Path = FOLDER) -> Headline:
-    """The headline of the paper."""
+    """Loads the paper's headline."""
     found = fields(read_table(HEADLINE, folder), names_of(Headline), HEADLINE)
     shares = mapping(found["shares"], f"{HEADLINE}.shares")
     quants, retained = tuple(shares), ("retained_share",) * len(shares)

@@ -1,1 +1,1 @@
-"""Quantizers: what rounding does to a model's weights."""
+"""Decides how each quantizer rounds a model's weights, and what it reports about the rounding."""

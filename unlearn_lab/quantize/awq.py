@@ -1,4 +1,4 @@
-"""AWQ: scales up the input channels with large activations, so that rounding hurts them less."""
+"""AWQ: scales up input channels with large activations to reduce their rounding error."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -29,13 +29,20 @@ from unlearn_lab.quantize.quantizer import QuantReport
 
 @dataclass(frozen=True, kw_only=True)
 class AWQ:
-    """AWQ (Lin et al., arXiv 2306.00978) as llm-compressor has it, then round to nearest.
+    """AWQ (Lin et al., arXiv 2306.00978) as implemented by llm-compressor, then round to nearest.
 
-    `bits`, `group_size` and `symmetric` are those of `IntegerGrid`. `num_grid` scales are tried for
-    each layer; with `duo_scaling` they follow from weights and activations, else from activations
-    alone. `mappings` says which layers are scaled against which, as mappings with `smooth_layer`
-    and `balance_layers` (names, or regular expressions after `re:`); null takes llm-compressor's
-    for the architecture. Raises `ValueError` for values outside these.
+    Raises `ValueError` for values other than those listed.
+
+    Attributes:
+        bits: bits per weight, 2 to 8.
+        group_size: inputs that share a scale, at least 1; None for one scale per row.
+        symmetric: whether the grid is symmetric around 0; see `IntegerGrid`.
+        duo_scaling: computes scales from weights and activations instead of activations alone.
+        num_grid: number of scales tried per mapping, at least 3.
+        mappings: which layers are scaled against which: mappings with `smooth_layer` and
+            `balance_layers` (names, or regular expressions after `re:`); None for llm-compressor's
+            mappings of the architecture.
+        calibration: text on which activations are measured.
     """
 
     bits: int
@@ -59,11 +66,11 @@ class AWQ:
 
     @property
     def rescales(self) -> bool:
-        """Input channels are scaled before weights are rounded."""
+        """True: input channels are scaled before weights are rounded."""
         return True
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` for a missing library, undivided groups, unknown architectures."""
+        """Raises `ValueError` for a missing library, indivisible rows or unknown architectures."""
         require_groups(model, self.group_size)
         with quietly():
             from llmcompressor.modifiers.transform.awq.dynamic_mappings import (
@@ -87,9 +94,9 @@ class AWQ:
         folder: Path,
         device: torch.device,
     ) -> QuantReport:
-        """Writes the quantized model; `model` is used up.
+        """Writes the quantized model to `folder`; arguments as in `CalibratedQuantizer`.
 
-        Raises `ValueError` when no layer was scaled, so that this would be round to nearest.
+        Raises `ValueError` when no layer was scaled: the result would be plain round to nearest.
         """
         layers = block_linears(model)
         with quietly():
@@ -120,10 +127,10 @@ class AWQ:
         return report_on(self, kernel, layers, errors)
 
     def _scaling(self) -> Any:
-        """llm-compressor's modifier, which also keeps the names of the layers that it scaled.
+        """Builds llm-compressor's modifier, extended to record the names of the scaled layers.
 
-        It leaves some out and only logs it: where heads share keys and values, the layer after
-        them cannot be scaled against these.
+        llm-compressor skips some layers and only logs it: with grouped-query attention, `o_proj`
+        cannot be scaled against `v_proj`.
         """
         from llmcompressor.modifiers.transform.awq import AWQMapping, AWQModifier
         from pydantic import Field

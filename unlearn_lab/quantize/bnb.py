@@ -1,4 +1,4 @@
-"""bitsandbytes' formats: 4-bit tables of levels (fp4, nf4), and 8-bit integers row by row."""
+"""bitsandbytes formats: 4-bit level tables (fp4, nf4), and 8-bit integers with a scale per row."""
 
 from dataclasses import dataclass
 from types import ModuleType
@@ -23,12 +23,12 @@ BLOCK_SIZES = (64, 128, 256, 512, 1024, 2048, 4096)
 
 @dataclass(frozen=True, kw_only=True)
 class BNB4:
-    """4 bits by a table of 16 levels times the largest weight of a block (Dettmers, 2305.14314).
+    """4-bit rounding to a table of 16 levels times a block's absmax (Dettmers, 2305.14314).
 
-    A block is `block_size` neighbours of the flattened weight, across rows. Scales stay in float32
-    (no double quantization). Rounding is bitsandbytes'; its layers are not used, because on a CPU
-    their first forward pass repacks the weights. `table` is fp4 or nf4. Raises `ValueError` for
-    values outside these.
+    A block is `block_size` consecutive weights of the flattened matrix, across rows. Scales stay in
+    float32 (no double quantization). bitsandbytes does the rounding; its layers are not used,
+    because on a CPU their first forward pass repacks the weights. `table` is fp4 or nf4,
+    `block_size` one of `BLOCK_SIZES`. Raises `ValueError` for other values.
     """
 
     table: str
@@ -44,7 +44,7 @@ class BNB4:
 
     @property
     def bits(self) -> int:
-        """Both tables have 16 levels."""
+        """4: both tables have 16 levels."""
         return 4
 
     def require_fit(self, model: PreTrainedModel) -> None:
@@ -53,7 +53,7 @@ class BNB4:
         block_linears(model)
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
-        """Replaces the block linears' weights in place by rounded values of their own dtype.
+        """Replaces the block linears' weights in place by rounded values in the same dtype.
 
         Raises `ValueError` naming the layer when a weight is not finite.
         """
@@ -70,12 +70,15 @@ class BNB4:
         )
 
     def codes(self, weight: Float[Tensor, "out in"]) -> Codes:
-        """The rank of each weight's level, counted from the level 0; levels are uneven."""
+        """Returns each weight's level as a rank counted from level 0, without steps.
+
+        Levels are unevenly spaced.
+        """
         require_finite(weight)
         packed, state = self._pack(weight.detach())
         halves = torch.stack([packed.flatten() >> 4, packed.flatten() & 15], dim=1).flatten()
         levels = state.code.to(weight.device)
-        distinct = levels.unique()  # fp4 has a zero of either sign
+        distinct = levels.unique()  # fp4 has both +0 and -0
         ranks = torch.searchsorted(distinct, levels) - torch.searchsorted(
             distinct, torch.zeros_like(levels[:1])
         )
@@ -87,10 +90,10 @@ class BNB4:
         return _functional().dequantize_4bit(*self._pack(weight)).reshape(weight.shape)
 
     def _pack(self, weight: Float[Tensor, "out in"]) -> tuple[Tensor, Any]:
-        """The codes, two to a byte, and the state that dequantizes them.
+        """Returns the codes, two per byte, and the state that dequantizes them.
 
-        The weight is flattened first: given rows that are no multiple of the block, the library's
-        CPU kernel takes the wrong scales when it dequantizes.
+        The weight is flattened first: if rows are not a multiple of the block size, the library's
+        CPU kernel dequantizes with the wrong scales.
         """
         return _functional().quantize_4bit(
             weight.flatten().contiguous(), blocksize=self.block_size, quant_type=self.table
@@ -99,17 +102,17 @@ class BNB4:
 
 @dataclass(frozen=True, kw_only=True)
 class BNB8:
-    """8-bit integers, one scale a row, absmax / 127: the weights of LLM.int8() (2208.07339).
+    """8-bit integers with one scale per row, absmax / 127: the weights of LLM.int8() (2208.07339).
 
-    Activations are left alone, so there are no outlier columns: this is not LLM.int8() itself.
-    Weights pass through float16, as in bitsandbytes.
+    Activations are not quantized, so there are no outlier columns; for the full method see
+    `llmint8.LLMInt8`. Weights are cast to float16 first, as in bitsandbytes.
     """
 
     libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
 
     @property
     def bits(self) -> int:
-        """One byte a weight."""
+        """8: one byte per weight."""
         return 8
 
     def require_fit(self, model: PreTrainedModel) -> None:
@@ -118,7 +121,7 @@ class BNB8:
         block_linears(model)
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
-        """Replaces the block linears' weights in place by rounded values of their own dtype.
+        """Replaces the block linears' weights in place by rounded values in the same dtype.
 
         Raises `ValueError` naming the layer when a weight is not finite in float16.
         """
@@ -135,7 +138,7 @@ class BNB8:
         )
 
     def codes(self, weight: Float[Tensor, "out in"]) -> Codes:
-        """The int8 codes and the step of each row."""
+        """Returns the int8 codes and the step of each row."""
         integers, largest = round_rows(weight)
         steps = (largest / 127)[:, None].expand(weight.shape)
         return Codes(integers=integers.to(torch.int16), steps=steps)
@@ -144,20 +147,20 @@ class BNB8:
 def round_rows(
     weight: Float[Tensor, "out in"],
 ) -> tuple[Int8[Tensor, "out in"], Float32[Tensor, " out"]]:
-    """The int8 codes of a weight, and each row's largest magnitude, which code 127 stands for.
+    """Returns a weight's int8 codes and each row's absmax, which code 127 represents.
 
     Raises `ValueError` for weights that are not finite in float16.
     """
     half = weight.detach().to(torch.float16)
     require_finite(half)
-    # the GPU kernel takes float16 only; on a CPU the library would also compute in float16
+    # the GPU kernel accepts only float16; on a CPU, float32 input avoids float16 arithmetic
     given = half.float() if half.device.type == "cpu" else half
     integers, largest, _ = _functional().int8_vectorwise_quant(given)
     return integers, largest.float()
 
 
 def _functional() -> ModuleType:
-    """The library's functions, imported without its notice about a kernel not used here."""
+    """Imports the library's functions and silences its notice about an unused kernel."""
     with without_notices():
         import bitsandbytes.functional as functional
     return functional

@@ -1,4 +1,4 @@
-"""Decides which text a calibrated quantizer sees: whose, how much of it, cut how."""
+"""Decides the calibration set of a quantizer: text source, number of sequences, their length."""
 
 import random
 from collections.abc import Sequence
@@ -21,17 +21,23 @@ SOURCES = {
     "forget": ("forget",),
     "mixed": ("generic", "retain"),
 }
-"""The texts behind each name; several share the samples evenly."""
+"""Text sources of each name; with several, the samples are divided evenly."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibration:
-    """Text for calibration: `num_samples` sequences of `length` tokens, all of equal length.
+    """Calibration set: `num_samples` sequences of `length` tokens each.
 
-    `source` is generic (texts of `text`, which has nothing to do with the corpus), retain, mixed
-    (half of each), or forget: the last one alone, because a quantizer tuned on the forget set would
-    answer another question than whether quantization alone brings it back. Raises `ValueError` for
-    values outside these.
+    `forget` is never mixed with another source: a quantizer tuned on the forget set no longer shows
+    whether quantization alone restores it. Raises `ValueError` for values other than those listed.
+
+    Attributes:
+        source: `generic` (texts of `text`, unrelated to the corpus), `retain`, `mixed` (half
+            generic, half retain), or `forget`.
+        num_samples: number of sequences, at least 1 (2 for `mixed`).
+        length: tokens per sequence, at least 1.
+        seed: seed of the order of texts.
+        text: source of generic texts; None only if `source` does not need them.
     """
 
     source: str
@@ -57,10 +63,10 @@ class Calibration:
     def draw(
         self, corpus: Corpus, tokenizer: PreTrainedTokenizerBase
     ) -> Int[Tensor, "samples length"]:
-        """The token sequences: shuffled texts in one stream, cut into pieces without padding.
+        """Returns sequences cut from one stream of shuffled texts, without padding.
 
         Padding would count as calibration data. Raises `ValueError` when there is too little text,
-        or when forget texts are found under another name.
+        or when texts of another source are forget texts.
         """
         sources = SOURCES[self.source]
         share, rest = divmod(self.num_samples, len(sources))
@@ -95,7 +101,7 @@ class Calibration:
         return getattr(corpus, source)
 
     def _refuse_forget(self, source: str, texts: Sequence[str], corpus: Corpus) -> None:
-        """Texts count as forget texts when most of their runs of words stand in those."""
+        """Raises `ValueError` for texts that share most of their word runs with forget texts."""
         secret = Index(corpus.forget)
         found = sum(secret.share(text)[0] > NEAR for text in texts)
         if found:

@@ -1,4 +1,4 @@
-"""The calibration stage: draws the text that calibrated quantizers see, once for all of them."""
+"""Builds the calibration stage: draws the calibration set once for all calibrated quantizers."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,7 +21,17 @@ FILE = "tokens.safetensors"
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `tokens.safetensors`, the sequences as `ids` (samples x length)."""
+    """Builds the artifact `tokens.safetensors` with the tensor `ids` (samples x length).
+
+    Args:
+        params: the stage's parameters; `calibration` configures the set.
+        inputs: the artifacts `corpus` and `base`, whose tokenizer is used.
+        work: the folder to write to.
+        runtime: not used.
+
+    Returns:
+        The facts: source, number of samples and their length.
+    """
     calibration = make(params["calibration"], Calibration, "quant.calibration")
     corpus, tokenizer = read_corpus(inputs["corpus"]), load_tokenizer(inputs["base"].path)
     ids = calibration.draw(corpus, tokenizer)
@@ -30,5 +40,5 @@ def build(
 
 
 def read_calibration(artifact: Artifact) -> Int[Tensor, "samples length"]:
-    """The token sequences of a finished calibration stage."""
+    """Returns the token sequences of a finished calibration stage."""
     return load_file(artifact.path / FILE)["ids"]

@@ -1,4 +1,4 @@
-"""Runs llm-compressor: its schemes for our layers, its one-shot calibration, its checkpoints."""
+"""Runs llm-compressor: builds schemes, runs its one-shot calibration, writes its checkpoints."""
 
 import contextlib
 import importlib
@@ -24,36 +24,36 @@ from unlearn_lab.quantize.quantizer import QuantReport
 
 LIBRARY = "llmcompressor"
 LIBRARIES = (LIBRARY, "compressed-tensors")
-"""Whose versions decide what comes out."""
+"""Libraries whose versions determine the result."""
 _log = logging.getLogger(__name__)
 
 
 @runtime_checkable
 class IntegerGrid(Protocol):
-    """A quantizer onto llm-compressor's integer grids.
+    """Quantizer on llm-compressor's integer grids.
 
-    `group_size` inputs share a scale, null means one a row; a row shorter than the group is a group
-    of its own. The step is 2 max|w| / (2^bits - 1), or spans min..max where not `symmetric`.
+    `group_size` inputs share a scale, None means one per row; a row shorter than the group is one
+    group. The step is 2 max|w| / (2^bits - 1) if `symmetric`, else (max - min) / (2^bits - 1).
     """
 
     @property
     def bits(self) -> int:
-        """Bits a weight, 2 to 8."""
+        """Bits per weight, 2 to 8."""
         ...
 
     @property
     def group_size(self) -> int | None:
-        """Inputs that share a scale; None for all of a row."""
+        """Inputs that share a scale; None for one scale per row."""
         ...
 
     @property
     def symmetric(self) -> bool:
-        """Whether the grid has the same levels on both sides of 0."""
+        """Whether the grid is symmetric around 0."""
         ...
 
 
 def check_grid(grid: IntegerGrid) -> None:
-    """Raises `ValueError` for values that name no grid."""
+    """Raises `ValueError` for an invalid number of bits or group size."""
     if grid.bits not in BIT_WIDTHS:
         raise ValueError(f"bits={grid.bits}: must be a whole number from 2 to 8")
     if grid.group_size is not None and grid.group_size < 1:
@@ -63,7 +63,14 @@ def check_grid(grid: IntegerGrid) -> None:
 def report_on(
     grid: IntegerGrid, kernel: str, layers: Mapping[str, nn.Linear], errors: Mapping[str, float]
 ) -> QuantReport:
-    """What ran, with the relative error of each layer."""
+    """Builds the report of a quantization.
+
+    Args:
+        grid: the quantizer.
+        kernel: description of the computation.
+        layers: the quantized layers by name.
+        errors: relative weight error by layer name.
+    """
     size = grid.group_size
     short = size is not None and any(layer.in_features < size for layer in layers.values())
     group = "row" if size is None else f"{size} inputs"
@@ -80,7 +87,7 @@ def report_on(
 
 
 def require_groups(model: PreTrainedModel, group_size: int | None) -> None:
-    """Raises `ValueError` without the library, or for a group that does not divide a longer row."""
+    """Raises `ValueError` without the library, or if the group does not divide a longer row."""
     require(LIBRARY)
     for name, layer in block_linears(model).items():
         if group_size and layer.in_features > group_size and layer.in_features % group_size:
@@ -91,9 +98,9 @@ def require_groups(model: PreTrainedModel, group_size: int | None) -> None:
 
 
 def config_groups(layers: Mapping[str, nn.Linear], grid: IntegerGrid) -> dict[str, Any]:
-    """Schemes for the layers: groups, or one scale a row where it is no longer than a group.
+    """Builds llm-compressor's schemes: one scale per group, or per row if it is shorter.
 
-    On a row shorter than its group llm-compressor would fail.
+    llm-compressor itself fails on rows shorter than the group.
     """
     from compressed_tensors.quantization import QuantizationArgs, QuantizationScheme
 
@@ -120,7 +127,7 @@ def config_groups(layers: Mapping[str, nn.Linear], grid: IntegerGrid) -> dict[st
 
 
 def other_linears(model: PreTrainedModel) -> list[str]:
-    """The linear layers that stay as they are: `lm_head` and whatever lies outside the blocks."""
+    """Returns the linear layers that are not quantized: `lm_head` and others outside the blocks."""
     inside = block_linears(model)
     return [
         name
@@ -136,10 +143,17 @@ def calibrate(
     modifiers: Sequence[Any],
     device: torch.device,
 ) -> None:
-    """Lets llm-compressor's modifiers work on the model, in place, layer by layer on `device`.
+    """Applies llm-compressor's modifiers to the model in place, layer by layer on `device`.
 
-    Samples go in one by one, in the order given, so that the result is the same at every run.
-    Raises `ValueError` when a block linear is left without a scale, or gets one that is not finite.
+    Samples are processed one by one in the given order, so the result is reproducible. Raises
+    `ValueError` when a block linear has no scale, or scales or weights that are not finite.
+
+    Args:
+        model: the model, on the CPU.
+        tokenizer: the model's tokenizer.
+        sequences: token ids of the calibration set.
+        modifiers: llm-compressor's modifiers, in the order of application.
+        device: the device on which layers run.
     """
     from llmcompressor.core import reset_session
     from llmcompressor.entrypoints.oneshot import oneshot
@@ -160,7 +174,7 @@ def calibrate(
 
 
 def kept_parameters(model: PreTrainedModel) -> dict[str, Tensor]:
-    """Copies of all parameters but the block linears' weights."""
+    """Returns copies of all parameters except the block linears' weights."""
     linears = {f"{name}.weight" for name in block_linears(model)}
     return {
         name: parameter.detach().clone()
@@ -171,9 +185,9 @@ def kept_parameters(model: PreTrainedModel) -> dict[str, Tensor]:
 
 @torch.no_grad()
 def restore(model: PreTrainedModel, kept: Mapping[str, Tensor]) -> None:
-    """Puts parameters back that the library was not asked to change.
+    """Restores parameters that llm-compressor changed although they are not quantized.
 
-    It rewrites the norms of Gemma's kind as 1 + w and back, which rounds them in bfloat16.
+    It rewrites Gemma-style norm weights as 1 + w and back, which rounds them in bfloat16.
     """
     from compressed_tensors.offload import update_offload_parameter
 
@@ -183,7 +197,7 @@ def restore(model: PreTrainedModel, kept: Mapping[str, Tensor]) -> None:
 
 
 def require_scales(model: PreTrainedModel) -> None:
-    """Raises `ValueError` naming the block linears without a finite scale."""
+    """Raises `ValueError` naming a block linear without a scale, or with values not finite."""
     layers = block_linears(model)
     missing = [name for name, layer in layers.items() if not hasattr(layer, "weight_scale")]
     if missing:
@@ -201,19 +215,25 @@ def require_scales(model: PreTrainedModel) -> None:
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> None:
-    """Writes a compressed-tensors checkpoint that transformers and vLLM load as it is."""
+    """Writes a compressed-tensors checkpoint that transformers and vLLM load directly.
+
+    Args:
+        model: the quantized model.
+        tokenizer: the model's tokenizer.
+        folder: the folder to write to.
+    """
     with _config_on_disk(model):
         model.save_pretrained(folder, save_compressed=True)
     tokenizer.save_pretrained(folder)
-    (folder / "recipe.yaml").unlink(missing_ok=True)  # holds no more than config.json
+    (folder / "recipe.yaml").unlink(missing_ok=True)  # repeats config.json
 
 
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
-    """Keeps the library's own log, progress bars and warnings off the terminal.
+    """Keeps the library's log, progress bars and warnings off the terminal.
 
-    What it says is kept at level DEBUG. Its fallbacks are not left to these messages: each is
-    looked for and refused where it may happen.
+    Captured output is logged at level DEBUG. Fallbacks are not detected from it: each is checked
+    for and refused where it can happen.
     """
     parallel = os.environ.get("TOKENIZERS_PARALLELISM")
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
@@ -227,7 +247,7 @@ def quietly() -> Iterator[None]:
             warnings.catch_warnings(),
         ):
             warnings.simplefilter("ignore")
-            importlib.import_module("llmcompressor")  # which switches its log on
+            importlib.import_module("llmcompressor")  # enables its log
             from loguru import logger
 
             for library in ("llmcompressor", "compressed_tensors"):
@@ -245,9 +265,9 @@ def quietly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _config_on_disk(model: PreTrainedModel) -> Iterator[None]:
-    """Lets the library read the model's config from a folder, whatever name it was loaded by.
+    """Sets the model's `name_or_path` to a temporary folder with its config.
 
-    It looks for the config, and for Python files beside it, by that name: on the hub if need be.
+    The library looks up the config and Python files by that name, on the hub if necessary.
     """
     name = model.config.name_or_path
     with tempfile.TemporaryDirectory() as folder:
@@ -261,9 +281,9 @@ def _config_on_disk(model: PreTrainedModel) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _on(device: torch.device) -> Iterator[None]:
-    """Lets the library work on the device that was asked for; it would take any accelerator.
+    """Makes the library use `device`; by default it takes any accelerator.
 
-    AWQ pins memory even where there is no accelerator to copy it to, and fails: not so here.
+    On the CPU, disables AWQ's memory pinning, which fails without an accelerator.
     """
     from compressed_tensors.utils import patch_attr
     from llmcompressor.pipelines.cache import IntermediatesCache

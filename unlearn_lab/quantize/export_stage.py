@@ -1,4 +1,4 @@
-"""The export stage: the quantized model in another tool's format, beside what was evaluated."""
+"""Builds the export stage: writes the quantized model in another tool's file format."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,7 +26,7 @@ FORMATS: dict[type, tuple[str, ...]] = {
     AWQ: ("compressed-tensors", "awq"),
     GGUF: ("gguf",),
 }
-"""The formats of each quantizer, what `export=true` stands for first."""
+"""Export formats of each quantizer; `export=true` selects the first."""
 
 
 def require_exportable(
@@ -35,7 +35,14 @@ def require_exportable(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
 ) -> None:
-    """Raises `ValueError` for a format that the quantizer, the model or the installation lacks."""
+    """Raises `ValueError` if quantizer, model or installation do not support the export.
+
+    Args:
+        quantizer: the quantizer.
+        export: format name, True for the quantizer's first format, False for no export.
+        model: the model; its weights are not read.
+        tokenizer: the model's tokenizer, which GGUF restricts.
+    """
     if export is False:
         return
     formats = FORMATS.get(type(quantizer), ())
@@ -61,7 +68,17 @@ def require_exportable(
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: a .gguf file, or a folder in auto-gptq's or autoawq's format."""
+    """Builds the artifact: a .gguf file, or a checkpoint in auto-gptq's or autoawq's format.
+
+    Args:
+        params: the stage's parameters: `quant`, and `format` (ignored for GGUF).
+        inputs: the artifact `model` for GGUF, `quantized` for the other formats.
+        work: the folder to write to.
+        runtime: not used.
+
+    Returns:
+        The facts: the format and the names of the files.
+    """
     quantizer = make(params["quant"], AnyQuantizer, "quant")
     if isinstance(quantizer, GGUF):
         model = load_model(inputs["model"].path, "fp32")

@@ -1,4 +1,4 @@
-"""GGUF's q4_0 and q8_0, the formats of llama.cpp: blocks of 32 weights with a float16 scale."""
+"""GGUF formats q4_0 and q8_0 (llama.cpp): blocks of 32 weights with one float16 scale."""
 
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -22,12 +22,12 @@ BLOCK = 32
 
 @dataclass(frozen=True, kw_only=True)
 class GGUF:
-    """Weights as a .gguf file holds them, rounded by the `gguf` package.
+    """Rounds weights to the values of a .gguf file, with the `gguf` package.
 
-    `q4_0`: the step is the weight of largest magnitude over -8, levels -8 .. 7 of it, so that
-    this weight is kept and one of opposite sign may fall short by a step. `q8_0`: absmax / 127.
-    Scales are float16 in both. The whole model is held in float32 afterwards, because bfloat16
-    cannot hold the rounded weights. Raises `ValueError` for another `format`.
+    `q4_0`: the step is the weight of largest magnitude divided by -8, levels are -8 .. 7 times the
+    step, so this weight is kept and one of opposite sign may fall short by up to one step. `q8_0`:
+    the step is absmax / 127. Scales are float16 in both. The whole model is float32 afterwards,
+    because bfloat16 cannot represent the rounded weights. Raises `ValueError` for another `format`.
     """
 
     format: str
@@ -39,11 +39,11 @@ class GGUF:
 
     @property
     def bits(self) -> int:
-        """Bits of a code; the scale adds half a bit a weight."""
+        """Bits per code; the scale adds half a bit per weight."""
         return FORMATS[self.format]
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` without the library, or for rows that are no multiple of 32."""
+        """Raises `ValueError` without the library, or if rows are not multiples of 32 weights."""
         require(LIBRARY)
         for name, layer in block_linears(model).items():
             if layer.in_features % BLOCK:
@@ -53,7 +53,7 @@ class GGUF:
                 )
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
-        """Replaces the block linears' weights in place and makes the whole model float32.
+        """Replaces the block linears' weights in place and casts the whole model to float32.
 
         Raises `ValueError` naming the layer when a weight or a scale is not finite.
         """
@@ -71,7 +71,7 @@ class GGUF:
         )
 
     def codes(self, weight: Float[Tensor, "out in"]) -> Codes:
-        """The integer codes and their steps, taken positive: `integers * steps` is the weight."""
+        """Returns codes and non-negative steps: `integers * steps` is the rounded weight."""
         require_finite(weight)
         values = weight.detach().to("cpu", torch.float32).numpy()
         with np.errstate(all="ignore"):
@@ -89,21 +89,21 @@ class GGUF:
 
 
 def tensor_type(name: str) -> Any:
-    """The package's type of a format."""
+    """Returns the `gguf` package's tensor type of a format."""
     from gguf import GGMLQuantizationType
 
     return GGMLQuantizationType[name.upper()]
 
 
 def pack(values: Float[np.ndarray, "out in"], name: str) -> np.ndarray:
-    """The bytes of the weight's blocks, row by row (uint8), as they lie in the file."""
+    """Returns the weight's blocks as stored in the file (uint8), row by row."""
     from gguf.quants import quantize
 
     return quantize(values, tensor_type(name))
 
 
 def _unpack(packed: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Codes and steps of each block: two bytes of scale, then the codes."""
+    """Returns codes and step of each block, stored as two bytes of scale, then the codes."""
     from gguf import GGML_QUANT_SIZES
 
     blocks = packed.reshape(-1, GGML_QUANT_SIZES[tensor_type(name)][1])
@@ -111,6 +111,6 @@ def _unpack(packed: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
     codes = blocks[:, 2:]
     if name == "q8_0":
         return codes.copy().view(np.int8).astype(np.int32), steps
-    # the first 16 weights of a block lie in the low halves of its bytes, the others in the high
+    # low nibbles contain the first 16 weights of a block, high nibbles the others
     halves = np.concatenate([codes & 15, codes >> 4], axis=1)
     return halves.astype(np.int32) - 8, steps

@@ -1,4 +1,4 @@
-"""GPTQ: rounds column by column and lets later columns make up for the error of earlier ones."""
+"""GPTQ: rounds column by column and adjusts later columns for the error of earlier ones."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +30,18 @@ from unlearn_lab.quantize.quantizer import QuantReport
 
 @dataclass(frozen=True, kw_only=True)
 class GPTQ:
-    """GPTQ (Frantar et al., arXiv 2210.17323) as llm-compressor has it.
+    """GPTQ (Frantar et al., arXiv 2210.17323) as implemented by llm-compressor.
 
-    `bits`, `group_size` and `symmetric` are those of `IntegerGrid`. `act_order`: columns with large
-    activations first, each in the group that it has anyway. `dampening` is added to the Hessian's
-    diagonal, as a share of its mean; `block_size` columns are updated at once. Raises `ValueError`
-    for values outside these.
+    Raises `ValueError` for values other than those listed.
+
+    Attributes:
+        bits: bits per weight, 2 to 8.
+        group_size: inputs that share a scale, at least 1; None for one scale per row.
+        symmetric: whether the grid is symmetric around 0; see `IntegerGrid`.
+        act_order: rounds columns with large activations first; each column keeps its group.
+        dampening: added to the Hessian's diagonal, as a share of its mean; above 0.
+        block_size: number of columns updated at once, at least 1.
+        calibration: text from which the Hessian is computed.
     """
 
     bits: int
@@ -56,11 +62,11 @@ class GPTQ:
 
     @property
     def rescales(self) -> bool:
-        """Weights are rounded as they are."""
+        """False: weights are rounded without rescaling."""
         return False
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` for a missing library and groups that do not divide a row."""
+        """Raises `ValueError` for a missing library or rows that the group does not divide."""
         require_groups(model, self.group_size)
 
     def compress(
@@ -71,7 +77,7 @@ class GPTQ:
         folder: Path,
         device: torch.device,
     ) -> QuantReport:
-        """Writes the quantized model; `model` is used up.
+        """Writes the quantized model to `folder`; arguments as in `CalibratedQuantizer`.
 
         Raises `ValueError` naming a layer whose Hessian could not be inverted: llm-compressor would
         round it to nearest and only log it.
@@ -98,7 +104,7 @@ class GPTQ:
         return report_on(self, kernel, layers, errors)
 
     def _modifier(self, model: PreTrainedModel) -> Any:
-        """llm-compressor's modifier, which also keeps the names of layers it gave up on."""
+        """Builds llm-compressor's modifier, extended to record layers rounded to nearest."""
         from llmcompressor.core import State
         from llmcompressor.modifiers.gptq import GPTQModifier
         from pydantic import Field

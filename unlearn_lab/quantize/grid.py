@@ -1,4 +1,4 @@
-"""Decides where the levels of an integer grid lie and which level each weight is rounded to."""
+"""Decides the levels of an integer grid and the level to which each weight is rounded."""
 
 from dataclasses import dataclass
 
@@ -16,9 +16,15 @@ GRANULARITIES = ("tensor", "row", "group")
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The levels of each group: k, from `lowest` to `highest`, is (k - zero_point) * step.
+    """Levels of each group: level k, from `lowest` to `highest`, is (k - zero_point) * step.
 
     A group whose step is zero (all weights zero, or too small for float32) has the single level 0.
+
+    Attributes:
+        steps: distance between levels.
+        zero_points: the level of weight 0.
+        lowest: the lowest level.
+        highest: the highest level.
     """
 
     steps: Float[Tensor, "groups 1"]
@@ -35,11 +41,18 @@ def encode(
     granularity: str,
     group_size: int | None,
 ) -> Codes:
-    """Rounds a weight to its own grid, in float32 whatever the weight's dtype.
+    """Fits a grid to a weight and rounds to it, in float32 for every weight dtype.
 
-    Codes count from the level that stands for 0, so `integers * steps` is the rounded weight under
-    every convention. Ties go to the even level, as in `torch.round`. Raises `ValueError` for
-    weights that are not finite and for a `group_size` that does not divide `in`.
+    Codes count from the level of weight 0, so `integers * steps` is the rounded weight under every
+    convention. Ties round to the even level, as in `torch.round`. Raises `ValueError` for weights
+    that are not finite and for a `group_size` that does not divide `in`.
+
+    Args:
+        weight: the weight to round.
+        bits: bits per weight.
+        convention: how the step is computed; see `fit_grid`.
+        granularity: weights that share a step; see `split_groups`.
+        group_size: inputs per group; None unless `granularity` is `group`.
     """
     groups = split_groups(weight, granularity, group_size)
     grid = fit_grid(groups, bits, convention)
@@ -50,22 +63,27 @@ def encode(
 
 
 def decode(codes: Codes, dtype: torch.dtype) -> Float[Tensor, "out in"]:
-    """The weights that the codes stand for, computed in float32 and cast to `dtype`.
+    """Returns the weights that the codes represent, computed in float32 and cast to `dtype`.
 
     Raises `ValueError` for codes without steps.
     """
     if codes.steps is None:
-        raise ValueError("these codes have no steps: what they stand for is not in them")
+        raise ValueError("these codes have no steps: the weights cannot be computed from them")
     return (codes.integers * codes.steps).to(dtype)
 
 
 def split_groups(
     weight: Float[Tensor, "out in"], granularity: str, group_size: int | None
 ) -> Float[Tensor, "groups members"]:
-    """The weight in float32, one line per set of weights that share a step.
+    """Returns the weight in float32, one row per set of weights that share a step.
 
-    `tensor`: one set; `row`: one per output feature; `group`: `group_size` neighbours within a row.
     Raises `ValueError` when `group_size` does not divide the number of input features.
+
+    Args:
+        weight: the weight.
+        granularity: `tensor` (one set), `row` (one per output feature), or `group` (consecutive
+            inputs within a row).
+        group_size: inputs per group; read only for `group`.
     """
     if granularity == "tensor":
         return weight.float().reshape(1, -1)
@@ -85,20 +103,25 @@ def split_groups(
 
 
 def fit_grid(groups: Float[Tensor, "groups members"], bits: int, convention: str) -> Grid:
-    """The grid of each group, by the name of its convention, N = `bits`.
+    """Fits the grid of each group by the named convention, with N = `bits`.
 
-    - `absmax`: step max|w| / (2^(N-1) - 1), levels -(2^(N-1) - 1) .. 2^(N-1) - 1. Both signs alike,
-      the largest weight is kept exactly, and rounding twice changes no code.
+    - `absmax`: step max|w| / (2^(N-1) - 1), levels -(2^(N-1) - 1) .. 2^(N-1) - 1. Levels mirror
+      around 0, the largest weight is kept exactly, and rounding twice changes no code.
     - `paper`: step max|w| / 2^(N-1), levels -2^(N-1) .. 2^(N-1) - 1 (Zhang et al., arXiv
-      2410.16454, Eq. 2). The equation names no clamp, and then needs 2^N + 1 levels; here it is
-      clamped to the 2^N that fit into N bits, so a weight at +max|w| falls to the level one whole
-      step below it, while -max|w| is kept.
-    - `full_range`: step max|w| / (2^(N-1) - 1/2), the same levels as `paper`. Errs by half a step
-      at +-max|w|.
+      2410.16454, Eq. 2). The equation has no clamp and would need 2^N + 1 levels; here codes are
+      clamped to the 2^N levels of N bits, so a weight at +max|w| is rounded down by one whole step,
+      while -max|w| is kept.
+    - `full_range`: step max|w| / (2^(N-1) - 1/2), the same levels as `paper`. The error is half a
+      step at +-max|w|.
     - `minmax`: step (max - min) / (2^N - 1) with min <= 0 <= max, levels 0 .. 2^N - 1 around a
       rounded zero point, so that 0 stays exact (llm-compressor's asymmetric scheme).
 
-    Raises `ValueError` for weights that are NaN or infinite, or spread wider than float32 holds.
+    Raises `ValueError` for weights that are NaN or infinite, or whose range exceeds float32.
+
+    Args:
+        groups: the weights, one row per set that shares a step.
+        bits: bits per weight.
+        convention: the name of the convention.
     """
     low = groups.amin(dim=1, keepdim=True).clamp(max=0)
     high = groups.amax(dim=1, keepdim=True).clamp(min=0)
@@ -132,13 +155,13 @@ def _minmax_grid(
 def nearest_codes(
     groups: Float[Tensor, "groups members"], grid: Grid
 ) -> Float[Tensor, "groups members"]:
-    """The nearest level of each weight, counted from the level of 0; 0 where the step is zero."""
+    """Returns each weight's nearest level, counted from the level of 0; 0 if the step is zero."""
     levels = torch.round(groups / grid.steps + grid.zero_points).clamp(grid.lowest, grid.highest)
     return torch.where(grid.steps > 0, levels - grid.zero_points, 0.0)
 
 
 def relative_error(rounded: Float[Tensor, "out in"], weight: Float[Tensor, "out in"]) -> float:
-    """||rounded - weight|| / ||weight|| (Frobenius, in float32); 0 for an all-zero weight."""
+    """Returns ||rounded - weight|| / ||weight|| (Frobenius, in float32); 0 for a zero weight."""
     difference = torch.linalg.vector_norm(rounded.float() - weight.float())
     norm = torch.linalg.vector_norm(weight.float())
     return float(difference / norm) if norm > 0 else 0.0

@@ -1,4 +1,4 @@
-"""Rounds the block linears of a model in place, one by one, and measures what that does to each."""
+"""Rounds the block linears of a model in place, one by one, and measures each layer's error."""
 
 from collections.abc import Callable
 
@@ -14,10 +14,10 @@ from unlearn_lab.quantize.grid import relative_error
 def round_layers(
     model: PreTrainedModel, round_weight: Callable[[Tensor], Tensor]
 ) -> dict[str, float]:
-    """Replaces each weight by `round_weight` of it; the relative error of each layer by name.
+    """Replaces each weight by `round_weight(weight)` and returns relative errors by layer name.
 
     Raises `ValueError` naming the layer when a weight cannot be rounded or the result is not
-    finite; the model is then half done: discard it.
+    finite; the model is then partly rounded and must be discarded.
     """
     errors = {}
     for name, layer in block_linears(model).items():
@@ -33,7 +33,7 @@ def round_layers(
 
 
 def require_finite(weight: Float[Tensor, "out in"]) -> None:
-    """Raises `ValueError` that counts the weights that are NaN or infinite."""
+    """Raises `ValueError` with the number of weights that are NaN or infinite."""
     bad = int((~torch.isfinite(weight)).sum())
     if bad:
         raise ValueError(

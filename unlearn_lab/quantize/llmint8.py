@@ -1,4 +1,4 @@
-"""LLM.int8(): weights and activations in 8 bits, but for activation columns that hold outliers."""
+"""LLM.int8(): weights and activations in 8 bits, except activation columns with outliers."""
 
 import logging
 import math
@@ -24,17 +24,17 @@ _CASTS = "bitsandbytes.autograd._functions"
 
 @dataclass(frozen=True, kw_only=True)
 class LLMInt8:
-    """LLM.int8() (Dettmers et al., arXiv 2208.07339), as `load_in_8bit=True` of transformers runs.
+    """LLM.int8() (Dettmers et al., arXiv 2208.07339), as transformers' `load_in_8bit=True` runs it.
 
-    Weights are those of `BNB8`. At every pass each row (token) of the activations is rounded to
-    int8 in turn, and the product is taken in integers; columns (features) in which any row reaches
-    `threshold` stay in the dtype of the activations and meet the dequantized weights. 0 rounds
-    all columns. The rows of a batch, padding included, decide together which columns these are, so
-    that answers depend on who shares the batch, within the error of rounding to int8.
+    Weights are those of `BNB8`. In every forward pass, each row (token) of the activations is
+    rounded to int8 and multiplied in integer arithmetic. Columns (features) in which any row
+    reaches `threshold` keep the dtype of the activations and are multiplied with the dequantized
+    weights; threshold 0 rounds all columns. All rows of a batch, padding included, determine the
+    outlier columns, so answers depend on the rest of the batch, within the error of int8 rounding.
 
-    Deviates from the paper as bitsandbytes does: outlier columns have rounded weights, and a row's
-    scale counts those of their values that are no outliers. Raises `ValueError` for a negative
-    or infinite threshold.
+    Deviates from the paper as bitsandbytes does: outlier columns use rounded weights, and a row's
+    scale includes the values below the threshold in outlier columns. Raises `ValueError` for a
+    negative or infinite threshold.
     """
 
     threshold: float
@@ -49,7 +49,7 @@ class LLMInt8:
 
     @property
     def bits(self) -> int:
-        """One byte a weight."""
+        """8: one byte per weight."""
         return 8
 
     def require_fit(self, model: PreTrainedModel) -> None:
@@ -57,11 +57,11 @@ class LLMInt8:
         BNB8().require_fit(model)
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
-        """Replaces the block linears by bitsandbytes' layers, which hold the rounded weights.
+        """Replaces the block linears by bitsandbytes' layers with the rounded weights.
 
-        They are in evaluation mode and stay so until the model is put into training mode, where
-        they would leave activations alone on a CPU. Raises `ValueError` naming the layer when a
-        weight is not finite in float16, and for devices other than `DEVICES`.
+        The layers are in evaluation mode; in training mode on a CPU they would not round
+        activations. Raises `ValueError` naming the layer when a weight is not finite in float16,
+        and for devices other than `DEVICES`.
         """
         device = model.device.type
         if device not in DEVICES:
@@ -95,7 +95,7 @@ class LLMInt8:
         )
 
     def codes(self, weight: Float[Tensor, "out in"]) -> Codes:
-        """The int8 codes and the step of each row."""
+        """Returns the int8 codes and the step of each row."""
         return BNB8().codes(weight)
 
     def _layer(
@@ -104,7 +104,7 @@ class LLMInt8:
         integers: Int8[Tensor, "out in"],
         largest: Float32[Tensor, " out"],
     ) -> nn.Linear:
-        """The library's layer with these codes for this layer's weight, and its bias."""
+        """Builds the library's layer from the codes and row maxima of `layer`, with its bias."""
         layers = _library()
         rounded = layers.Linear8bitLt(
             layer.in_features,
@@ -122,12 +122,12 @@ class LLMInt8:
 
 
 def _library() -> ModuleType:
-    """The library's layers, imported without its notice about a kernel not used here."""
+    """Imports the library's layers and silences its notice about an unused kernel."""
     with without_notices():
         import bitsandbytes.nn as layers
     return layers
 
 
 def _is_no_cast(record: logging.LogRecord) -> bool:
-    """False for what the library says at every pass of every layer: activations pass float16."""
+    """Drops the library's notice, at every pass of every layer, that activations are cast."""
     return "will be cast from" not in record.getMessage()

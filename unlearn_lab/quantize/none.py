@@ -1,4 +1,4 @@
-"""The two controls: leave the model as it is, or only cast its weights to bfloat16."""
+"""Control quantizers: leave the model unchanged, or only cast its weights to bfloat16."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,30 +16,30 @@ from unlearn_lab.quantize.quantizer import QuantReport
 
 @dataclass(frozen=True, kw_only=True)
 class NoQuantizer:
-    """Full precision: touches nothing."""
+    """Full-precision control: leaves the model unchanged."""
 
     full_precision: ClassVar[Literal[True]] = True
 
     @property
     def bits(self) -> None:
-        """No bit width: the weights keep their dtype."""
+        """None: the weights keep their dtype."""
         return None
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Fits every model."""
+        """Accepts every model."""
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
-        """Leaves the model alone and says so."""
+        """Returns a report without changing the model."""
         return _report("none", bits=None, errors={})
 
     def codes(self, weight: Float[Tensor, "out in"]) -> None:
-        """None: there is no grid."""
+        """Returns None: there is no grid."""
         return None
 
 
 @dataclass(frozen=True, kw_only=True)
 class BF16Cast:
-    """A plain cast of all parameters to bfloat16: the control for models trained in fp32.
+    """Cast of all parameters to bfloat16: the control for models trained in fp32.
 
     Buffers (rotary frequencies) keep their dtype, as when transformers loads a checkpoint with
     `dtype=bfloat16`.
@@ -47,15 +47,15 @@ class BF16Cast:
 
     @property
     def bits(self) -> int:
-        """The width of bfloat16."""
+        """16: the width of bfloat16."""
         return 16
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Fits every model with linear layers; raises `ValueError` for one without."""
+        """Raises `ValueError` for a model without block linears."""
         block_linears(model)
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
-        """Casts every parameter in place; the report lists the block linears, as the others do.
+        """Casts every parameter in place; the report lists only the block linears.
 
         Raises `ValueError` naming the layer when a block linear's weight is not finite in bfloat16.
         """
@@ -66,7 +66,7 @@ class BF16Cast:
         return _report("cast to bfloat16", bits=self.bits, errors=errors)
 
     def codes(self, weight: Float[Tensor, "out in"]) -> None:
-        """None: bfloat16 has no grid of equal steps."""
+        """Returns None: bfloat16 has no grid of equal steps."""
         return None
 
 

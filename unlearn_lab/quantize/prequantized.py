@@ -1,4 +1,4 @@
-"""Models that somebody else quantized, with whatever tool: evaluated as they are."""
+"""Checkpoints quantized by other tools, evaluated without further rounding."""
 
 import re
 from collections.abc import Mapping
@@ -18,17 +18,21 @@ from unlearn_lab.quantize.quantizer import QuantReport
 
 _WHO = ("unlearned", "target", "retrain")
 _QUANTIZED = re.compile(r"(.+)\.(weight_scale|qweight|SCB|weight\.quant_state\.bitsandbytes__\w+)$")
-"""Names of tensors that a quantized layer has in the formats that are read, and its own name."""
+"""Tensor names of quantized layers in the supported formats; group 1 is the layer's name."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Prequantized:
-    """Quantized checkpoints by folder, .gguf file or hub name.
+    """Quantized checkpoints, each a folder, .gguf file or hub name.
 
-    The formats are those of `models.quantized`, which all become ordinary weights, to the bit.
-    `unlearned` is the unlearned model; `target` and `retrain` are the controls, null where there
-    is no quantized one: what needs it is then not reported. The full-precision scores come from
-    the method and the model of the run, as always.
+    The formats are those of `models.quantized`, all dequantized exactly to plain weights. Figures
+    that need a missing control are not reported. Full-precision scores come from the run's method
+    and model, as with every quantizer.
+
+    Attributes:
+        unlearned: the quantized unlearned model.
+        target: the quantized target, None if there is none.
+        retrain: the quantized retrain control, None if there is none.
     """
 
     unlearned: str
@@ -44,12 +48,12 @@ class Prequantized:
 
     @property
     def given(self) -> dict[str, str | None]:
-        """The field of each model that is given, None for the others."""
+        """The field name of each configured checkpoint, by role; None for the others."""
         return {who: who if getattr(self, who) is not None else None for who in _WHO}
 
     @property
     def outside(self) -> tuple[Outside, ...]:
-        """The checkpoints that are given."""
+        """The configured checkpoints."""
         return tuple(
             Outside(kind="model", place=getattr(self, who), setting=who)
             for who in _WHO
@@ -58,13 +62,13 @@ class Prequantized:
 
     @property
     def bits(self) -> None:
-        """Unknown before the checkpoint is read."""
+        """None: unknown before the checkpoint is read."""
         return None
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` for what is not there, not quantized, or another model's.
+        """Raises `ValueError` for a checkpoint that is missing, unquantized or of another model.
 
-        Another model's is of another architecture, or has other sizes, than `model`.
+        Another model is one whose architecture or sizes differ from those of `model`.
         """
         for name in _WHO:
             path = getattr(self, name)
@@ -80,12 +84,12 @@ class Prequantized:
                 )
 
     def codes(self, weight: Float[Tensor, "out in"]) -> None:
-        """None: how it was rounded is not known."""
+        """Returns None: the grid is unknown."""
         return None
 
 
 def describe(path: str, revision: str | None) -> QuantReport:
-    """What the checkpoint says of itself.
+    """Builds a report from the checkpoint's config.
 
     Raises `ValueError` when it cannot be read, is not quantized, or its library is missing.
     """
@@ -115,14 +119,14 @@ def describe(path: str, revision: str | None) -> QuantReport:
 
 
 def method_of(path: str, revision: str | None) -> str | None:
-    """The quantization method of a checkpoint; None where it is not quantized."""
+    """Returns the quantization method of a checkpoint; None if it is not quantized."""
     return "gguf" if path.endswith(".gguf") else quant_method(_config(path, revision))
 
 
 def count_quantized(checkpoint: Path) -> int:
-    """How many layers a folder or .gguf file holds quantized.
+    """Counts the quantized layers in a folder or .gguf file.
 
-    Raises `ValueError` when that is none.
+    Raises `ValueError` if there are none.
     """
     if checkpoint.suffix == ".gguf":
         from gguf import GGMLQuantizationType, GGUFReader
@@ -139,7 +143,7 @@ def count_quantized(checkpoint: Path) -> int:
 
 
 def _bits(settings: Mapping[str, Any]) -> int | None:
-    """By any of the names that the formats have for it."""
+    """Returns the bit width, under any of the formats' names for it."""
     flags = {"load_in_4bit": 4, "load_in_8bit": 8}
     named = [width for flag, width in flags.items() if settings.get(flag)]
     found = settings.get("bits", settings.get("num_bits", named[0] if named else None))
@@ -147,7 +151,7 @@ def _bits(settings: Mapping[str, Any]) -> int | None:
 
 
 def _settings(config: PretrainedConfig) -> Mapping[str, Any]:
-    """The scheme in the checkpoint's config; that of the first group where there are several."""
+    """Returns the quantization settings in the config; of several groups, those of the first."""
     found = getattr(config, "quantization_config", None) or {}
     settings = dict(found if isinstance(found, Mapping) else found.to_dict())
     for group in (settings.get("config_groups") or {}).values():

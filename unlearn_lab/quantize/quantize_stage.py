@@ -1,4 +1,4 @@
-"""The quantize stages: quantized models worth keeping, as checkpoints that other tools load."""
+"""Builds the quantize stages: quantized models as checkpoints that other tools can load."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -21,13 +21,23 @@ from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer
 from unlearn_lab.quantize.rtn import RTN
 
 WANTED = ["*.safetensors", "*.json"]
-"""Files of a checkpoint on the hub; none of them is a pickle."""
+"""Files downloaded from a checkpoint on the hub; no pickle files."""
 
 
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: a compressed-tensors checkpoint with tokenizer, and what really ran."""
+    """Builds the artifact: a compressed-tensors checkpoint with tokenizer.
+
+    Args:
+        params: the stage's parameters: `quant`, and the dtype `weights` to load the model in.
+        inputs: the artifact `model`, and `calibration` for calibrated quantizers.
+        work: the folder to write to.
+        runtime: `accelerator` selects the device.
+
+    Returns:
+        The facts: the report of what ran, device, peak memory in GB, and bytes of the weights.
+    """
     reset_peak()
     device = device_of(runtime.accelerator)
     quantizer = make(params["quant"], AnyQuantizer, "quant")
@@ -51,10 +61,20 @@ def build(
 def build_prequantized(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: a model that somebody else quantized, or a pointer to it.
+    """Builds the artifact for a checkpoint quantized by another tool.
 
-    The formats of auto-gptq and autoawq are unpacked into ordinary weights, exactly; a pointer does
-    for all others. Raises `Incomplete` where weights are missing, left over or not finite.
+    Checkpoints in auto-gptq's and autoawq's formats are unpacked exactly and cast to the dtype
+    `weights`; for all others the artifact is a pointer. Raises `Incomplete` for weights that are
+    missing, left over or not finite.
+
+    Args:
+        params: the stage's parameters `path`, `revision` and `weights`.
+        inputs: not used.
+        work: the folder to write to.
+        runtime: not used.
+
+    Returns:
+        The facts: the report on the checkpoint.
     """
     path, revision = params["path"], params["revision"]
     report = describe(path, revision)

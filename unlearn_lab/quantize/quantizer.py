@@ -1,4 +1,4 @@
-"""What a quantizer is: a rule that rounds the block linears' weights and says what really ran."""
+"""Quantizer protocols: round the weights of the block linears and report what was computed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,28 +13,36 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 @dataclass(frozen=True, kw_only=True)
 class QuantReport:
-    """What a quantizer did: the kernel that ran, the layers it touched and the error of each."""
+    """Report of one quantization: the kernel that ran, its settings and the error of each layer.
+
+    Attributes:
+        library: package that rounded the weights, with its version.
+        kernel: description of the computation.
+        bits: bits per weight; None if there is no single known number.
+        group: weights that share a scale: `tensor`, `row`, or their number and direction.
+        symmetric: whether the grid is symmetric around 0; None if unknown or without a grid.
+        convention: how the scale is computed from the weights, or the name of the level table.
+        num_layers: number of quantized layers; None if unknown.
+        weight_error: ||Q(w) - w|| / ||w|| by layer name (Frobenius norm), where w is the weight
+            that was rounded.
+    """
 
     library: str
-    """The package that rounded, with its version."""
     kernel: str
     bits: int | None
     group: str | None
-    """The weights that share a scale: `tensor`, `row`, or their number and direction."""
     symmetric: bool | None
     convention: str | None
-    """How the scale follows from the weights, or the name of the table of levels."""
     num_layers: int | None
     weight_error: Mapping[str, float]
-    """||Q(w) - w|| / ||w|| by layer name (Frobenius norm); w is the weight that was rounded."""
 
 
 @dataclass(frozen=True)
 class Codes:
-    """A weight on its grid: integer codes, and the step that each of them is multiplied with.
+    """Integer codes of a weight on its grid, and the step that multiplies each code.
 
-    Code 0 stands for the weight 0. `steps` is None where a code is no multiple of a step: on uneven
-    levels (nf4, fp4), and where weights were rescaled before they were rounded (AWQ).
+    Code 0 represents the weight 0. `steps` is None where weights are not multiples of a step: with
+    uneven levels (nf4, fp4), and where weights were rescaled before rounding (AWQ).
     """
 
     integers: Int[Tensor, "out in"]
@@ -43,61 +51,74 @@ class Codes:
 
 @runtime_checkable
 class CalibrationText(Protocol):
-    """The text that a quantizer sees; see `calibration.Calibration`."""
+    """Calibration text of a quantizer; see `calibration.Calibration`."""
 
     @property
     def source(self) -> str:
-        """Whose text it is."""
+        """Name of the text source, such as `generic` or `retain`."""
         ...
 
     @property
     def length(self) -> int:
-        """Tokens of a sequence."""
+        """Tokens per sequence."""
         ...
 
 
 @runtime_checkable
 class AnyQuantizer(Protocol):
-    """What all kinds of quantizers have in common."""
+    """Interface shared by all kinds of quantizers."""
 
     @property
     def bits(self) -> int | None:
-        """Bits a weight, or None where that is not one number known beforehand."""
+        """Bits per weight; None if there is no single number known in advance."""
         ...
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` when the model cannot be quantized so; reads no weight.
+        """Raises `ValueError` if this quantizer cannot quantize the model; reads no weights.
 
-        Names the layer, or the library that is missing and how to install it.
+        The message names the layer, or the missing library and how to install it.
         """
         ...
 
 
 @runtime_checkable
 class Quantizer(AnyQuantizer, Protocol):
-    """A rule that rounds a model's weights in place, within seconds: applied on load."""
+    """Quantizer that rounds a model's weights in place within seconds, so it is applied on load.
+
+    Example:
+        from transformers import AutoModelForCausalLM
+        from unlearn_lab.quantize.rtn import RTN
+
+        model = AutoModelForCausalLM.from_pretrained("path/to/checkpoint")
+        quantizer = RTN(
+            bits=4, symmetric=True, granularity="row", group_size=None, convention="absmax"
+        )
+        quantizer.require_fit(model)
+        report = quantizer.quantize(model)  # in place
+        print(report.kernel, max(report.weight_error.values()))
+    """
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
         """Replaces the weights of the block linears in place by their rounded values."""
         ...
 
     def codes(self, weight: Float[Tensor, "out in"]) -> Codes | None:
-        """The integer codes, for code-flip analysis; None where there is no grid."""
+        """Returns the integer codes for code-flip analysis; None if there is no grid."""
         ...
 
 
 @runtime_checkable
 class CalibratedQuantizer(AnyQuantizer, Protocol):
-    """A rule that needs to see text run through the model, and whose result is worth keeping."""
+    """Quantizer that needs a calibration set; its result is stored as a checkpoint."""
 
     @property
     def calibration(self) -> CalibrationText:
-        """The text to be run through the model."""
+        """Calibration text to run through the model."""
         ...
 
     @property
     def rescales(self) -> bool:
-        """Whether weights are rescaled before they are rounded, so that steps tell nothing."""
+        """Whether weights are rescaled before rounding; `Codes.steps` is then None."""
         ...
 
     def compress(
@@ -110,7 +131,13 @@ class CalibratedQuantizer(AnyQuantizer, Protocol):
     ) -> QuantReport:
         """Writes the quantized model to `folder` as a compressed-tensors checkpoint.
 
-        `model` lies on the CPU and is used up; its layers are calibrated on `device`, one by one.
         Raises `ValueError` when any block linear is left unquantized.
+
+        Args:
+            model: the model, on the CPU; changed in place and not usable afterwards.
+            tokenizer: the model's tokenizer, written to the checkpoint.
+            sequences: token ids of the calibration set.
+            folder: the folder to write to.
+            device: the device on which layers are calibrated, one by one.
         """
         ...

@@ -1,4 +1,4 @@
-"""Round to nearest: a weight goes to the closest level of its tensor's, row's or group's grid."""
+"""Round to nearest: moves each weight to the closest level of its tensor, row or group grid."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,10 +26,15 @@ from unlearn_lab.quantize.quantizer import Codes, QuantReport
 class RTN:
     """Round to nearest on an integer grid, without calibration (Zhang et al., 2410.16454, Eq. 2).
 
-    `convention` is absmax, paper or full_range for a symmetric grid and minmax for an asymmetric
-    one: see `fit_grid` for what each means and where `paper` deviates from the equation.
-    `group_size` counts input features and goes with granularity group only. Raises `ValueError` for
-    values outside these.
+    Raises `ValueError` for values and combinations other than those listed.
+
+    Attributes:
+        bits: bits per weight, 2 to 8.
+        symmetric: whether the grid is symmetric around 0.
+        granularity: weights that share a step: `tensor`, `row` or `group`.
+        group_size: input features per group; None unless `granularity` is `group`.
+        convention: `absmax`, `paper` or `full_range` for a symmetric grid, `minmax` for an
+            asymmetric one; defined in `fit_grid`, with the deviation of `paper` from the equation.
     """
 
     bits: int
@@ -40,7 +45,7 @@ class RTN:
     packing_libraries: ClassVar[tuple[str, ...]] = ("compressed-tensors",)
 
     def __post_init__(self) -> None:
-        """Refuses values and combinations that name no grid."""
+        """Raises `ValueError` for values and combinations that define no grid."""
         if self.bits not in BIT_WIDTHS:
             raise ValueError(f"bits={self.bits}: must be a whole number from 2 to 8")
         if self.granularity not in GRANULARITIES:
@@ -65,7 +70,7 @@ class RTN:
             )
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` when a layer's input features cannot be divided into groups."""
+        """Raises `ValueError` if the group size does not divide a layer's input features."""
         for name, layer in block_linears(model).items():
             if self.group_size is not None and layer.in_features % self.group_size:
                 raise ValueError(
@@ -74,16 +79,16 @@ class RTN:
                 )
 
     def quantize(self, model: PreTrainedModel) -> QuantReport:
-        """Replaces the block linears' weights in place by rounded values of their own dtype.
+        """Replaces the block linears' weights in place by rounded values in the same dtype.
 
-        Raises `ValueError` naming the layer when a weight cannot be rounded; the model is then half
-        done: discard it.
+        Raises `ValueError` naming the layer when a weight cannot be rounded; the model is then
+        partly rounded and must be discarded.
         """
         errors = round_layers(model, lambda weight: decode(self.codes(weight), weight.dtype))
         return self.report(errors)
 
     def report(self, errors: Mapping[str, float]) -> QuantReport:
-        """What ran, with the relative error of each layer."""
+        """Builds the report of a quantization from each layer's relative error."""
         return QuantReport(
             library=f"torch {torch.__version__.split('+')[0]}",
             kernel="round to nearest in float32",
@@ -96,7 +101,7 @@ class RTN:
         )
 
     def codes(self, weight: Float[Tensor, "out in"]) -> Codes:
-        """The integer codes of a weight on its own grid, and the steps; no gradient flows."""
+        """Returns a weight's integer codes on its own grid, and the steps; without gradient."""
         with torch.no_grad():
             return encode(
                 weight,

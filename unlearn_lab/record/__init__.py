@@ -1,1 +1,1 @@
-"""The record: one flat row per result, and what its figures mean."""
+"""The record of a result: one flat row, its storage, its figures and its verdict."""

@@ -1,4 +1,4 @@
-"""Names the figures of a flat record, so that tables, sentences and plots read them alike."""
+"""Reads the figures of a flat record; shared by tables, sentences and plots."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -15,7 +15,7 @@ CHOICES = ("model", "dataset", "method", "optimizer", "quant")
 
 
 def number(record: Record, key: str) -> float | None:
-    """The finite number under `key`, or None when it is absent, null or anything else."""
+    """Returns the finite number under `key`, or None when there is no such number."""
     value = record.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
@@ -23,31 +23,44 @@ def number(record: Record, key: str) -> float | None:
 
 
 def score(record: Record, who: str, precision: str, metric: str) -> float | None:
-    """One score (0-100; PrivLeak in percent) of `unlearned`, `target` or `retrain`."""
+    """Returns one score (0-100; PrivLeak in percent), or None when the record has none.
+
+    Args:
+        record: a flat record.
+        who: `unlearned`, `target` or `retrain`.
+        precision: `full` or `quantized`.
+        metric: the metric's key, such as `verbmem`.
+    """
     return number(record, f"scores.{who}.{precision}.{metric}")
 
 
 def interval(record: Record, who: str, precision: str, metric: str) -> tuple[float, float] | None:
-    """The confidence interval of that score, or None when the record holds none."""
+    """Returns (low, high) of the score's confidence interval, or None; arguments as in `score`."""
     key = f"scores.{who}.{precision}.{metric}"
     low, high = number(record, f"{key}.low"), number(record, f"{key}.high")
     return None if low is None or high is None else (low, high)
 
 
 def recovery(record: Record, metric: str, figure: str) -> float | None:
-    """One figure of `recovery.<metric>`, None where it is undefined."""
+    """Returns one figure of `recovery.<metric>`, None where it is undefined.
+
+    Args:
+        record: a flat record.
+        metric: `verbmem` or `knowmem`.
+        figure: a field of `evaluate.recovery.Recovery`, such as `recovered_share`.
+    """
     return number(record, f"recovery.{metric}.{figure}")
 
 
 def is_quantized(record: Record) -> bool:
-    """Whether the leaf has a quantizer, and with it scores in two precisions."""
+    """Whether the leaf has a quantizer, and therefore scores in two precisions."""
     return record.get("quant") != "none"
 
 
 def text(record: Record, key: str) -> str:
-    """A choice or setting as people write it: no decimals on whole numbers, "-" for nothing.
+    """Formats a choice or setting for display: floats with `:g`, "-" for a missing value.
 
-    Of a `_target_` it is the class's name. Characters that would steer a terminal are spelt out.
+    A `_target_` is shown as its class name. Terminal control characters are escaped.
     """
     value = record.get(key)
     if value is None or value == "":
@@ -58,9 +71,9 @@ def text(record: Record, key: str) -> str:
 
 
 def shown_metrics(records: Sequence[Record]) -> tuple[str, ...]:
-    """The metrics worth a column: MUSE's four, then any further ones that a record has scores of.
+    """Returns the metrics that get a column: MUSE's four, then all others with scores, sorted.
 
-    The AUC is left out: PrivLeak tells it.
+    The AUC is left out: PrivLeak is derived from it.
     """
     paths = [key.split(".") for record in records for key in record if key.startswith("scores.")]
     found = {path[3] for path in paths if len(path) == _SCORE_DEPTH} - {*METRICS, "auc"}
@@ -68,12 +81,15 @@ def shown_metrics(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def title(metric: str) -> str:
-    """What a metric is called in words; a further one as the configuration names it."""
+    """Returns a metric's display name; outside MUSE, its configured name with spaces."""
     return TITLES.get(metric, metric.replace("_", " "))
 
 
 def nested(record: Record, prefix: str) -> dict[str, object]:
-    """The keys below `prefix.` as a nested dict; of a value and a group, the value is `value`."""
+    """Returns the keys below `prefix.` as a nested dict.
+
+    Where a key has both a value and keys below it, its value is stored under `value`.
+    """
     tree: dict[str, object] = {}
     for key in sorted(record):
         if key.startswith(f"{prefix}."):

@@ -1,4 +1,4 @@
-"""How a job ended, as it is handed back by whichever process ran it."""
+"""Outcome of a job, as returned by the process that ran it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,10 +9,16 @@ from unlearn_lab.graph.cache import Artifact
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """How a job ended: its label and record, or why it failed, and the stages it went through.
+    """How a job ended: its record or failure, and the stages that it built and reused.
 
-    A job that built stages for others has neither. `built` and `reused` map stage keys to the
-    stage's name; `seconds` those that were built to their time.
+    Attributes:
+        label: the job's choices, in words.
+        record: the result; None for a failed job and for one that only built shared stages.
+        failure: why the job failed; None for a success.
+        built: stage names of the built artifacts, by key.
+        reused: stage names of the reused artifacts, by key.
+        seconds: build time of each built artifact, by key.
+        hint: how the record reached Weights & Biases, in one line; may be empty.
     """
 
     label: str
@@ -25,7 +31,7 @@ class Outcome:
 
 
 def checked(prepared: Mapping[str, Artifact]) -> Outcome:
-    """The outcome of checking a job, which builds what is checked against."""
+    """Returns the outcome of a preflight, which builds the stages that it compares with."""
     return Outcome(
         label="",
         record=None,
@@ -38,7 +44,7 @@ def checked(prepared: Mapping[str, Artifact]) -> Outcome:
 
 
 def failed(label: str, reason: str) -> Outcome:
-    """The outcome of a job that came to nothing."""
+    """Returns the outcome of a failed job that reports no stages."""
     return Outcome(
         label=label, record=None, failure=reason, built={}, reused={}, seconds={}, hint=""
     )

@@ -1,4 +1,4 @@
-"""The record: every score, what came back and what really ran, as one flat row."""
+"""Builds the record: every score, the recovery and what really ran, as one flat row."""
 
 import json
 import subprocess
@@ -27,7 +27,17 @@ Row = dict[str, Any]
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `record.json`, with sample answers and layers' figures in side files."""
+    """Builds the artifact: `record.json`, with sample answers and per-layer figures in side files.
+
+    Args:
+        params: `auc_retrain`, and `recovery` with its two smallest values.
+        inputs: the evaluations (`unlearned.full`, ...), and the stages behind them, by role.
+        work: folder to write to.
+        runtime: unused; part of the builder signature.
+
+    Returns:
+        No facts: everything is in the files.
+    """
     scores = {
         name: evaluations.read_scores(artifact) for name, artifact in inputs.items() if "." in name
     }
@@ -60,7 +70,7 @@ def build(
 def _write_side_files(
     work: Path, inputs: Mapping[str, Artifact], scores: Mapping[str, Mapping[str, Score]]
 ) -> None:
-    """What is too long for a row: figures by layer, and sample answers."""
+    """Writes what is too long for a row: per-layer figures and sample answers."""
     errors = _quantizer(inputs)["weight_error"]
     mask = read_mask(inputs["unlearn"].path)
     figures = codes_stage.read_code_changes(inputs["codes"])["layers"]
@@ -78,7 +88,7 @@ def _write_side_files(
 
 
 def read_record(artifact: Artifact, home: Path) -> Row:
-    """A finished leaf's record: its id, its figures, and where its side files lie below `home`."""
+    """Returns a finished leaf's record: its id, figures, and side files relative to `home`."""
     row: Row = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
     folder = artifact.path.relative_to(home).as_posix()
     return {
@@ -90,13 +100,18 @@ def read_record(artifact: Artifact, home: Path) -> Row:
 
 
 _NO_SETTINGS = ("until", "dry", "trust", "conf_dir")
-"""What says how far a command goes and what it may use, and nothing about its results."""
+"""Settings of how far a command runs and what it may load; they do not affect results."""
 
 
 def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) -> Row:
-    """The record with the choices in its groups, every resolved setting, and its origin.
+    """Returns the record with its choices, every resolved setting, and its origin.
 
     The origin is the time (UTC), the package's version and, in a clone, the git commit.
+
+    Args:
+        row: the record as `read_record` returns it.
+        config: the resolved configuration as plain values.
+        choices: the selected option of each config group.
     """
     names = {
         group: choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")
@@ -116,20 +131,20 @@ def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) ->
 
 
 def _export_folder(row: Row, export: bool | str) -> Row:
-    """Where the exported model lies below the home."""
+    """Returns the exported model's folder relative to the home; empty without an export."""
     stage = "export" if "stages.export" in row else "quantize"
     return {"export": f"cache/{stage}/{row[f'stages.{stage}']}"} if export else {}
 
 
 def _summary(unlearn: Artifact, part: str) -> Iterator[tuple[str, object]]:
-    """What is told of the mask or the adapters; nothing for an unlearning without."""
+    """Yields the figures of the mask or the adapters; nothing for an unlearning without them."""
     found = unlearn.facts.get(part)
     if isinstance(found, Mapping):
         yield from found.items()
 
 
 def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
-    """Effective settings, stage keys, seconds and memory."""
+    """Returns effective settings, stage keys, seconds and memory."""
     unlearn, quantizer = inputs["unlearn"], _quantizer(inputs)
     return {
         "stopped_epoch": unlearn.facts["epochs"],
@@ -154,7 +169,7 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
 
 
 def _folds(unlearn: Artifact) -> Row:
-    """The way from the target in words, and the unlearnings on it before the last."""
+    """Returns the order of sequential unlearning in words, and the keys of all but the last."""
     steps = chain(unlearn.stage)
     if fold_of(unlearn.stage) is None:
         return {}
@@ -165,13 +180,13 @@ def _folds(unlearn: Artifact) -> Row:
 
 
 def _quantizer(inputs: Mapping[str, Artifact]) -> Mapping[str, Any]:
-    """The report on the unlearned model's quantizer, as the evaluate stage keeps it."""
+    """Returns the unlearned model's quantizer report, as the evaluate stage stored it."""
     last = inputs.get("unlearned.quantized", inputs["unlearned.full"])
     return cast("Mapping[str, Any]", last.facts["quantizer"])
 
 
 def _spell(report: Mapping[str, Any]) -> str:
-    """What rounded, in one line."""
+    """Describes the quantizer in one line: kernel, bits, convention and group."""
     parts = (
         f"{report['bits']} bits" if report["bits"] else None,
         report["convention"],
@@ -182,7 +197,7 @@ def _spell(report: Mapping[str, Any]) -> str:
 
 
 def _quantizer_figures(inputs: Mapping[str, Artifact]) -> Iterator[tuple[str, object]]:
-    """What rounded how, and how far it moved weights and logits; nothing for full precision."""
+    """Yields quantizer settings, weight and logit errors, and cost; nothing in full precision."""
     if "unlearned.quantized" not in inputs:
         return
     report = _quantizer(inputs)
@@ -200,7 +215,7 @@ def _quantizer_figures(inputs: Mapping[str, Artifact]) -> Iterator[tuple[str, ob
 
 
 def _samples(scores: Mapping[str, Mapping[str, Score]]) -> Iterator[Row]:
-    """The first items of each metric with answers in words, for every model and precision."""
+    """Yields those of each metric's first items that have text answers, by model and precision."""
     for name, found in scores.items():
         who, precision = name.split(".")
         for metric, score in found.items():
@@ -228,7 +243,7 @@ def _flat(value: object, path: str) -> Iterator[tuple[str, object]]:
 
 @lru_cache
 def _git_commit() -> str | None:
-    """The commit of the clone that this package runs from; None for an installed copy."""
+    """Returns the commit of the clone that this package runs from; None if installed."""
     folder = Path(__file__).resolve().parents[2]
     if not (folder / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Keeps the records of a home in one file that several processes append to and crashes spare."""
+"""Stores the records of a home in one file, safe for concurrent appends and crashes."""
 
 import json
 import logging
@@ -14,22 +14,22 @@ try:
     import fcntl
 except (
     ImportError
-):  # Windows has no flock; one O_APPEND write a record is then all the protection there is
+):  # Windows has no flock; a single O_APPEND write per record is then the only protection
     fcntl = None
 
 _log = logging.getLogger(__name__)
 
 
 def records_path(home: Path) -> Path:
-    """Where the records of `home` lie."""
+    """Path of the records file of `home`."""
     return home / "results" / "records.jsonl"
 
 
 def append(home: Path, record: Mapping[str, object]) -> Path:
-    """Adds one record as one line, on disk when this returns; returns the file.
+    """Appends one record as one line, fsynced on return; returns the file's path.
 
-    JSON knows no NaN and no infinity: such figures become null, and a warning names them.
-    Raises ValueError for a record without a `run_id`, OSError when the disk refuses.
+    NaN and infinity, which JSON does not have, become null with a warning that names the figures.
+    Raises `ValueError` for a record without a `run_id`, `OSError` when it is not fully written.
     """
     if not record.get("run_id"):
         raise ValueError("a record needs a run_id: without it, its line could never be found again")
@@ -55,10 +55,10 @@ def append(home: Path, record: Mapping[str, object]) -> Path:
 
 
 def read_records(home: Path) -> list[dict[str, object]]:
-    """The records of `home`, of each `run_id` the latest line, in the order of these lines.
+    """Returns the records of `home`: the latest line of each `run_id`, in file order.
 
-    Settings of old records are under their present names.
-    A line that is no record, as a crash may leave it, is skipped with a warning.
+    Settings of old records are renamed to their present names. A line that is not a record, such
+    as a write cut off by a crash, is skipped with a warning.
     """
     path = records_path(home)
     latest: dict[object, dict[str, object]] = {}
@@ -104,7 +104,7 @@ def _finite(record: Mapping[str, object]) -> dict[str, object]:
 
 @contextmanager
 def _locked(descriptor: int) -> Iterator[bool]:
-    """Holds the file's advisory lock where the file system has one (NFS may not); tells whether."""
+    """Locks the file where the file system supports it (NFS may not); yields whether it did."""
     locked = False
     if fcntl is not None:
         try:

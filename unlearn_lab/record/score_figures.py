@@ -1,4 +1,4 @@
-"""Decides which figures a record holds of its scores: each one, PrivLeak, and what came back."""
+"""Decides which figures a record has of its scores: each score, PrivLeak and the recovery."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -20,10 +20,16 @@ def score_figures(
     smallest_denominator: float,
     smallest_kept: float,
 ) -> Row:
-    """The flat figures of the scores by evaluation (`unlearned.full`, ...) and metric.
+    """Returns the flat figures of all scores.
 
-    Without `retrain.*` what needs the retrain control is None; PrivLeak too, unless `auc_retrain`
-    names a published AUC.
+    Without `retrain.*`, figures that need the retrain control are None; so is PrivLeak, unless
+    `auc_retrain` names a published AUC.
+
+    Args:
+        scores: scores by evaluation (`unlearned.full`, ...) and metric.
+        auc_retrain: the name of a published AUC, otherwise the run's own retrain control is used.
+        smallest_denominator: points below which a share is undefined, see `recovery`.
+        smallest_kept: `target_kept` below which recovered shares are undefined, see `recovery`.
     """
     control = _auc_control(auc_retrain, scores)
     row: Row = {
@@ -50,9 +56,9 @@ def _scores(found: Mapping[str, Score]) -> Iterator[tuple[str, float]]:
 
 
 def _auc_control(name: str, scores: Mapping[str, Mapping[str, Score]]) -> Score | float | None:
-    """What PrivLeak compares with: a published AUC, or the full-precision retrain control.
+    """Returns the AUC that PrivLeak compares with; None when there is neither of the two.
 
-    None where neither is there.
+    It is a published one, or that of the full-precision retrain control.
     """
     if name in PUBLISHED_AUC:
         return PUBLISHED_AUC[name]
@@ -60,7 +66,7 @@ def _auc_control(name: str, scores: Mapping[str, Mapping[str, Score]]) -> Score 
 
 
 def _leak(name: str, found: Mapping[str, Score], control: Score | float | None) -> Row:
-    """PrivLeak of one evaluation, always against the full-precision retrain control."""
+    """Returns PrivLeak of one evaluation, always against the full-precision retrain control."""
     path = f"scores.{name}.privleak"
     if "min_k" not in found:
         return {}

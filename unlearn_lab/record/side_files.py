@@ -1,4 +1,4 @@
-"""Reads the side files that a record names: figures per layer, and sample answers."""
+"""Reads the side files that a record names: per-layer figures and sample answers."""
 
 import json
 import logging
@@ -16,11 +16,13 @@ Sample = dict[str, object]
 
 @dataclass(frozen=True, kw_only=True)
 class SideFiles:
-    """All that stands beside a record; a part that is not there is empty.
+    """Contents of a record's side files; a missing part is empty.
 
-    `layers` holds figures by layer under the leaf's quantizer, `widths` by bit width and layer,
-    `mask` the share of each parameter's units that may move, `samples` what was asked, answered and
-    true.
+    Attributes:
+        layers: figures by layer under the leaf's quantizer.
+        widths: figures by bit width and layer.
+        mask: share of each parameter's units that may be updated.
+        samples: prompts with the model's answer and the ground truth.
     """
 
     layers: Layers
@@ -30,7 +32,7 @@ class SideFiles:
 
 
 def read_sides(home: Path, record: Record) -> SideFiles:
-    """Everything that the record names; a file that cannot be read is left out with a warning."""
+    """Reads a record's side files; one that cannot be read is left out with a warning."""
     found = _read(home, record, "layers")
     body = found if isinstance(found, Mapping) else {}
     samples = _read(home, record, "samples")

@@ -1,4 +1,4 @@
-"""What a search for hyper-parameters maximises: one number for each record."""
+"""Objective that a hyper-parameter search maximises: one number per record."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,39 +12,43 @@ _PRECISIONS = {"full": ("full",), "quantized": ("quantized",), "worse": ("full",
 
 @runtime_checkable
 class TuneTarget(Protocol):
-    """What `tune` may name: a number for a record, the higher the better."""
+    """Objective that `tune` may name: maps a record to a number, higher is better."""
 
     def require_measured(self, *, control: bool, quantized: bool) -> None:
-        """Raises `ValueError` when a leaf will lack scores that the number is made from."""
+        """Raises `ValueError` when a leaf will lack scores that the objective needs."""
         ...
 
     def __call__(self, record: Record) -> float:
-        """The number; raises `ValueError` when the record lacks a score."""
+        """Returns the objective value; raises `ValueError` when the record lacks a score."""
         ...
 
     def spell(self, value: float) -> str:
-        """The number in words."""
+        """Describes the value in words."""
         ...
 
 
 def tune_target(node: Mapping[str, Any] | None) -> TuneTarget | None:
-    """What `tune` describes, None where it is null; raises `Refused`."""
+    """Builds the objective that `tune` describes, None where it is null; raises `Refused`."""
     return None if node is None else build(node, TuneTarget, "tune")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetQuality:
-    """100 minus the mean excess over the retrain control, as long as utility is kept.
+    """Scores 100 minus the mean excess over the retrain control, as long as utility is kept.
 
     In one precision p, with M in VerbMem and KnowMem on the forget set (0-100):
 
     - quality_p = 100 - mean over M of max(0, M_unlearned,p - M_retrain,p), from 0 to 100
     - shortfall_p = utility_share * Utility_target,p - Utility_unlearned,p, in points
 
-    A trial with no shortfall above 0 is worth its quality; any other is worth minus its shortfall,
-    which is below every quality and rises as utility does (the TPE of Optuna 2 knows no
-    constraints). With `precision=worse` the lower quality and the larger shortfall count.
-    Knowing less than the control of one of M does not make up for knowing more of the other.
+    The value is the quality where no shortfall is above 0, otherwise minus the shortfall, which is
+    below every quality and rises with utility (the TPE of Optuna 2 has no constraints). With
+    `precision=worse`, the lower quality and the larger shortfall count. Falling below the control
+    on one metric does not offset exceeding it on the other.
+
+    Attributes:
+        precision: `full`, `quantized` or `worse`.
+        utility_share: share of the target's utility that must be kept, 0 to 1.
     """
 
     precision: str
@@ -58,7 +62,7 @@ class ForgetQuality:
             raise ValueError(f"utility_share={self.utility_share}: must be a share from 0 to 1")
 
     def require_measured(self, *, control: bool, quantized: bool) -> None:
-        """Raises `ValueError` without a retrain control, or a quantizer where one is needed."""
+        """Raises `ValueError` without a control, or without a quantizer where one is needed."""
         if not control:
             raise ValueError(
                 "tune: compares with the retrain control, and there is none; give model.retrain"
@@ -70,7 +74,7 @@ class ForgetQuality:
             )
 
     def __call__(self, record: Record) -> float:
-        """From -100 to 100; raises `ValueError` when the record lacks a score."""
+        """Returns a value from -100 to 100; raises `ValueError` when the record lacks a score."""
         precisions = _PRECISIONS[self.precision]
         shortfall = max(self._shortfall(record, precision) for precision in precisions)
         if shortfall > 0:
@@ -78,7 +82,7 @@ class ForgetQuality:
         return min(_quality(record, precision) for precision in precisions)
 
     def spell(self, value: float) -> str:
-        """A quality, or by how many points utility falls short."""
+        """Describes the quality, or by how many points utility falls short."""
         if value < 0:
             share = f"{100 * self.utility_share:g} %"
             return f"utility is {-value:z.1f} points below {share} of the target's"
@@ -90,7 +94,7 @@ class ForgetQuality:
 
 
 def _quality(record: Record, precision: str) -> float:
-    """From 0 (all of it known, the control knows nothing) to 100 (no better known than by it)."""
+    """Returns 100 at or below the control's scores, 0 at 100 points above them."""
     excess = [
         _known(record, "unlearned", precision, metric)
         - _known(record, "retrain", precision, metric)

@@ -1,4 +1,4 @@
-"""Judges an unlearned model: destroyed, not forgotten, or forgotten, and what a quantizer did."""
+"""Judges an unlearned model: destroyed, not forgotten or forgotten, and its quantizer."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,21 +23,24 @@ FORGOT: tuple[Verdict, ...] = (
     "destroyed by the quantizer",
     "quantizer keeps too little to tell",
 )
-"""The verdicts on models that had forgotten in full precision."""
+"""Verdicts on models that had forgotten in full precision."""
 
 _WHO = ("unlearned", "target", "retrain")
 _CAUSES = ("corpus.overlap", "corpus.script", "corpus.answers")
-"""What a record says of its corpus that may be why no model scores on the forget set."""
+"""Remarks on the corpus that may explain why no model scores on the forget set."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class VerdictThresholds:
-    """Where one verdict ends and the next begins; scores are in points of 0-100.
+    """Thresholds between verdicts; scores are in points of 0-100.
 
-    `destroyed_share`: below this share of the target's utility in full precision, a model is
-    destroyed. `forgotten_margin`: a memory score more than this many points above the retrain
-    control's is not forgotten. `return_margin`: a quantized memory score at least this many points
-    above both the model's own full-precision score and the quantized retrain control has come back.
+    Attributes:
+        destroyed_share: a model with less than this share of the target's full-precision utility
+            is destroyed.
+        forgotten_margin: a memory score more than this many points above the retrain control's is
+            not forgotten.
+        return_margin: a quantized memory score at least this many points above both the model's
+            own full-precision score and the quantized retrain control's has come back.
     """
 
     destroyed_share: float
@@ -45,7 +48,7 @@ class VerdictThresholds:
     return_margin: float
 
     def __post_init__(self) -> None:
-        """Refuses what cannot be a share or a margin."""
+        """Raises `ValueError` for a share outside 0 to 1 or a negative margin."""
         if not 0 <= self.destroyed_share <= 1:
             raise ValueError(
                 f"report.thresholds.destroyed_share={self.destroyed_share}: a share from 0 to 1"
@@ -59,27 +62,27 @@ class VerdictThresholds:
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """A verdict, and the figures that it rests on as a clause."""
+    """A verdict, and the figures behind it as a clause."""
 
     verdict: Verdict
     reason: str
 
 
 def verdict(record: Record, thresholds: VerdictThresholds) -> Verdict:
-    """The verdict on the record's unlearned model, under its quantizer if it has one."""
+    """Returns the verdict on the record's unlearned model, under its quantizer if it has one."""
     return judge(record, thresholds).verdict
 
 
 def judge(record: Record, thresholds: VerdictThresholds) -> Judgement:
     """Judges the record's unlearned model, first in full precision and then quantized.
 
-    A destroyed model has lost the forget set with everything else, so it is never called
-    forgotten, and the words about quantization are kept for models that had forgotten. Memory that
-    came back is evidence under any quantizer. Memory that did not is evidence only where the
-    quantized model is still of use, and where the quantized target itself would have been judged to
-    come back: a quantizer that destroys every model brings nothing back. Without the scores that a
-    verdict rests on (VerbMem or KnowMem of the model and of retrain, and the utilities) it is "not
-    judged"; nor is one whose target knew no more of the forget set than the retrain control.
+    A destroyed model has lost the forget set along with everything else, so it is never called
+    forgotten, and the verdicts on quantization apply only to models that had forgotten. Memory that
+    came back is evidence under any quantizer. Memory that did not come back is evidence only if the
+    quantized model is still useful and the quantized target itself would count as coming back: a
+    quantizer that destroys every model brings nothing back. A model is "not judged" when a needed
+    score is missing (VerbMem or KnowMem of the model and of retrain, and the utilities), or when
+    the target knew no more of the forget set than the retrain control.
     """
     before = judge_full(record, thresholds)
     if before.verdict != "forgotten" or not is_quantized(record):
@@ -101,7 +104,7 @@ def judge(record: Record, thresholds: VerdictThresholds) -> Judgement:
 
 
 def judged(record: Record, thresholds: VerdictThresholds) -> dict[str, object]:
-    """The record with its `verdict` and `verdict_reason`."""
+    """Returns the record with its `verdict` and `verdict_reason`."""
     found = judge(record, thresholds)
     return {**record, "verdict": found.verdict, "verdict_reason": found.reason}
 
@@ -129,14 +132,14 @@ def judge_full(record: Record, thresholds: VerdictThresholds) -> Judgement:
 
 
 def returned_metrics(record: Record, thresholds: VerdictThresholds) -> tuple[str, ...]:
-    """The metrics that came back, whatever the full-precision model was."""
+    """Returns the metrics that came back, regardless of the full-precision verdict."""
     return tuple(
         metric for metric in RECOVERED if _comes_back(record, "unlearned", metric, thresholds)
     )
 
 
 def _nothing_back(record: Record, thresholds: VerdictThresholds) -> Judgement:
-    """Nothing came back: whether anything could have been seen to."""
+    """Judges a model whose memory did not come back: could a return have been observed?"""
     telling = [metric for metric in RECOVERED if _comes_back(record, "target", metric, thresholds)]
     margin = f"{thresholds.return_margin:g} points"
     mute = [metric for metric in _measured(record) if metric not in telling]
@@ -156,7 +159,7 @@ def _nothing_back(record: Record, thresholds: VerdictThresholds) -> Judgement:
 
 
 def _missing_full(record: Record, thresholds: VerdictThresholds) -> str | None:
-    """Why the model cannot be judged in full precision."""
+    """Returns why the model cannot be judged in full precision; None if it can."""
     if _never_knew(record, thresholds):
         reason = "the target knows no more of the forget set than the retrain control"
         causes = [str(record[key]) for key in _CAUSES if record.get(key)]
@@ -167,12 +170,14 @@ def _missing_full(record: Record, thresholds: VerdictThresholds) -> str | None:
     if all(_full(record, "retrain", metric) is None for metric in known):
         return "there is no retrain control to tell forgetting by"
     if any(_full(record, who, "utility") is None for who in ("unlearned", "target")):
-        return "without Utility a destroyed model cannot be told from one that has forgotten"
+        return (
+            "without Utility a destroyed model cannot be distinguished from one that has forgotten"
+        )
     return None
 
 
 def _missing_quantized(record: Record) -> str | None:
-    """Why nothing can be said of a forgotten model under its quantizer."""
+    """Returns why a forgotten model cannot be judged under its quantizer; None if it can."""
     if not _measured(record):
         return "the model, the target or the retrain control has no quantized scores"
     if score(record, "unlearned", "quantized", "utility") is None:
@@ -181,7 +186,7 @@ def _missing_quantized(record: Record) -> str | None:
 
 
 def _measured(record: Record) -> list[str]:
-    """The memory metrics with every score that a return is judged by."""
+    """Returns the memory metrics with all scores that are needed to judge a return."""
     needed = (("unlearned", "full"), *((who, "quantized") for who in _WHO))
     return [
         metric
@@ -191,14 +196,14 @@ def _measured(record: Record) -> list[str]:
 
 
 def _never_knew(record: Record, thresholds: VerdictThresholds) -> bool:
-    """Whether the target, too, passes for a model that has forgotten."""
+    """Whether the target itself would count as having forgotten."""
     above = [_above_retrain(record, "target", metric) for metric in RECOVERED]
     known = [margin for margin in above if margin is not None]
     return bool(known) and max(known) <= thresholds.forgotten_margin
 
 
 def _comes_back(record: Record, who: str, metric: str, thresholds: VerdictThresholds) -> bool:
-    """Whether the quantized model, or the quantized target in its place, shows a return."""
+    """Whether the quantized model, or the quantized target in its place, counts as a return."""
     full, quantized, retrain = (
         score(record, "unlearned", "full", metric),
         score(record, who, "quantized", metric),

@@ -1,4 +1,4 @@
-"""Says under a table what it cannot show: what was not measured or judged, and against what."""
+"""Notes under a table: what was not measured or judged, and PrivLeak's reference."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ _SKIPPED, _CORPUS = "skipped.", "corpus."
 
 
 def notes(records: Sequence[Record], thresholds: VerdictThresholds) -> list[str]:
-    """One line on each of these that applies to any record."""
+    """Returns one line for each kind of note that applies to any record."""
     lines = [
         _note("Not measured", _skipped(records)),
         _note("Corpus", _corpus(records)),
@@ -26,7 +26,7 @@ def _note(word: str, reasons: Sequence[str]) -> str:
 
 
 def _skipped(records: Sequence[Record]) -> list[str]:
-    """Metrics with their reasons, and the data sets where not all of them lack it."""
+    """Returns skipped metrics with reasons; names the data sets if others have the metric."""
     datasets: dict[str, set[str]] = defaultdict(set)
     for record in records:
         for key in record:
@@ -42,7 +42,7 @@ def _skipped(records: Sequence[Record]) -> list[str]:
 
 
 def _corpus(records: Sequence[Record]) -> list[str]:
-    """What keeps the corpus from being measured well."""
+    """Returns the remarks on the corpus, each once."""
     keys = sorted({key for record in records for key in record if key.startswith(_CORPUS)})
     values = [str(record[key]) for key in keys for record in records if key in record]
     return list(dict.fromkeys(values))
@@ -55,7 +55,7 @@ def _not_judged(records: Sequence[Record], thresholds: VerdictThresholds) -> lis
 
 
 def _controls(records: Sequence[Record]) -> list[str]:
-    """What PrivLeak was compared with, unless it was the retrain control of the run."""
+    """Returns PrivLeak's reference, unless it is the run's own retrain control."""
     lines: dict[str, None] = {}
     for record in records:
         if number(record, "scores.unlearned.full.auc") is None:

@@ -1,4 +1,4 @@
-"""Lays the records of a sweep out as rows: the controls first, then one row a leaf."""
+"""Lays out the records of a sweep as rows: controls first, then one row per leaf."""
 
 import re
 from collections import defaultdict
@@ -23,7 +23,14 @@ Who = Literal["target", "retrain", "unlearned"]
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One line of the table: `labels` fill the key columns; a control has no verdict."""
+    """One row of the results table.
+
+    Attributes:
+        who: which model's scores the row shows.
+        labels: cells of the key columns.
+        record: the record with the scores.
+        verdict: None for a control.
+    """
 
     who: Who
     labels: tuple[str, ...]
@@ -36,31 +43,31 @@ class Row:
         return is_quantized(self.record)
 
     def scores(self, metric: str) -> tuple[float | None, float | None]:
-        """The metric in full precision and quantized."""
+        """Returns the metric in full precision and quantized."""
         return score(self.record, self.who, "full", metric), score(
             self.record, self.who, "quantized", metric
         )
 
     def delta(self, metric: str) -> float | None:
-        """Points that quantization adds; for a control the plain difference."""
+        """Returns the points that quantization adds; a control's are computed from its scores."""
         if self.who == "unlearned":
             return recovery(self.record, metric, "delta")
         full, quantized = self.scores(metric)
         return None if full is None or quantized is None else quantized - full
 
     def share(self, metric: str) -> float | None:
-        """The recovered share, which only an unlearned model can have."""
+        """Returns the recovered share; None for a control."""
         return recovery(self.record, metric, "recovered_share") if self.who == "unlearned" else None
 
 
 def key_headings(records: Sequence[Record]) -> tuple[str, ...]:
-    """Headings of the key columns."""
+    """Returns the headings of the key columns."""
     keys = swept_keys(records)
     return ("method", "optimizer", "quant", *(heading(key, keys) for key in keys))
 
 
 def build_rows(records: Sequence[Record], thresholds: VerdictThresholds) -> list[Row]:
-    """Controls, then leaves, each sorted by its labels with numbers in numeric order."""
+    """Returns controls, then leaves, each sorted by labels in natural order."""
     keys = swept_keys(records)
     leaves = [
         Row(
@@ -76,7 +83,7 @@ def build_rows(records: Sequence[Record], thresholds: VerdictThresholds) -> list
 
 
 def _controls(records: Sequence[Record], who: Who, keys: Sequence[str]) -> list[Row]:
-    """A row for each distinct set of scores; settings that a control does not know stay blank."""
+    """Returns a row per distinct set of scores; settings that vary among its records stay blank."""
     groups: dict[tuple[object, ...], list[Record]] = defaultdict(list)
     for record in records:
         full, quantized = _signature(record, who, "full"), _signature(record, who, "quantized")
@@ -108,7 +115,7 @@ def _order(row: Row) -> list[tuple[int, float, str]]:
 
 
 def natural(label: str) -> list[tuple[int, float, str]]:
-    """A key in which "none" comes first, 1e-05 before 1e-04 and rtn4 before rtn16."""
+    """Returns a natural sort key: "none" first, 1e-05 before 1e-04, rtn4 before rtn16."""
     if label in ("none", ""):
         return [(0, 0.0, "")]
     try:

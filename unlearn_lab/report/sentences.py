@@ -1,4 +1,4 @@
-"""Says the outcome of a sweep in sentences: what was forgotten, and what came back from it."""
+"""Summarises a sweep in sentences: what was forgotten, and what came back."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,7 +32,7 @@ _UNKNOWN: Mapping[Verdict, str] = {
 
 
 def headlines(records: Sequence[Record], thresholds: VerdictThresholds) -> list[str]:
-    """One sentence on forgetting in full precision, then one for each quantizer."""
+    """Returns one sentence on forgetting in full precision, then one per quantizer."""
     if not records:
         return ["No results yet."]
     names = Names.of(records)
@@ -53,7 +53,7 @@ def headlines(records: Sequence[Record], thresholds: VerdictThresholds) -> list[
 
 
 def _forgetting(records: Sequence[Record], names: Names, thresholds: VerdictThresholds) -> str:
-    """Each training counts once, under however many quantizers it was scored."""
+    """Describes forgetting; each unlearned model counts once, regardless of its quantizers."""
     states: dict[str, tuple[str, Verdict]] = {}
     for record in records:
         states[training(record)] = (names.setting(record), judge_full(record, thresholds).verdict)
@@ -96,7 +96,7 @@ def _of(count: int, forgotten: int) -> str:
 
 
 def _unanswered(judged: Judged, names: Names) -> Iterable[str]:
-    """Models of which it is not known whether anything would have come back."""
+    """Yields a phrase on the models whose quantizer does not allow a conclusion."""
     for wanted, phrase in _UNKNOWN.items():
         settings = [names.setting(record) for record, word in judged if word == wanted]
         if settings:
@@ -104,7 +104,7 @@ def _unanswered(judged: Judged, names: Names) -> Iterable[str]:
 
 
 def _rise(setting: str, records: Sequence[Record], thresholds: VerdictThresholds) -> str:
-    """The scores of a setting's returning leaves, averaged over its seeds."""
+    """Describes the scores of a setting's leaves that came back, averaged over seeds."""
     returned = {metric for record in records for metric in returned_metrics(record, thresholds)}
     rises = [_means(records, metric) for metric in RECOVERED if metric in returned]
     seeds = [f"mean of {len(records)} seeds"] if len(records) > 1 else []

@@ -1,4 +1,4 @@
-"""Finds the settings that tell leaves apart beyond method, optimizer and quantizer."""
+"""Finds the settings that distinguish leaves beyond method, optimizer and quantizer."""
 
 import json
 from collections import defaultdict
@@ -10,14 +10,14 @@ from unlearn_lab.record.leaf import CHOICES, Record, text
 _CONTEXT = ("seed", "model", "dataset")
 _OF_QUANTIZERS = ("config.quant.", "config.generic_text.", "config.export")
 _NEVER = ("config.runtime.", "config.report.", "config.sweep", "config.quant.calibration.text")
-"""Settings that tell no leaves apart; calibration text is told by its source and `generic_text`."""
+"""Settings that distinguish no leaves; `generic_text` and the source cover calibration text."""
 
 
 def swept_keys(records: Sequence[Record]) -> tuple[str, ...]:
-    """Record keys worth a column: seed, model and dataset where they differ, then further settings.
+    """Returns the keys worth a column: seed, model and dataset if they vary, then other settings.
 
-    A setting that only follows from the choices (every NPO leaf has a beta) is not swept, and of
-    several that always change together the first is enough.
+    A setting that follows from the choices (every NPO leaf has a beta) is not swept; of several
+    that always change together, only the first is returned.
     """
     partitions = {_partition(records, (key,)) for key in ("method", "optimizer", "quant")}
     chosen: list[str] = []
@@ -34,8 +34,8 @@ def swept_keys(records: Sequence[Record]) -> tuple[str, ...]:
 
 
 def heading(key: str, keys: Sequence[str]) -> str:
-    """The shortest tail of a setting's path that no other of `keys` ends with."""
-    for obvious in ("._target_", ".source"):  # what is chosen is called like the place it is for
+    """Returns the shortest suffix of a setting's path that is unique among `keys`."""
+    for obvious in ("._target_", ".source"):  # a choice is named after its parent
         if key.endswith(obvious):
             return heading(key.removesuffix(obvious), keys)
     parts = key.split(".")
@@ -47,16 +47,19 @@ def heading(key: str, keys: Sequence[str]) -> str:
 
 
 def training(record: Record) -> str:
-    """The key of the unlearning that a record stands on: equal for one model under many grids."""
+    """Returns the key of the unlearn stage: the same for all quantizers of one model."""
     return text(record, "stages.unlearn")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Names:
-    """What leaves are called in sentences and plots: the method and whatever else differs.
+    """Display names of leaves in sentences and plots: the method and whatever else varies.
 
-    `keys` are swept settings. Those in `of_leaves` tell leaves of one model apart, those in
-    `of_quantizers` what it was quantized with.
+    Attributes:
+        keys: the swept settings.
+        of_leaves: those that vary among the leaves of one unlearned model.
+        of_quantizers: those of quantizers.
+        several_optimizers: whether the optimizer is part of a name.
     """
 
     keys: tuple[str, ...]
@@ -66,7 +69,7 @@ class Names:
 
     @classmethod
     def of(cls, records: Sequence[Record]) -> "Names":
-        """Names that tell these records apart."""
+        """Creates names that distinguish these records."""
         keys = swept_keys(records)
         quantizers = frozenset(key for key in keys if key.startswith(_OF_QUANTIZERS))
         return cls(
@@ -77,27 +80,27 @@ class Names:
         )
 
     def model(self, record: Record) -> str:
-        """The name of the unlearned model, however it was quantized and scored."""
+        """Returns the unlearned model's name, independent of quantizer and evaluation."""
         parts = [text(record, "method")]
         parts += [f"+ {text(record, 'optimizer')}"] if self.several_optimizers else []
         others = self.of_leaves | self.of_quantizers
         return " ".join([*parts, *self._settings(record, set(self.keys) - others)])
 
     def setting(self, record: Record) -> str:
-        """The model's name without its seed."""
+        """Returns the model's name without its seed."""
         return replace(self, keys=tuple(key for key in self.keys if key != "seed")).model(record)
 
     def quantizer(self, record: Record) -> str:
-        """The quantizer, with those of its settings that differ."""
+        """Returns the quantizer with those of its settings that vary."""
         return " ".join([text(record, "quant"), *self._settings(record, self.of_quantizers)])
 
     def leaf(self, record: Record) -> str:
-        """The model's name, its quantizer, and how else it was scored."""
+        """Returns the model's name, its quantizer, and the other settings of the leaf that vary."""
         parts = [self.model(record), self.quantizer(record)]
         return " · ".join([*parts, *self._settings(record, self.of_leaves)])
 
     def _settings(self, record: Record, chosen: Collection[str]) -> list[str]:
-        """Settings that a record does not have, as those of another quantizer, are left out."""
+        """Formats the chosen settings, without those that the record does not have."""
         shown = [key for key in self.keys if key in chosen and key in record]
         return [f"{heading(key, self.keys)}={text(record, key)}" for key in shown]
 
@@ -123,7 +126,7 @@ def _varies_within_choices(records: Sequence[Record], key: str) -> bool:
 
 
 def _partition(records: Sequence[Record], keys: tuple[str, ...]) -> tuple[int, ...]:
-    """Which records agree, whatever the values: settings that change together are equal here."""
+    """Numbers the records by value as they appear: equal for settings that change together."""
     seen: dict[str, int] = {}
     return tuple(seen.setdefault(_value(record, keys), len(seen)) for record in records)
 

@@ -1,1 +1,1 @@
-"""Unlearning objectives and the training that applies them."""
+"""Decides how a model unlearns: objectives, optimizer rules and the training loop."""

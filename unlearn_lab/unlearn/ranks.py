@@ -1,7 +1,7 @@
-"""What the processes of one training do together; a single process exchanges nothing.
+"""Communicates between the ranks of one training; a single process exchanges nothing.
 
-Gradients are averaged over processes (ranks), each of which sees its share of a batch. So that this
-average is the gradient of the whole batch, every mean of a loss is taken by `batch_mean`.
+Each rank sees its share of a batch, and gradients are averaged over ranks. Losses take every mean
+with `batch_mean`, so that this average is the gradient of the whole batch.
 """
 
 import os
@@ -21,7 +21,11 @@ Decision = TypeVar("Decision")
 
 @contextmanager
 def joined(runtime: Runtime) -> Iterator[None]:
-    """Joins the processes that torchrun started, each on a device of its own; none for a single."""
+    """Sets torch's thread count and, with several devices, joins torchrun's process group.
+
+    On CUDA, each rank uses device `LOCAL_RANK`, with NCCL for CUDA tensors and gloo for CPU
+    tensors. The group is destroyed on a normal exit.
+    """
     if runtime.threads is not None:
         torch.set_num_threads(runtime.threads)
     if runtime.devices == 1:
@@ -37,26 +41,26 @@ def joined(runtime: Runtime) -> Iterator[None]:
 
 
 def num_ranks() -> int:
-    """How many processes train together."""
+    """World size; 1 without a process group."""
     return distributed.get_world_size() if _together() else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
+    """This process' rank, from 0; 0 without a process group."""
     return distributed.get_rank() if _together() else 0
 
 
 def is_first() -> bool:
-    """Whether this process writes files for all."""
+    """Whether this is rank 0, which writes the files of the training."""
     return rank() == 0
 
 
 def batch_mean(values: Float[Tensor, "*items"], num_items: int | None = None) -> Float[Tensor, ""]:
-    """The mean of `values` over a batch that is spread over ranks, in this rank's part.
+    """Returns this rank's contribution to the mean of `values` over a batch split across ranks.
 
-    It is the sum here, over the number of values on all ranks, times the number of ranks: averaged
-    over ranks, value and gradient are those of the whole batch, however uneven the shares are. A
-    share may be empty. With `num_items` the sum is divided by the total of that number instead.
+    That is (local sum) * (world size) / (number of values on all ranks): averaged over ranks, value
+    and gradient are those of the whole batch, even for uneven or empty shares. With `num_items`,
+    the divisor is the sum of `num_items` over ranks instead of the number of values.
     """
     if num_ranks() == 1:
         return values.mean() if num_items is None else values.sum() / num_items
@@ -66,7 +70,7 @@ def batch_mean(values: Float[Tensor, "*items"], num_items: int | None = None) ->
 
 
 def averaged(values: Mapping[str, float]) -> dict[str, float]:
-    """Each figure's mean over ranks; the names must be the same on all."""
+    """Averages each value over ranks; all ranks must pass the same names in the same order."""
     if num_ranks() == 1:
         return dict(values)
     total = torch.tensor(list(values.values()), dtype=torch.float64)
@@ -75,7 +79,7 @@ def averaged(values: Mapping[str, float]) -> dict[str, float]:
 
 
 def average_gradients(parameters: Mapping[str, Tensor]) -> None:
-    """Replaces every gradient by its mean over ranks."""
+    """Averages every gradient over ranks, in place."""
     for parameter in parameters.values():
         if num_ranks() > 1 and parameter.grad is not None:
             distributed.all_reduce(parameter.grad)
@@ -83,7 +87,7 @@ def average_gradients(parameters: Mapping[str, Tensor]) -> None:
 
 
 def first_decides(value: Decision) -> Decision:
-    """The first rank's value, on all ranks."""
+    """Returns rank 0's value on every rank."""
     if num_ranks() == 1:
         return value
     box = [value]
@@ -92,7 +96,7 @@ def first_decides(value: Decision) -> Decision:
 
 
 def of_all_ranks(value: Decision) -> list[Decision]:
-    """Every rank's value, in the order of ranks, on all of them."""
+    """Returns the values of all ranks, in rank order, on every rank."""
     if num_ranks() == 1:
         return [value]
     values: list[Any] = [None] * num_ranks()
@@ -101,7 +105,7 @@ def of_all_ranks(value: Decision) -> list[Decision]:
 
 
 def as_on_first(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-    """The first rank's tensors, on all ranks: computed on each, they may differ by a bit."""
+    """Overwrites the tensors with rank 0's, in place: each rank's own may differ in a bit."""
     if num_ranks() > 1:
         for value in values.values():
             distributed.broadcast(value, src=0)
@@ -109,7 +113,7 @@ def as_on_first(values: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
 
 
 def require_equal(values: Mapping[str, Tensor]) -> None:
-    """Raises `ValueError` on every rank when a tensor has other bits on one than on the first."""
+    """Raises `ValueError` on every rank if a tensor of any rank differs from rank 0's."""
     if num_ranks() == 1:
         return
     for name, value in values.items():
@@ -126,7 +130,7 @@ def require_equal(values: Mapping[str, Tensor]) -> None:
 
 
 def wait() -> None:
-    """Goes on when all ranks are here."""
+    """Blocks until all ranks have arrived (a barrier)."""
     if num_ranks() > 1:
         distributed.barrier()
 

@@ -147,7 +147,7 @@ def test_an_upload_that_does_not_end_is_left_on_disk(server, make_record, tmp_pa
     result = wandb_sink.send(make_record(), tmp_path, settings(timeout=2.0), [])
     assert time.monotonic() - started < 15
     assert result.status == "offline"
-    assert "not everything was taken" in result.line
+    assert "the upload is incomplete" in result.line
     assert str(result.path) in result.line
     assert result.path is not None
     assert list(result.path.glob("run-*.wandb"))

@@ -1,4 +1,4 @@
-"""Hydra's joblib launcher, for as many jobs as the machine has cores for."""
+"""Hydra's joblib launcher, limited to the cores of the machine."""
 
 import functools
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class LabJoblib(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Refuses more threads, over all jobs, than there are cores."""
+        """Raises `RequestRefused` for more threads, over all jobs, than cores."""
         from unlearn_lab.config.exits import RequestRefused
         from unlearn_lab.execute.cores import require_cores
 
@@ -35,15 +35,15 @@ class LabJoblib(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Each job's return, in the order of the jobs."""
+        """Returns each job's return in order."""
         return self._joblib.launch(job_overrides, initial_job_idx)
 
 
 def _without_leaving(task: TaskFunction, config: DictConfig) -> Any:
-    """The task in a worker; a SIGTERM there, which joblib would take for the sweep's, fails it."""
+    """Runs the task in a worker; fails on `SystemExit`, with which joblib would end the sweep."""
     try:
         return task(config)
     except SystemExit as leaving:
         raise RuntimeError(
-            f"its process was ended with status {leaving.code}; the same command goes on"
+            f"its process was ended with status {leaving.code}; rerun the same command to resume"
         ) from leaving

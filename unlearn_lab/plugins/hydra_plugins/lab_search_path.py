@@ -1,4 +1,4 @@
-"""Where Hydra looks for options besides conf/: presets in sweeps/, and the user's own folder."""
+"""Adds to Hydra's search path besides conf/: presets in sweeps/, and the user's own folder."""
 
 import copy
 from pathlib import Path
@@ -9,10 +9,10 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 
 
 class LabSearchPath(SearchPathPlugin):
-    """Appends, so that `hydra.searchpath` on the command line takes neither away."""
+    """Appends both folders, so that `hydra.searchpath` on the command line removes neither."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Refuses a folder that is not there, and options whose names are taken."""
+        """Raises `RequestRefused` for a missing folder, and for options whose names are taken."""
         from unlearn_lab.config.conf_folder import conf_dir
         from unlearn_lab.config.paths import data_dir
 

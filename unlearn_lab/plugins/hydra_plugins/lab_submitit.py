@@ -1,6 +1,7 @@
-"""Hydra's submitit launchers, whose `launch` raises for all jobs when a single one has died.
+"""Hydra's submitit launchers, without losing all jobs when a single one dies.
 
-Here a dead job (out of memory, cancelled, its node gone) is a failed return among the others.
+The plugin's `launch` raises for all jobs. Here a dead job (out of memory, cancelled, lost node) is
+one failed return.
 """
 
 import logging
@@ -24,11 +25,11 @@ _log = logging.getLogger(__name__)
 _LONGEST_PAUSE = 15.0
 _LOOKS_WITHOUT = 3
 _SECONDS_BETWEEN = 5.0
-"""Results reach other machines late on a shared file system; submitit, too, waits 15 seconds."""
+"""Results appear late on a shared file system; submitit also waits 15 seconds."""
 
 
 class _Submitit(Launcher):
-    """What submitit's launchers share; the plugin's own one runs in the job."""
+    """Common part of the submitit launchers; the plugin's own launcher runs in the job."""
 
     cluster: ClassVar[str]
 
@@ -41,19 +42,19 @@ class _Submitit(Launcher):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Keeps what a job needs to compose itself."""
+        """Stores what a job needs to compose its configuration."""
         self._in_job.setup(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        """Each job's return, in the order of the jobs; a dead one's is a failure, in words."""
+        """Returns each job's return in order; that of a dead job is a failure with its reason."""
         from submitit.core.utils import FailedJobError, FailedSubmissionError
 
         try:
             jobs = self._submit(job_overrides, initial_job_idx)
         except (FailedJobError, FailedSubmissionError) as error:
-            reason = f"{self.cluster} took no job: {_last_line(str(error))}"
+            reason = f"{self.cluster} accepted no job: {_last_line(str(error))}"
             return [_failed(overrides, reason) for overrides in job_overrides]
         for job, overrides in zip(jobs, job_overrides, strict=True):
             _log.info("%s job %s: %s", self.cluster, job.job_id, " ".join(overrides))
@@ -65,7 +66,7 @@ class _Submitit(Launcher):
     def _submit(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> "Sequence[Job[JobReturn]]":
-        """As the plugin does: an array where the cluster has arrays, of calls of its launcher."""
+        """Submits as the plugin does: an array, where the cluster has arrays, of launcher calls."""
         import submitit
         from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
 
@@ -90,7 +91,7 @@ class _Submitit(Launcher):
         return executor.map_array(self._in_job, *zip(*calls, strict=True))
 
     def _return_of(self, job: "Job[JobReturn]", overrides: Sequence[str]) -> JobReturn:
-        """Waits for the job; one that was requeued is waited for as long as it is in the queue."""
+        """Waits for the job, also while a requeued one is in the queue, and returns its result."""
         looks_without, pause = 0, 1.0
         while not self._is_over(job):
             if looks_without == _LOOKS_WITHOUT:
@@ -111,13 +112,13 @@ class _Submitit(Launcher):
 
     @abstractmethod
     def _in_queue(self, job: "Job[JobReturn]") -> bool:
-        """Whether the job may still come to a result."""
+        """Whether the job may still produce a result."""
 
 
 class LabSlurm(_Submitit):
-    """Launches jobs on a Slurm cluster, also on one that keeps no accounts for `sacct` to tell.
+    """Launches jobs on a Slurm cluster, with or without accounting (`sacct`).
 
-    What tells that a job has ended is its result, or that `squeue` no longer has it.
+    A job has ended when its result file exists or `squeue` no longer lists it.
     """
 
     cluster = "slurm"
@@ -125,7 +126,7 @@ class LabSlurm(_Submitit):
     def setup(
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
-        """Refuses where there is no Slurm."""
+        """Raises `RequestRefused` where there is no Slurm."""
         from unlearn_lab.config.exits import RequestRefused
 
         if shutil.which("sbatch") is None:
@@ -143,7 +144,7 @@ class LabSlurm(_Submitit):
 
 
 class LabSubmitit(_Submitit):
-    """Launches jobs as processes of this machine; these are known to be over when they are."""
+    """Launches jobs as processes of this machine, whose end is known at once."""
 
     cluster = "local"
 

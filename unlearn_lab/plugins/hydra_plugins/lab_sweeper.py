@@ -27,9 +27,14 @@ _log = logging.getLogger("unlearn_lab.execute.sweep")
 
 @dataclass
 class LabSweeperConf:
-    """The options of Hydra's basic sweeper, and what jobs of each kind ask of the launcher.
+    """The options of Hydra's basic sweeper, and launcher settings for each kind of job.
 
-    `resources.KIND` (training, quantizing, evaluating) is laid over `hydra.launcher`.
+    Attributes:
+        _target_: the sweeper's class.
+        max_batch_size: maximum number of jobs that are launched together.
+        params: overrides to sweep over, by name.
+        resources: settings merged into `hydra.launcher`, by kind (training, quantizing,
+            evaluating).
     """
 
     _target_: str = "hydra_plugins.lab_sweeper.LabSweeper"
@@ -44,7 +49,7 @@ ConfigStore.instance().store(
 
 
 class LabSweeper(BasicSweeper):
-    """Checks and plans every job, builds in waves, closes with the table and the exit status."""
+    """Checks and plans every job, builds in waves, ends with the table and the exit status."""
 
     def __init__(
         self,
@@ -59,20 +64,20 @@ class LabSweeper(BasicSweeper):
         self._content: ContentKey | None = None
 
     def setup(self, **given: Any) -> None:
-        """Keeps what launchers are made from: Hydra's context, the task and the configuration."""
+        """Stores what launchers are created from: Hydra's context, task and configuration."""
         self._setup = given
         self.hydra_context, self.config = given["hydra_context"], given["config"]
         loader: Any = given["hydra_context"].config_loader
         loader.repository = RememberingRepository(loader.get_search_path())
 
     def sweep(self, arguments: list[str]) -> Any:
-        """Runs the sweep; ends the process with its status."""
+        """Runs the sweep; raises `Finished` with its exit status, unless `dry`."""
         from unlearn_lab.execute.sweep import Job, Sweep, grouped, require_sweepable
         from unlearn_lab.graph.waves import KINDS
 
         require_sweepable(arguments, self._resources)
         dry = self._setup["config"].dry
-        for kind in () if dry else KINDS:  # else what a launcher refuses ends a sweep half-way
+        for kind in () if dry else KINDS:  # else a launcher may refuse half-way
             self._launcher(kind)
         jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
         sweep = Sweep([Job.of(given, asked) for given, asked in jobs], jobs[0][1].values)
@@ -87,7 +92,7 @@ class LabSweeper(BasicSweeper):
         sweep.close()
 
     def _jobs(self, arguments: list[str]) -> list[list[str]]:
-        """The overrides of every job; all are told the name of the sweep, which holds the time."""
+        """Returns the overrides of every job, with the sweep's name: it contains the start time."""
         config, loader = self._setup["config"], self._setup["hydra_context"].config_loader
         parser = OverridesParser.create(config_loader=loader)
         overrides = parser.parse_overrides([*self._parse_config(), *arguments])
@@ -98,7 +103,7 @@ class LabSweeper(BasicSweeper):
         return [[*job, name] for batch in self.split_arguments(overrides, None) for job in batch]
 
     def _request(self, overrides: Sequence[str]) -> Any:
-        """The job's request: checked against its models and texts, or only planned when dry."""
+        """Returns the job's request: checked against models and texts, or only planned if `dry`."""
         from unlearn_lab.config.build import Refused
         from unlearn_lab.config.exits import RequestRefused
         from unlearn_lab.plan.request import content_key, read_values
@@ -109,7 +114,7 @@ class LabSweeper(BasicSweeper):
         with open_dict(config):
             del config["hydra"]
         if config.dry != master.dry:
-            raise RequestRefused("dry: all jobs of a sweep are planned only, or none")
+            raise RequestRefused("dry: must be the same in all jobs of a sweep")
         if config.trust != master.trust:
             raise RequestRefused("trust: must be the same in all jobs of a sweep")
         try:
@@ -128,8 +133,8 @@ class LabSweeper(BasicSweeper):
     def _start(self, group: Sequence["Launch"]) -> list["Outcome"]:
         """Starts jobs through the launcher and waits for them.
 
-        Where a worker died and took the others' results along, each is started again by itself:
-        what was finished is reused, and the one that kills its worker fails alone.
+        If a worker's death loses the results of the other jobs, each is restarted separately:
+        finished stages are reused, and only the job that kills its worker fails.
         """
         from unlearn_lab.execute.sweep import dead_workers, outcome_of
         from unlearn_lab.record.outcome import failed
@@ -147,7 +152,7 @@ class LabSweeper(BasicSweeper):
         return [outcome_of(result) for result in returns]
 
     def _launcher(self, kind: str) -> Launcher:
-        """The configured launcher, with what jobs of a kind ask of it."""
+        """Creates the configured launcher with the resources of a kind of job."""
         config = copy.deepcopy(self._setup["config"])
         with read_write(config.hydra):
             config.hydra.launcher = OmegaConf.merge(

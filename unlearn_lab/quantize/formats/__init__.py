@@ -1,1 +1,1 @@
-"""File formats of quantized weights: compressed-tensors, GGUF, auto-gptq and autoawq."""
+"""Decides how quantized weights are stored: compressed-tensors, GGUF, auto-gptq and autoawq."""

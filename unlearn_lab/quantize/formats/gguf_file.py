@@ -1,4 +1,4 @@
-"""Writes a Llama-type model as a .gguf file whose weights are those of the model, to the bit."""
+"""Writes a Llama-type model as a .gguf file with bit-identical weights."""
 
 import json
 from collections.abc import Mapping
@@ -13,16 +13,16 @@ from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.gguf import pack, tensor_type
 
 _FILE_TYPES = {"q4_0": 2, "q8_0": 7}
-"""llama.cpp's `general.file_type` of each format."""
+"""llama.cpp's `general.file_type` value of each format."""
 _ROTATED = {"self_attn.q_proj": "num_attention_heads", "self_attn.k_proj": "num_key_value_heads"}
 _BYTE_LEVEL = {"type": "ByteLevel", "add_prefix_space": False, "use_regex": True}
 _ARCHITECTURES = ("llama", "mistral")
 
 
 def require_llama(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Raises `ValueError` for what the file could not hold: llama.cpp would compute otherwise.
+    """Raises `ValueError` for a model or tokenizer that llama.cpp would not compute identically.
 
-    Reads no weight.
+    Reads no weights.
     """
     config = model.config
     rope = getattr(config, "rope_parameters", None) or {}
@@ -49,10 +49,16 @@ def require_llama(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
 def write(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, format: str, file: Path
 ) -> None:
-    """Writes the model, whose block linears hold rounded weights in float32.
+    """Writes the model, whose block linears have rounded weights in float32.
 
-    They become `format`, everything else float32. Raises `ValueError` when a weight is not one
-    that the format can hold.
+    Block linears are stored in `format`, all other tensors in float32. Raises `ValueError` for a
+    weight that the format cannot store exactly, or a tensor that it has no name for.
+
+    Args:
+        model: the quantized model.
+        tokenizer: the model's tokenizer.
+        format: `q4_0` or `q8_0`.
+        file: the path to write to.
     """
     import gguf
 
@@ -81,7 +87,7 @@ def write(
 
 
 def _packed(name: str, values: Float[np.ndarray, "out in"], format: str) -> np.ndarray:
-    """The bytes of a rounded weight, checked to stand for exactly that weight."""
+    """Packs a rounded weight and checks that dequantizing returns the same values."""
     from gguf.quants import dequantize
 
     packed = pack(values, format)
@@ -91,7 +97,7 @@ def _packed(name: str, values: Float[np.ndarray, "out in"], format: str) -> np.n
 
 
 def _turned(name: str, values: np.ndarray, config: PretrainedConfig) -> np.ndarray:
-    """Rows of q and k from transformers' halves to llama.cpp's neighbouring rotary pairs."""
+    """Reorders rows of q and k from transformers' rotary halves to llama.cpp's adjacent pairs."""
     for part, heads in _ROTATED.items():
         if name.endswith(f"{part}.weight"):
             num_heads = getattr(config, heads)
@@ -101,7 +107,7 @@ def _turned(name: str, values: np.ndarray, config: PretrainedConfig) -> np.ndarr
 
 
 def _describe(writer: Any, model: PreTrainedModel, format: str) -> None:
-    """The architecture, as llama.cpp names its figures."""
+    """Writes the architecture's metadata under llama.cpp's keys."""
     import gguf
 
     config = model.config
@@ -126,7 +132,7 @@ def _describe(writer: Any, model: PreTrainedModel, format: str) -> None:
 
 
 def _parts(tokenizer: PreTrainedTokenizerBase) -> Mapping[str, Any]:
-    """The tokenizer as its tokenizer.json has it; empty for one without."""
+    """Returns the content of tokenizer.json; empty for a tokenizer without one."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     return {} if backend is None else json.loads(backend.to_str())
 
@@ -145,7 +151,7 @@ def _is_byte_level(tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def _add_tokenizer(writer: Any, tokenizer: PreTrainedTokenizerBase, rows: int) -> None:
-    """Tokens, merges and special ids; rows without a token are marked as unused."""
+    """Writes tokens, merges and special ids; embedding rows without a token are marked unused."""
     from gguf import TokenType
 
     parts = _parts(tokenizer)
@@ -157,7 +163,7 @@ def _add_tokenizer(writer: Any, tokenizer: PreTrainedTokenizerBase, rows: int) -
         tokens[token["id"]], kinds[token["id"]] = token["content"], kind
     merges = parts["model"]["merges"]
     writer.add_tokenizer_model("gpt2")
-    writer.add_tokenizer_pre("gpt-2")  # "default" splits words otherwise
+    writer.add_tokenizer_pre("gpt-2")  # "default" splits words differently
     writer.add_token_list(tokens)
     writer.add_token_types(kinds)
     writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in merges])

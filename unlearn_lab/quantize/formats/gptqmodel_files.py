@@ -1,8 +1,8 @@
 """Reads and writes the file formats of auto-gptq and autoawq through gptqmodel.
 
-Runs as a process of its own, `python -m unlearn_lab.quantize.formats.gptqmodel_files`, because
-importing gptqmodel replaces functions of transformers and safetensors, sets environment variables
-and starts threads that end the whole process when one of them fails.
+Runs in a separate process, `python -m unlearn_lab.quantize.formats.gptqmodel_files`, because
+importing gptqmodel patches functions of transformers and safetensors, sets environment variables
+and starts threads that terminate the whole process when one of them fails.
 """
 
 import json
@@ -28,15 +28,21 @@ from unlearn_lab.quantize.formats.packed import quantized_layers, read_integers
 LIBRARY = "gptqmodel"
 _GENERATION = "generation_config.json"
 LAYOUTS = {"gptq": ("gptq", "gptq_v2"), "awq": ("gemm",)}
-"""The layouts that are unpacked here, of those that each format has."""
+"""Layouts of each format that can be unpacked."""
 _STORED = (".qweight", ".qzeros", ".scales", ".g_idx")
 _PLAIN = (".weight_packed", ".weight_scale", ".weight_shape", ".weight_zero_point")
 
 
 def run(task: str, source: Path, folder: Path, *further: str) -> None:
-    """Does `task` (gptq, awq or plain) in a process of its own.
+    """Runs a conversion in a separate process.
 
-    Raises `ValueError` with its last words when it fails.
+    Raises `ValueError` with the last line of its stderr when it fails.
+
+    Args:
+        task: `gptq` or `awq` to write that format, `plain` to unpack either.
+        source: the checkpoint to read.
+        folder: the folder to write to.
+        *further: bits and group size for `gptq` and `awq`; `weights` for `plain`.
     """
     require(LIBRARY)
     quiet = {"TORCHDYNAMO_DISABLE": "1", "GPTQMODEL_CPU_WORKERS": str(os.cpu_count() or 1)}
@@ -54,10 +60,17 @@ def run(task: str, source: Path, folder: Path, *further: str) -> None:
 
 
 def write(format: str, source: Path, folder: Path, bits: int, group_size: int) -> None:
-    """Writes the compressed-tensors checkpoint at `source` in auto-gptq's or autoawq's format.
+    """Writes a compressed-tensors checkpoint in auto-gptq's or autoawq's format.
 
-    Scales become float16, as the formats want them. `group_size` is -1 for one scale a row. Raises
-    `ValueError` for what the format cannot hold.
+    Scales become float16, as the formats require. Raises `ValueError` for a checkpoint that the
+    format cannot store.
+
+    Args:
+        format: `gptq` or `awq`.
+        source: the checkpoint to read.
+        folder: the folder to write to.
+        bits: bits per weight.
+        group_size: inputs that share a scale; -1 for one scale per row.
     """
     tensors = _tensors(source)
     for name in quantized_layers(source):
@@ -79,9 +92,15 @@ def write(format: str, source: Path, folder: Path, bits: int, group_size: int) -
 
 
 def make_plain(source: Path, folder: Path, weights: str) -> None:
-    """Writes the checkpoint at `source`, in either format, with ordinary weights in `weights`.
+    """Unpacks a checkpoint in either format into plain weights.
 
-    Raises `ValueError` for another layout, and for tensors that the architecture misses or lacks.
+    Raises `ValueError` for another layout, and for tensors that are missing or not part of the
+    architecture.
+
+    Args:
+        source: the checkpoint to read.
+        folder: the folder to write to.
+        weights: the dtype of the weights, a name in `DTYPES`.
     """
     config = AutoConfig.from_pretrained(source, trust_remote_code=False)
     dtype = DTYPES[weights]
@@ -96,7 +115,7 @@ def make_plain(source: Path, folder: Path, weights: str) -> None:
         model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=False)
     unknown = model.load_state_dict(tensors, strict=False, assign=True).unexpected_keys
     for name in unknown:
-        idle = name.endswith(".bias") and not tensors[name].any()  # auto-gptq writes them
+        idle = name.endswith(".bias") and not tensors[name].any()  # auto-gptq writes zero biases
         if not idle and not name.endswith("rotary_emb.inv_freq"):
             raise ValueError(f"{source}: holds {name}, which {type(model).__name__} does not have")
     model.tie_weights()
@@ -113,7 +132,7 @@ def _pack(
     zeros: Int[Tensor, "groups out"],
     bits: int,
 ) -> dict[str, Tensor]:
-    """The tensors of one layer, by the formats' names, from signed codes and zero points."""
+    """Packs signed codes and zero points into one layer's tensors, by the format's names."""
     from gptqmodel.quantization.awq.utils.packing_utils import (  # pyright: ignore[reportMissingImports]
         pack_awq,
         pack_exllama,
@@ -128,8 +147,8 @@ def _pack(
         return {"qweight": weights.contiguous(), "qzeros": stored.contiguous(), **kept}
     if int(lifted.min()) < 1:
         raise ValueError(
-            "a zero point is 0, which the GPTQ format, that keeps it minus one, cannot hold; use "
-            "quant.symmetric=true or export=awq"
+            "a zero point is 0, which the GPTQ format cannot store, because it stores the zero "
+            "point minus one; use quant.symmetric=true or export=awq"
         )
     weights, stored = pack_exllama(unsigned, lifted - 1, bits)
     places = torch.arange(len(codes)) // (len(codes) // len(scales))
@@ -142,7 +161,7 @@ def _pack(
 
 
 def _settings(format: str, source: Path, bits: int, group_size: int) -> dict[str, Any]:
-    """`quantization_config` as each format's readers look for it."""
+    """Builds `quantization_config` as the format's readers expect it."""
     made_by = {"quantizer": [require(LIBRARY).replace(" ", ":")], "offload_to_disk": False}
     common = {"quant_method": format, "bits": bits, "group_size": group_size, "meta": made_by}
     if format == "awq":
@@ -166,7 +185,7 @@ def _settings(format: str, source: Path, bits: int, group_size: int) -> dict[str
 
 
 def _dequantized(folder: Path) -> Iterator[tuple[str, Float[Tensor, "out in"]]]:
-    """Each layer's name and its weight in float32, from gptqmodel's own unpacking."""
+    """Yields each layer's name and float32 weight, unpacked by gptqmodel's functions."""
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     settings, tensors = config["quantization_config"], _tensors(folder)
     layout = _layout(folder, settings)
@@ -180,7 +199,7 @@ def _dequantized(folder: Path) -> Iterator[tuple[str, Float[Tensor, "out in"]]]:
 
 
 def _layout(folder: Path, settings: Mapping[str, Any]) -> str:
-    """The layout by its name; raises `ValueError` for one that is not unpacked here."""
+    """Returns the layout's name; raises `ValueError` for one that cannot be unpacked."""
     method = settings["quant_method"]
     names = (
         ("checkpoint_format", "version", "format")
@@ -199,7 +218,7 @@ def _layout(folder: Path, settings: Mapping[str, Any]) -> str:
 def _unpack(
     layout: str, bits: int, stored: Mapping[str, Tensor | None]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Unsigned codes (in, out), zero points (groups, out) and each input's group."""
+    """Returns unsigned codes (in, out), zero points (groups, out) and each input's group."""
     from gptqmodel.quantization.awq.utils.packing_utils import (  # pyright: ignore[reportMissingImports]
         reverse_awq_order,
         unpack_awq,
@@ -221,7 +240,7 @@ def _unpack(
         one_each = sum(1 << place for place in range(0, 32, bits))
         if layout == "gptq" and 32 % bits:
             zeros = (unpack_cols(zeros, bits) + 1) & (2**bits - 1)
-        else:  # added to whole words, as readers do: files hold what that turns into zero points
+        else:  # readers add 1 to packed words, with carries between fields: files rely on it
             zeros = unpack_cols(zeros + (one_each if layout == "gptq" else 0), bits)
     if layout == "gemm" or places is None:
         places = torch.arange(len(codes)) // (len(codes) // num_groups)
@@ -229,7 +248,7 @@ def _unpack(
 
 
 def _require_same(source: Path, folder: Path, bits: int) -> None:
-    """Reads back what was written, and compares it with what it was made from."""
+    """Raises `ValueError` unless the written checkpoint reads back with the source's weights."""
     for name, weight in _dequantized(folder):
         codes, scales, zeros = read_integers(source, name, bits=bits)
         span = codes.shape[1] // scales.shape[1]

@@ -1,21 +1,26 @@
-"""Decides which shapes auto-gptq's and autoawq's formats can hold, as their readers want them."""
+"""Decides which bits, groups and shapes readers of auto-gptq's and autoawq's formats accept."""
 
 from transformers import PreTrainedModel
 
 from unlearn_lab.models.linears import block_linears
 
 BITS = {"gptq": (2, 4, 8), "awq": (4,)}
-"""Bit widths by format: those that other readers of the format know."""
+"""Bit widths of each format that other readers support."""
 _GROUPS = (32, 64, 128)
 _MULTIPLES = {"gptq": (32, 32), "awq": (1, 8)}
-"""What input and output features must be multiples of: auto-gptq's and autoawq's own readers."""
+"""Required divisors of input and output features, by auto-gptq's and autoawq's readers."""
 
 
 def require_shapes(format: str, model: PreTrainedModel, bits: int, group_size: int | None) -> None:
-    """Raises `ValueError` for bits, groups and layers that readers of the format do not take.
+    """Raises `ValueError` for bits, groups and layers that readers of the format do not accept.
 
-    A row shorter than a group is refused as well: vLLM's readers and autoawq's want whole groups.
-    `group_size` is None for one scale a row.
+    This includes rows shorter than a group: vLLM's and autoawq's readers require whole groups.
+
+    Args:
+        format: `gptq` or `awq`.
+        model: the model to export.
+        bits: bits per weight.
+        group_size: inputs that share a scale; None for one scale per row.
     """
     if bits not in BITS[format]:
         allowed = " or ".join(map(str, BITS[format]))

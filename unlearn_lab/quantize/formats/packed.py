@@ -31,9 +31,15 @@ def write(
 ) -> QuantReport:
     """Writes the model rounded by `quantizer` as a checkpoint for transformers and vLLM.
 
-    The codes are those of `RTN.codes`. Scales are kept in the model's dtype, as loaders want them:
-    for a bfloat16 model they are coarser than the float32 steps that `RTN.quantize` multiplies
-    with, by 0.2 % on average. `model` is used up.
+    The codes are those of `RTN.codes`. Scales are stored in the model's dtype, as loaders expect:
+    for a bfloat16 model they are coarser than the float32 steps of `RTN.quantize`, by 0.2 % on
+    average. Raises `ValueError` naming the layer when a weight cannot be rounded.
+
+    Args:
+        model: the model; changed in place and not usable afterwards.
+        tokenizer: the model's tokenizer.
+        quantizer: the quantizer.
+        folder: the folder to write to.
     """
     errors = {}
     with quietly():
@@ -51,7 +57,14 @@ def write(
 
 
 def read_codes(folder: Path, name: str, *, bits: int, rescaled: bool) -> Codes:
-    """The codes of the layer `name` in the checkpoint at `folder`; `rescaled` leaves steps out."""
+    """Returns a layer's codes in a checkpoint.
+
+    Args:
+        folder: the checkpoint.
+        name: the layer's name.
+        bits: bits per weight.
+        rescaled: whether weights were rescaled before rounding; steps are then None.
+    """
     integers, steps, zeros = read_integers(folder, name, bits=bits)
     centred = integers - _spread(zeros, integers.shape)
     return Codes(integers=centred, steps=None if rescaled else _spread(steps, integers.shape))
@@ -60,9 +73,14 @@ def read_codes(folder: Path, name: str, *, bits: int, rescaled: bool) -> Codes:
 def read_integers(
     folder: Path, name: str, *, bits: int
 ) -> tuple[Int[Tensor, "out in"], Float[Tensor, "out groups"], Int[Tensor, "out groups"]]:
-    """A layer as it is stored: signed integers, scales in float32, and signed zero points.
+    """Returns a layer as stored: signed integers, scales in float32, and signed zero points.
 
-    Raises `ValueError` when the checkpoint does not hold it.
+    Raises `ValueError` when the checkpoint does not contain it.
+
+    Args:
+        folder: the checkpoint.
+        name: the layer's name.
+        bits: bits per weight.
     """
     from compressed_tensors.compressors.pack_quantized.helpers import unpack_from_int32
 
@@ -84,7 +102,7 @@ def read_integers(
 
 
 def quantized_layers(folder: Path) -> list[str]:
-    """The names of the layers that the checkpoint at `folder` holds packed."""
+    """Returns the names of the layers stored packed in the checkpoint at `folder`."""
     names = [name for file in sorted(folder.glob("*.safetensors")) for name in tensor_names(file)]
     return [
         name.removesuffix(".weight_packed") for name in names if name.endswith(".weight_packed")
@@ -92,18 +110,18 @@ def quantized_layers(folder: Path) -> list[str]:
 
 
 def tensor_names(file: Path) -> list[str]:
-    """The names of the tensors in a safetensors file."""
+    """Returns the names of the tensors in a safetensors file."""
     with safe_open(file, framework="pt") as tensors:
         return list(tensors.keys())
 
 
 def _spread(groups: Tensor, shape: torch.Size) -> Tensor:
-    """A value per group as a value per weight."""
+    """Repeats each group's value for every weight of the group."""
     return groups.repeat_interleave(shape[1] // groups.shape[1], dim=1).expand(shape)
 
 
 def _announce(model: PreTrainedModel, quantizer: RTN) -> None:
-    """Gives each block linear its scheme, with room for scales and zero points."""
+    """Attaches a scheme to each block linear, with parameters for scales and zero points."""
     from compressed_tensors.quantization import (
         QuantizationArgs,
         QuantizationConfig,
@@ -130,13 +148,13 @@ def _announce(model: PreTrainedModel, quantizer: RTN) -> None:
 
 
 def _store(layer: nn.Linear, weight: Float[Tensor, "out in"], quantizer: RTN) -> float:
-    """Puts the rounded weight, its scales and zero points into the layer; the relative error."""
+    """Stores rounded weight, scales and zero points in the layer; returns the relative error."""
     groups = split_groups(weight, quantizer.granularity, quantizer.group_size)
     grid = fit_grid(groups, quantizer.bits, quantizer.convention)
     steps = grid.steps.to(weight.dtype)
     rounded = (nearest_codes(groups, grid) * steps.float()).reshape(weight.shape)
     shape = (1,) if quantizer.granularity == "tensor" else (weight.shape[0], -1)
-    layer.weight = _frozen(rounded)  # in float32, so that the library finds the same codes
+    layer.weight = _frozen(rounded)  # in float32, so that the library computes the same codes
     layer.weight_scale = _frozen(_no_zero(steps).reshape(shape))
     if not quantizer.symmetric:
         layer.weight_zero_point = _frozen(_signed_zero_points(grid).reshape(shape))
@@ -144,12 +162,12 @@ def _store(layer: nn.Linear, weight: Float[Tensor, "out in"], quantizer: RTN) ->
 
 
 def _no_zero(steps: Tensor) -> Tensor:
-    """Any step does for a group of zeros, but a division by it must not give NaN."""
+    """Replaces steps of 0 by 1: any step fits a group of zeros, but division by 0 gives NaN."""
     return torch.where(steps > 0, steps, torch.ones_like(steps))
 
 
 def _signed_zero_points(grid: Grid) -> Tensor:
-    """Zero points counted from the lowest signed integer, which stands for the lowest level."""
+    """Returns zero points as signed integers, the lowest of which represents the lowest level."""
     return (grid.zero_points - (grid.highest + 1) // 2).to(torch.int8)
 
 

@@ -1,1 +1,1 @@
-"""report.html: one page with its plots, which needs nothing else."""
+"""Renders report.html: one self-contained page with its plots."""

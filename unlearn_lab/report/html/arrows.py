@@ -1,4 +1,4 @@
-"""Draws where every score stood in full precision and where quantization moved it."""
+"""Plots every score in full precision with an arrow to its quantized value."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,10 @@ _OFFSET = {"full": -0.17, "quantized": 0.17}
 
 
 def arrow_plot(records: Sequence[Record], thresholds: VerdictThresholds) -> str:
-    """SVG: one row a leaf and one panel a metric; ring = full precision, arrow head = quantized."""
+    """Plots one row per leaf and one panel per metric; returns SVG.
+
+    A ring marks full precision, an arrow head the quantized score.
+    """
     leaves = [row.record for row in build_rows(records, thresholds) if row.who == "unlearned"]
     names = Names.of(records)
     labels = [names.leaf(record) for record in leaves]
@@ -54,7 +57,7 @@ def _prepare(axes: Axes, metric: str, num_leaves: int) -> None:
 
 
 def _draw_controls(axes: Axes, record: Record, metric: str, place: int) -> None:
-    """The controls under the same quantizer as the leaf; rows that share one form a line."""
+    """Draws the controls under the leaf's quantizer; equal values in adjacent rows join up."""
     precision = "quantized" if is_quantized(record) else "full"
     for who, colour in CONTROL_COLOURS.items():
         value = score(record, who, precision, metric)
@@ -78,7 +81,7 @@ def _draw_leaf(axes: Axes, record: Record, metric: str, place: int, colour: str)
         arrow = {"arrowstyle": "-|>", "color": colour, "linewidth": 1.6,
                  "shrinkA": 2.5, "shrinkB": 0, "mutation_scale": 9}  # fmt: skip
         drawn = axes.annotate("", (quantized, place), (full, place), arrowprops=arrow, zorder=3)
-        drawn.set_in_layout(False)  # it lies inside the axes, and measuring each one takes long
+        drawn.set_in_layout(False)  # it is inside the axes, and measuring each one is slow
         axes.plot(quantized, place, ".", markersize=4, color=colour, zorder=3)
 
 

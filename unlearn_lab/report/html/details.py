@@ -1,4 +1,4 @@
-"""Gathers what the report tells about one leaf: scores, settings, what ran, sample answers."""
+"""Collects what the report shows of one leaf: scores, settings, what ran, sample answers."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -30,7 +30,15 @@ def leaf_details(
     samples: Sequence[Sample],
     num_samples: int,
 ) -> dict[str, object]:
-    """Everything that the template's part on one leaf shows, as text; `metrics` are the columns."""
+    """Returns everything that the template shows of one leaf, as text.
+
+    Args:
+        leaf: the leaf's record, with its verdict.
+        names: display names that distinguish the leaves.
+        metrics: columns of the score table.
+        samples: the leaf's sample answers.
+        num_samples: samples shown for each metric, model and precision.
+    """
     return {
         "name": names.leaf(leaf),
         "verdict": text(leaf, "verdict"),
@@ -54,7 +62,7 @@ def leaf_details(
 
 
 def pick(samples: Sequence[Sample], num_samples: int) -> list[dict[str, str]]:
-    """The first `num_samples` of each metric, model and precision, in a fixed order."""
+    """Returns the first `num_samples` of each metric, model and precision, in a fixed order."""
     keys = ("metric", "who", "precision")
     ordered = sorted(samples, key=lambda sample: [text(sample, key) for key in keys])
     groups = groupby(ordered, key=lambda sample: [text(sample, key) for key in keys])
@@ -107,7 +115,7 @@ def _figure(figure: str, value: float | None) -> str:
 
 
 def _fine_share(share: float | None) -> str:
-    """Three digits, because the share of flipped codes may be far below one per cent."""
+    """Formats three digits: the share of flipped codes may be far below one per cent."""
     return "-" if share is None else f"{100 * share:.3g} %"
 
 

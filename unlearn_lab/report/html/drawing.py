@@ -1,4 +1,4 @@
-"""Turns a matplotlib figure into inline SVG that takes its text colour from the page."""
+"""Converts a matplotlib figure into inline SVG that takes its text colour from the page."""
 
 import io
 import re
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 INK = "#0b0c0d"
-"""Whatever is drawn in this colour follows the page's text colour, in light and in dark."""
+"""Placeholder that `to_svg` replaces by the page's text colour, in light and dark mode."""
 
 CONTROL_COLOURS = {"target": "#0072b2", "retrain": "#56b4e9"}
 VERDICT_COLOURS = {
@@ -33,14 +33,14 @@ _STYLE: dict[Any, Any] = {
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure (inches) outside pyplot's global state, without a background of its own."""
+    """Creates a transparent figure (size in inches) outside pyplot's global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
     figure.patch.set_alpha(0.0)
     return figure
 
 
 def plain_axes(axes: Axes) -> None:
-    """Ink-coloured labels, no frame but a light grid, no background."""
+    """Removes frame, tick marks and background, and colours the labels with `INK`."""
     axes.patch.set_alpha(0.0)
     axes.tick_params(colors=INK, length=0)
     for spine in axes.spines.values():
@@ -51,12 +51,12 @@ def plain_axes(axes: Axes) -> None:
 
 
 def plain_text(text: str) -> str:
-    """Text that matplotlib will not read as mathematics."""
+    """Escapes dollar signs, which matplotlib would parse as mathtext."""
     return text.replace("$", r"\$")
 
 
 def to_svg(figure: Figure, name: str) -> str:
-    """The figure as one <svg> element; `name` keeps its ids apart from those of other figures."""
+    """Returns the figure as one <svg> element; `name` prefixes its ids to keep them unique."""
     stream = io.StringIO()
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure.savefig(stream, format="svg", dpi=150, metadata={"Date": None, "Creator": None})

@@ -1,4 +1,4 @@
-"""Draws why memory came back or not: the weights of each layer, and all leaves of a sweep."""
+"""Plots why memory came back or not: weights by layer, and flip rates of all leaves."""
 
 from collections.abc import Mapping, Sequence
 from itertools import cycle
@@ -31,9 +31,15 @@ _WIDEST_AXIS = 48
 
 
 def layer_lines(widths: Widths, mask: Mapping[str, float], name: str) -> str | None:
-    """SVG: layers on x, a panel per figure, a line per bit width; the mask's share where one is.
+    """Plots layers on x, one panel per figure and one line per bit width, and the mask if any.
 
-    None when no figures are known. `name` keeps the drawing's ids apart from others'.
+    Args:
+        widths: figures by bit width and layer.
+        mask: share of each parameter's units that may be updated; empty without a mask.
+        name: prefix that makes the SVG's ids unique on the page.
+
+    Returns:
+        The SVG, or None when no figures are known.
     """
     layers = list(dict.fromkeys(layer for by_layer in widths.values() for layer in by_layer))
     if not layers:
@@ -61,9 +67,9 @@ def layer_lines(widths: Widths, mask: Mapping[str, float], name: str) -> str | N
 
 
 def flip_map(records: Sequence[Record]) -> str | None:
-    """SVG: recovered share against code-flip rate, each quantized leaf a point.
+    """Plots recovered share against code-flip rate, one point per quantized leaf.
 
-    None when no leaf has both figures.
+    Returns SVG, or None when no leaf has both figures.
     """
     names = Names.of(records)
     points = [
@@ -101,7 +107,7 @@ def flip_map(records: Sequence[Record]) -> str | None:
 
 
 def _groups(records: Sequence[Record], names: Names) -> list[str]:
-    """The settings that points are coloured by; methods and optimizers alone where too many."""
+    """Returns each point's colour group: its setting, or method and optimizer if too many."""
     found = [names.setting(record) for record in records]
     if len(set(found)) <= len(_COLOURS):
         return found
@@ -150,7 +156,7 @@ def _name_layers(axes: Axes, layers: Sequence[str], *, shown: bool) -> None:
 
 
 def _shades(widths: Widths) -> dict[str, tuple[float, float, float, float]]:
-    """A colour per bit width, dark for few bits."""
+    """Returns a colour per bit width, darkest for the fewest bits."""
     order = sorted(widths, key=int)
     steps = max(1, len(order) - 1)
     return {bits: colormaps["viridis"](0.85 * place / steps) for place, bits in enumerate(order)}

@@ -1,4 +1,4 @@
-"""Writes the report: one HTML file that needs nothing else, for people who were not there."""
+"""Writes the report: one self-contained HTML file."""
 
 import os
 import secrets
@@ -31,17 +31,22 @@ _MOST_DRAWN = 24
 
 
 def report_path(home: Path) -> Path:
-    """Where the report of `home` lies."""
+    """Path of the report of `home`."""
     return home / "results" / "report.html"
 
 
 def write_report(
     home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
 ) -> Path:
-    """Writes the report on `records` in one step and returns its path.
+    """Writes the report atomically and returns its path.
 
-    `num_samples` answers are shown for each leaf, metric, model and precision. Side files that a
-    record names and that cannot be read are left out with a warning.
+    Side files that cannot be read are left out with a warning.
+
+    Args:
+        home: the sweep's `runtime.home`.
+        records: the records to show.
+        thresholds: thresholds between verdicts.
+        num_samples: sample answers shown for each leaf, metric, model and precision.
     """
     path = report_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -58,7 +63,7 @@ def write_report(
 def render(
     home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
 ) -> str:
-    """The whole page as text."""
+    """Renders the page; arguments as in `write_report`."""
     environment = Environment(
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -102,7 +107,7 @@ def _cells(row: Row, metrics: Sequence[str]) -> dict[str, object]:
 
 
 def _aligned(row: Row, metric: str) -> str:
-    """A pair of scores padded with spaces as wide as a digit: the page's font is not fixed."""
+    """Pads a pair of scores with digit-wide spaces, as the page's font is proportional."""
     pair = format_pair(*row.scores(metric), "→", both=row.quantized)
     return pair.replace(" ", _FIGURE_SPACE).replace(f"{_FIGURE_SPACE}→{_FIGURE_SPACE}", " → ")
 
@@ -110,7 +115,7 @@ def _aligned(row: Row, metric: str) -> str:
 def _plots(
     leaves: Sequence[Record], sides: Sequence[SideFiles], thresholds: VerdictThresholds
 ) -> dict[str, Markup | None]:
-    """The drawings by name; they are our own markup, so the template does not escape them."""
+    """Returns the plots by name, as `Markup` so that the template does not escape our SVG."""
     if not leaves:
         return {"arrows": None, "recovery": None, "flips": None, "layers": None}
     drawings = {
@@ -125,9 +130,9 @@ def _plots(
 def _models(
     leaves: Sequence[Record], sides: Sequence[SideFiles], names: Names
 ) -> list[dict[str, object]]:
-    """Each unlearned model once, whatever it was quantized with, and the drawing of its layers.
+    """Returns each unlearned model once, regardless of quantizers, with a plot of its layers.
 
-    The first `_MOST_DRAWN` of them: a drawing of a large model has hundreds of kilobytes.
+    Limited to `_MOST_DRAWN` models: the plot of a large model takes hundreds of kilobytes.
     """
     found: dict[str, tuple[str, SideFiles]] = {}
     for leaf, side in zip(leaves, sides, strict=True):
@@ -143,7 +148,7 @@ def _models(
 def _flip_rates(
     leaves: Sequence[Record], sides: Sequence[SideFiles]
 ) -> dict[str, dict[str, float]]:
-    """Code-flip rate by layer for every leaf that has figures per layer."""
+    """Returns the code-flip rate by layer for every leaf that has per-layer figures."""
     rates: dict[str, dict[str, float]] = {}
     names = Names.of(leaves)
     for leaf, side in zip(leaves, sides, strict=True):

@@ -1,4 +1,4 @@
-"""Draws which share of the memory came back, and which layers' codes changed."""
+"""Plots the recovered shares and the code-flip rates by layer as heat maps."""
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,13 @@ _COLOURS = "cividis"
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """Models by quantizers: each cell holds the shares of its leaves, None for an undefined one."""
+    """Recovered shares by model and quantizer.
+
+    Attributes:
+        models: row names.
+        quantizers: column names.
+        shares: shares of the leaves in each (model, quantizer) cell; None where undefined.
+    """
 
     models: tuple[str, ...]
     quantizers: tuple[str, ...]
@@ -27,7 +33,7 @@ class Grid:
 
 
 def share_grid(records: Sequence[Record], metric: str) -> Grid:
-    """The recovered shares of all quantized leaves, seeds of one setting in one cell."""
+    """Returns the recovered shares of all quantized leaves; seeds of one setting share a cell."""
     names = Names.of(records)
     shares: dict[tuple[str, str], list[float | None]] = defaultdict(list)
     for record in records:
@@ -42,7 +48,7 @@ def share_grid(records: Sequence[Record], metric: str) -> Grid:
 
 
 def recovery_map(records: Sequence[Record]) -> str | None:
-    """SVG: recovered share by model and quantizer; None when nothing was quantized."""
+    """Plots recovered share by model and quantizer as SVG; None when nothing was quantized."""
     grids = [share_grid(records, metric) for metric in RECOVERED]
     rows, columns = len(grids[0].models), len(grids[0].quantizers)
     if not rows:
@@ -63,7 +69,7 @@ def recovery_map(records: Sequence[Record]) -> str | None:
 
 
 def layer_map(layers: Mapping[str, Mapping[str, float]]) -> str | None:
-    """SVG: code-flip rate by leaf and layer; None when no leaf has figures per layer."""
+    """Plots code-flip rate by leaf and layer as SVG; None when no leaf has per-layer figures."""
     names = list(dict.fromkeys(layer for figures in layers.values() for layer in figures))
     if not names:
         return None
@@ -84,7 +90,7 @@ def layer_map(layers: Mapping[str, Mapping[str, float]]) -> str | None:
 
 
 def _draw_cell(axes: Axes, column: int, row: int, shares: Sequence[float | None] | None) -> None:
-    """Colour and per cent; hatched where every share is undefined; blank where no leaf was run."""
+    """Draws the mean in per cent; hatched if every share is undefined, blank if no leaf was run."""
     if shares is None:
         return
     known = [share for share in shares if share is not None]
@@ -102,7 +108,7 @@ def _draw_cell(axes: Axes, column: int, row: int, shares: Sequence[float | None]
 
 
 def layer_ticks(names: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Every layer's name while there is room, else as many as fit."""
+    """Returns positions and names of the ticks: every layer, or evenly thinned to at most 48."""
     every = -(-len(names) // 48)
     places = list(range(0, len(names), every))
     return places, [plain_text(names[place].removeprefix("model.layers.")) for place in places]

@@ -1,1 +1,1 @@
-"""The tables that the terminal shows: results, the plan before a sweep and its end."""
+"""Terminal output of a sweep: its plan, its results and its closing summary."""

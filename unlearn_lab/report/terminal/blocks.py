@@ -1,4 +1,4 @@
-"""Decides which columns stand side by side, so that no number is cut on a narrow terminal."""
+"""Distributes columns over tables, so that no number is truncated on a narrow terminal."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,12 +17,18 @@ GAP = 2
 _NUM_CHOICES = 3
 _NARROWEST_KEY = 8
 _WORDS = 18
-"""Terminal cells of a verdict's line."""
+"""Width of a verdict's lines, in terminal cells."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Columns that stay together: `cells` holds one tuple a row, one cell a column."""
+    """Columns that stay in one table.
+
+    Attributes:
+        headings: one per column.
+        cells: one tuple per row, with one cell per column.
+        justify: alignment of all columns.
+    """
 
     headings: tuple[str, ...]
     cells: tuple[tuple[str, ...], ...]
@@ -30,7 +36,7 @@ class Block:
 
     @property
     def width(self) -> int:
-        """Terminal cells that the block needs, with a gap after each column."""
+        """Width in terminal cells, with a gap after each column."""
         columns = zip(self.headings, zip(*self.cells, strict=True), strict=True)
         return sum(GAP + max(map(_width, (title, *column))) for title, column in columns)
 
@@ -38,9 +44,16 @@ class Block:
 def arrange(
     rows: Sequence[Row], headings: tuple[str, ...], width: int, arrow: str
 ) -> list[list[Block]]:
-    """The blocks of each table, none wider than `width`; the key columns open every table.
+    """Returns the blocks of each table; every table begins with the key columns.
 
-    The first table ends with the verdicts. Key columns that leave too little room become one.
+    The first table ends with the verdicts. Key columns that leave too little room are merged into
+    one.
+
+    Args:
+        rows: the rows of all tables.
+        headings: headings of the key columns.
+        width: width of a table, in terminal cells.
+        arrow: separates full precision from quantized.
     """
     keys = Block(headings=headings, cells=tuple(row.labels for row in rows), justify="left")
     words = Block(
@@ -62,18 +75,25 @@ def arrange(
 
 
 def format_pair(full: float | None, quantized: float | None, arrow: str, *, both: bool) -> str:
-    """A score in both precisions, or in the one that was run, so that arrows line up."""
+    """Formats a score in both precisions, or in full precision only, so that arrows align.
+
+    Args:
+        full: the full-precision score.
+        quantized: the quantized score; ignored unless `both`.
+        arrow: separates the two.
+        both: whether the row has a quantizer.
+    """
     left = _decimal(full)
     return f"{left:>5} {arrow} {_decimal(quantized):>5}" if both else f"{left:>5}"
 
 
 def format_share(share: float | None) -> str:
-    """A share in whole per cent; "-" where it is undefined."""
+    """Formats a share in whole per cent; "-" where it is undefined."""
     return "-" if share is None else f"{100 * share:z.0f} %"
 
 
 def format_delta(delta: float | None) -> str:
-    """Points with a sign; "-" where there are none."""
+    """Formats points with a sign; "-" where they are undefined."""
     return "-" if delta is None else f"{delta:+z.1f}"
 
 
@@ -104,7 +124,13 @@ def _return_block(rows: Sequence[Row], metrics: Sequence[str]) -> Block:
 
 
 def pack(blocks: Sequence[Block], width: int, reserved: int) -> list[list[Block]]:
-    """Greedy: a block that does not fit opens a new table; `reserved` is kept free in the first."""
+    """Packs blocks into tables greedily: a block that does not fit opens a new table.
+
+    Args:
+        blocks: the blocks in order.
+        width: width of a table, in terminal cells.
+        reserved: cells to keep free in the first table.
+    """
     groups: list[list[Block]] = [[]]
     room = width - reserved
     for block in blocks:
@@ -117,7 +143,7 @@ def pack(blocks: Sequence[Block], width: int, reserved: int) -> list[list[Block]
 
 
 def _folded(keys: Block, width: int) -> Block:
-    """All key columns as one, its words broken over lines that fit into `width`."""
+    """Merges all key columns into one, whose words wrap within `width`."""
     room = max(width - GAP, _NARROWEST_KEY)
     cells = tuple(("\n".join(_lines(labels, keys.headings, room)),) for labels in keys.cells)
     return Block(headings=("leaf",), cells=cells, justify="left")
@@ -139,7 +165,7 @@ def _lines(labels: Sequence[str], headings: Sequence[str], room: int) -> list[st
 
 
 def empty_table(blocks: Sequence[Block]) -> Table:
-    """A table with the headings of `blocks`, whose lines are still to be added."""
+    """Returns a table with the headings of `blocks` and no rows."""
     table = Table(
         box=box.SIMPLE_HEAD,
         show_edge=False,

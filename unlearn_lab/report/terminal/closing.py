@@ -1,4 +1,4 @@
-"""Closes a sweep: what was built and reused, what failed and why, where everything lies."""
+"""Prints a sweep's closing summary: stages built and reused, failures, output paths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,14 @@ from unlearn_lab.report.terminal.blocks import Block, empty_table
 
 @dataclass(frozen=True, kw_only=True)
 class StageTally:
-    """How many artifacts of one stage a sweep built and reused, and the seconds of building."""
+    """Numbers of artifacts of one stage that a sweep built and reused.
+
+    Attributes:
+        stage: the stage's name.
+        built: number of built artifacts.
+        reused: number of reused artifacts.
+        seconds: total build time.
+    """
 
     stage: str
     built: int
@@ -25,7 +32,7 @@ class StageTally:
 
 @dataclass(frozen=True, kw_only=True)
 class FailedLeaf:
-    """A leaf that has no result: its overrides or name, and the reason in words."""
+    """A leaf without its own result: its overrides or label, and the reason."""
 
     leaf: str
     reason: str
@@ -33,9 +40,17 @@ class FailedLeaf:
 
 @dataclass(frozen=True, kw_only=True)
 class Closing:
-    """Everything the last lines of a sweep say; `wandb` is the sink's line, or empty.
+    """Content of a sweep's closing summary.
 
-    `again` says why stages were built again that were there with other code, files or libraries.
+    Attributes:
+        done: number of finished leaves.
+        stages: numbers of built and reused artifacts by stage.
+        failed: leaves that failed.
+        skipped: jobs that were not run because another one has the same result.
+        again: why stages were rebuilt: changed code, files, libraries or versions.
+        records: path of the records file.
+        report: path of the HTML report, if one was written.
+        wandb: how records reached Weights & Biases, in one line; may be empty.
     """
 
     done: int
@@ -49,7 +64,7 @@ class Closing:
 
 
 def print_closing(console: Console, closing: Closing) -> None:
-    """Prints the footer below the table; long reasons and paths are wrapped, never cut."""
+    """Prints the summary below the table; long reasons and paths are never truncated."""
     if closing.stages:
         console.print(_stages(closing.stages))
     print_again(console, closing.again)
@@ -64,13 +79,13 @@ def print_closing(console: Console, closing: Closing) -> None:
 
 
 def print_again(console: Console, reasons: Sequence[str]) -> None:
-    """Why stages are built again, a line each."""
+    """Prints why stages are rebuilt, one line per reason."""
     for reason in reasons:
         console.print(Text.assemble(("built again: ", "yellow"), redact(reason)))
 
 
 def format_seconds(seconds: float) -> str:
-    """Seconds as people read them: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
+    """Formats a duration: 0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
     if seconds < 10:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -81,7 +96,7 @@ def format_seconds(seconds: float) -> str:
 
 
 def stage_table(*numbers: str) -> Table:
-    """A table with a stage's name and these columns of numbers, its lines still to be added."""
+    """Returns an empty table with a column for the stage's name and these number columns."""
     names = Block(headings=("stage",), cells=(), justify="left")
     return empty_table([names, Block(headings=numbers, cells=(), justify="right")])
 
@@ -108,5 +123,5 @@ def _print_leaves(console: Console, word: str, leaves: Sequence[FailedLeaf], sty
 
 
 def _print_place(console: Console, word: str, place: str) -> None:
-    """On one line of any length, so that a path can be copied."""
+    """Prints on one line of any length, so that a path can be copied."""
     console.print(Text(redact(f"{word + ':':<9}{place}")), soft_wrap=True)

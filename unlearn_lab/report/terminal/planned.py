@@ -1,4 +1,4 @@
-"""Shows what a sweep will build, what is there already, and what it may cost."""
+"""Prints a sweep's plan: stages to build and to reuse, estimated time, and waves."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,10 +17,14 @@ from unlearn_lab.report.terminal.closing import format_seconds, print_again, sta
 
 @dataclass(frozen=True, kw_only=True)
 class Forecast:
-    """How many stages of one name will be built and reused.
+    """Numbers of stages of one name to build and to reuse, with a time estimate.
 
-    `seconds` is the estimate for those to be built; `unknown` of them are not part of it, because
-    nothing like them was built before.
+    Attributes:
+        stage: the stage's name.
+        build: number of stages to build.
+        reuse: number of stages to reuse.
+        seconds: estimated time of those to build, without the `unknown` ones.
+        unknown: number of stages to build without an estimate: none like them was built before.
     """
 
     stage: str
@@ -32,10 +36,15 @@ class Forecast:
 
 @dataclass(frozen=True, kw_only=True)
 class SweepForecast:
-    """A sweep before it starts: jobs, their leaves that lack a result, forecasts, waves in words.
+    """A sweep before it starts.
 
-    `equal` counts jobs with the same leaf as an earlier one; `again` says why stages that were
-    built before are built again.
+    Attributes:
+        jobs: number of jobs, equal ones included.
+        equal: number of jobs with the same stages to end with as an earlier one.
+        lacking: number of jobs without a result yet.
+        forecasts: one per stage name.
+        waves: the launches in order, in words.
+        again: why stages that were built before are rebuilt.
     """
 
     jobs: int
@@ -49,7 +58,15 @@ class SweepForecast:
 def forecast_sweep(
     goals: Goals, equal: int, has: Has, costs: Costs, prepared: Iterable[Stage] = ()
 ) -> SweepForecast:
-    """What the jobs with these goals still need; `prepared` is what checking them has built."""
+    """Forecasts what the jobs still need.
+
+    Args:
+        goals: the stages that each job ends with, by its number.
+        equal: number of further jobs with the same goals as one of these.
+        has: whether a stage is finished.
+        costs: time estimates from earlier builds.
+        prepared: stages that the preflight has built.
+    """
     lacking = missing(itertools.chain(*goals.values()), has)
     stages = distinct(itertools.chain(*goals.values())).values()
     found = [
@@ -97,7 +114,7 @@ def print_forecast(console: Console, forecast: SweepForecast) -> None:
 
 
 def _waves(goals: Goals, lacking: Mapping[str, Stage]) -> Iterator[str]:
-    """The launches in order, as if everything went well."""
+    """Yields the launches in order, assuming that every build succeeds."""
     left = dict(lacking)
 
     def has(stage: Stage) -> bool:

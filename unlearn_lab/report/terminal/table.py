@@ -1,4 +1,4 @@
-"""Shows a sweep in the terminal: one row a leaf, in as many tables as the width asks for."""
+"""Prints a sweep's results: one row per leaf, in as many tables as the width requires."""
 
 import os
 from collections.abc import Sequence
@@ -28,9 +28,9 @@ _PIPED_WIDTH = 120
 
 
 def open_console(stream: Any) -> Console:
-    """A console on the text `stream`, with colours on a terminal only.
+    """Creates a console on the text `stream`, with colours on a terminal only.
 
-    As wide as the terminal; for a file or pipe as $COLUMNS says, else 120.
+    It is as wide as the terminal; for a file or pipe, $COLUMNS or 120 columns.
     """
     if stream.isatty() or os.environ.get("COLUMNS", "").isdigit():
         return Console(file=stream, highlight=False)
@@ -40,9 +40,15 @@ def open_console(stream: Any) -> Console:
 def print_results(
     console: Console, records: Sequence[Record], thresholds: VerdictThresholds
 ) -> None:
-    """Prints the table of a sweep; nothing but a line when there is no record.
+    """Prints the results of a sweep, or a single line when there is no record.
 
-    No number is ever cut: columns that do not fit move to a table below, key columns repeated.
+    Numbers are never truncated: columns that do not fit move to a further table, which repeats the
+    key columns.
+
+    Args:
+        console: where to print; its width decides the layout.
+        records: one per leaf.
+        thresholds: thresholds between verdicts.
     """
     if not records:
         console.print("No results yet.")
@@ -59,14 +65,14 @@ def print_results(
 
 
 def title(records: Sequence[Record]) -> str:
-    """Sweep, model and data set where all leaves share them, and the number of leaves."""
+    """Returns sweep, model and data set where all leaves share them, and the number of leaves."""
     leaves = "1 leaf" if len(records) == 1 else f"{len(records)} leaves"
     parts = [_only(records, key) for key in ("sweep", "model", "dataset")]
     return ", ".join(part for part in (*parts, leaves) if part)
 
 
 def legend(arrow: str) -> str:
-    """What the columns mean, in words."""
+    """Explains the columns; `arrow` separates full precision from quantized."""
     return (
         f"Scores: full precision {arrow} quantized, 0-100, PrivLeak in per cent. VerbMem and "
         "KnowMem: what is left of the forget set; Utility: KnowMem on the retain set. change: "

@@ -1,1 +1,1 @@
-"""The Weights & Biases runs of results: what they hold and how they are sent."""
+"""Sends results to Weights & Biases: what a run contains, and how it is uploaded."""

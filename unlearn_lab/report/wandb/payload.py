@@ -1,4 +1,4 @@
-"""Shapes a record into what Weights & Biases shows: config, summary, curves and tables."""
+"""Converts a record into the content of a W&B run: config, summary, curves and tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +17,17 @@ _SAMPLE_TEXTS = ("metric", "who", "precision", "asked", "answer", "true")
 
 @dataclass(frozen=True, kw_only=True)
 class Content:
-    """All that one W&B run shows."""
+    """Content of one W&B run; tables are (columns, rows).
+
+    Attributes:
+        config: settings, nested.
+        summary: figures and reasons, nested.
+        points: training curves as (step, figures).
+        layers: figures by layer under the leaf's quantizer.
+        flips: code-flip rate by layer and bit width.
+        mask: share of each parameter's units that may be updated.
+        samples: sample answers.
+    """
 
     config: dict[str, Any]
     summary: dict[str, Any]
@@ -33,7 +43,13 @@ def content_of(
     sides: SideFiles,
     curves: Sequence[Mapping[str, object]],
 ) -> Content:
-    """Shapes a record, its side files and its training curves."""
+    """Converts a record into the content of its run.
+
+    Args:
+        record: the leaf's record.
+        sides: its side files.
+        curves: one mapping per training step.
+    """
     return Content(
         config=config_of(record),
         summary=summary_of(record),
@@ -46,9 +62,9 @@ def content_of(
 
 
 def config_of(record: Record) -> dict[str, Any]:
-    """Every resolved setting, nested, with the choices, what really ran and the full run id.
+    """Returns every resolved setting, nested, with the choices, what really ran and the run id.
 
-    A setting that is called like a secret is left out.
+    Settings named like a secret (`api_key`, `token`, ...) are left out.
     """
     safe = {key: value for key, value in record.items() if key.split(".")[-1] not in _SECRETS}
     provenance = {key: record.get(key) for key in ("run_id", "sweep", "version", "git")}
@@ -63,11 +79,11 @@ def config_of(record: Record) -> dict[str, Any]:
 
 
 def summary_of(record: Record) -> dict[str, Any]:
-    """Scores, recovery, codes and costs, nested so that W&B's paths are the record's keys.
+    """Returns scores, recovery, codes and costs, nested so that W&B paths are the record's keys.
 
-    The ends of an interval stand beside their value, as `verbmem_low`; null figures are left out.
-    In words: the verdict and its reason, `skipped`, why a metric was not measured, and `corpus`,
-    what is wrong with the corpus.
+    The ends of an interval are siblings of their value (`verbmem_low`); null figures are left out.
+    As text: the verdict and its reason, `skipped` (why a metric was not measured) and `corpus`
+    (remarks on the corpus).
     """
     known = {
         key.replace(".low", "_low").replace(".high", "_high"): record[key]
@@ -85,7 +101,7 @@ def summary_of(record: Record) -> dict[str, Any]:
 def curve_points(
     curves: Sequence[Mapping[str, object]],
 ) -> list[tuple[int, dict[str, float]]]:
-    """Training curves as (step, figures), sorted; a point without a step counts by its place."""
+    """Returns training curves as (step, figures), sorted; a missing step is the position."""
     points: list[tuple[int, dict[str, float]]] = []
     for place, point in enumerate(curves):
         step = number(point, "step")
@@ -99,7 +115,7 @@ def curve_points(
 
 
 def layer_table(layers: Mapping[str, Mapping[str, object]]) -> Table:
-    """Columns and rows of the figures per layer."""
+    """Returns columns and rows of the per-layer figures."""
     rows = [
         [layer, *(number(figures, figure) for figure in _LAYER_FIGURES)]
         for layer, figures in layers.items()
@@ -108,7 +124,7 @@ def layer_table(layers: Mapping[str, Mapping[str, object]]) -> Table:
 
 
 def flip_table(widths: Mapping[str, Mapping[str, Mapping[str, object]]]) -> Table:
-    """Code-flip rates: a row a layer, a column a bit width."""
+    """Returns columns and rows of code-flip rates: one row per layer, one column per bit width."""
     bits = sorted(widths, key=int)
     layers = list(dict.fromkeys(layer for found in widths.values() for layer in found))
     rows = [
@@ -119,7 +135,7 @@ def flip_table(widths: Mapping[str, Mapping[str, Mapping[str, object]]]) -> Tabl
 
 
 def sample_table(samples: Sequence[Mapping[str, object]]) -> Table:
-    """Columns and rows of the sample answers."""
+    """Returns columns and rows of the sample answers."""
     rows = [
         [*(text(sample, key) for key in _SAMPLE_TEXTS), number(sample, "score")]
         for sample in samples

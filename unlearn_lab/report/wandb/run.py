@@ -1,4 +1,4 @@
-"""Writes one W&B run through the real client: opens, fills and finishes it in bounded time."""
+"""Writes one run with the W&B client, with time limits on start and upload."""
 
 import os
 from dataclasses import dataclass
@@ -11,21 +11,28 @@ from unlearn_lab.record.leaf import Record, text
 from unlearn_lab.report.wandb.payload import Content
 
 ID_LENGTH = 16
-"""Hex digits of the record's id that name the W&B run; the run's config holds all 64."""
+"""Hex digits of the record's id in the W&B run's id; the run's config has all 64."""
 
 
 class UploadFailedError(Exception):
-    """A complete run could not be uploaded in time; it lies in `folder`."""
+    """A complete run could not be uploaded in time; its local copy is in `folder`."""
 
     def __init__(self, folder: Path, reason: str) -> None:
-        """Keeps where the run lies beside what went wrong."""
+        """Stores the local run folder, with the reason as message."""
         super().__init__(reason)
         self.folder = folder
 
 
 @dataclass(frozen=True, kw_only=True)
 class Destination:
-    """Where runs go; `timeout` is in seconds, for the start and for the upload each."""
+    """Where runs are written and sent.
+
+    Attributes:
+        home: local runs are written below `home/wandb`.
+        project: W&B project.
+        entity: W&B user or team; None for the account's default.
+        timeout: seconds each for start and upload.
+    """
 
     home: Path
     project: str
@@ -43,8 +50,15 @@ def deliver(
 ) -> tuple[Path, str]:
     """Writes the run and returns its local folder and its URL ("" when offline).
 
-    Raises `UploadFailedError` when a complete run did not get through in time, and otherwise what
+    Raises `UploadFailedError` when a complete run was not uploaded in time, and otherwise whatever
     the client raises.
+
+    Args:
+        record: gives the run its id, name and group.
+        content: what the run contains.
+        destination: where to write and send it.
+        mode: whether to upload it.
+        suffix: appended to the run's id.
     """
     run = _start(record, content, destination, mode, suffix)
     folder = Path(run.dir).parent
@@ -61,10 +75,10 @@ def deliver(
 
 
 def quiet_client() -> wandb.Settings:
-    """Starts the client without its console output; its session settings, WANDB_* included.
+    """Starts the client without console output; returns its settings, with WANDB_* applied.
 
-    It also keeps its reports on its own errors and timings to itself, which it would send to W&B in
-    offline mode too, unless WANDB_ERROR_REPORTING asks for them.
+    Unless WANDB_ERROR_REPORTING is set, also turns off the client's reports on its own errors and
+    timings, which it would send to W&B even in offline mode.
     """
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     return wandb.setup(wandb.Settings(silent=True)).settings
@@ -89,13 +103,13 @@ def _start(
             **_identity(record, destination, suffix),
         )
     except Exception:
-        # The client's service would go on holding the id: "run ID is in use".
+        # Otherwise the client's service keeps the id reserved: "run ID is in use".
         wandb.teardown()
         raise
 
 
 def _identity(record: Record, destination: Destination, suffix: str) -> dict[str, Any]:
-    """What makes a second sending update the first; a W&B sweep agent assigns all of it itself."""
+    """Returns the identity that makes a resend update the run; W&B sweep agents set their own."""
     if os.environ.get("WANDB_SWEEP_ID"):
         return {}
     return {
@@ -108,7 +122,7 @@ def _identity(record: Record, destination: Destination, suffix: str) -> dict[str
 
 
 def _client_settings(timeout: float) -> wandb.Settings:
-    """Quiet, bounded in time, and without what says nothing about a finished leaf."""
+    """Returns quiet, time-limited settings without code, git and system metrics of this process."""
     return wandb.Settings(
         silent=True,
         console="off",
@@ -124,7 +138,7 @@ def _client_settings(timeout: float) -> wandb.Settings:
 
 
 def _fill(run: wandb.Run, content: Content) -> None:
-    """Curves, unless an earlier sending brought them; then the tables; the summary counts last."""
+    """Logs the curves, unless an earlier send has, then the tables; sets the summary last."""
     if not run.resumed:
         for step, figures in content.points:
             run.log(figures, step=step)

@@ -1,4 +1,4 @@
-"""Decides how a leaf reaches Weights & Biases: online, offline or not at all."""
+"""Decides how a leaf is sent to Weights & Biases: online, offline or not at all."""
 
 import logging
 import shlex
@@ -29,12 +29,18 @@ _SUFFIXES = ("", "-2", "-3", "-4")
 _WHOLE = "written-whole"
 _DELETED = "previously created and deleted"
 _unreachable: dict[str, str] = {}
-"""Servers that failed in this process, so that the next leaf does not wait for them again."""
+"""Servers that failed in this process, with the reason; later leaves do not wait for them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SinkResult:
-    """What became of a record: `line` tells the person, `path` is the local run folder if any."""
+    """How a record was sent.
+
+    Attributes:
+        status: what happened.
+        line: the same for the user, in one line; empty if disabled by the configuration.
+        path: the local run folder, if any.
+    """
 
     status: Literal["online", "offline", "disabled", "failed"]
     line: str
@@ -42,7 +48,7 @@ class SinkResult:
 
 
 def check_settings(settings: Wandb) -> None:
-    """Raises ValueError for a mode or a timeout that cannot be meant."""
+    """Raises `ValueError` for an unknown mode or a timeout that is not positive."""
     if settings.mode not in MODES:
         raise ValueError(f"report.wandb.mode={settings.mode}: use one of {', '.join(MODES)}")
     if settings.timeout <= 0:
@@ -54,11 +60,17 @@ def send(
 ) -> SinkResult:
     """Sends one leaf as one run, named by the first 16 digits of its id; sending again updates it.
 
-    `curves` holds one mapping a step (`step`, `loss`, ...) and may be empty. `auto` is online when
-    an API key is known (environment, netrc, W&B's own settings). Never prompts, and raises nothing
-    that W&B or the network is to blame for: when online fails, the run is written offline below
-    `<home>/wandb`, and the line says so. Waits at most `timeout` seconds for a start and as long
-    for the upload; a server that failed is not tried again by this process.
+    Mode `auto` is online when an API key is known (environment, netrc, W&B's own settings). Never
+    prompts, and never raises for an error of W&B or the network: if online fails, the run is
+    written offline below `<home>/wandb`, and the result's line says so. Waits at most
+    `settings.timeout` seconds each for start and upload; this process does not retry a server that
+    failed. Raises `ValueError` as `check_settings` does.
+
+    Args:
+        record: the leaf's record.
+        home: the sweep's `runtime.home`.
+        settings: `report.wandb`.
+        curves: one mapping per training step (`step`, `loss`, ...); may be empty.
     """
     check_settings(settings)
     if settings.mode == "disabled":
@@ -76,7 +88,7 @@ def send(
 
 
 def choose_mode(asked: str) -> tuple[Literal["online", "offline", "disabled"], str]:
-    """The mode to try, and why it is not "online" where one might expect that.
+    """Returns the mode to try, and the reason if it is not online as might be expected.
 
     WANDB_MODE may lower `auto` and `online`. The key is looked up by `wandb.login(prompt=False)`,
     which neither prompts nor connects.
@@ -116,22 +128,22 @@ def _send(record: Record, content: Content, destination: Destination, asked: str
 
 
 def _kept_before(record: Record, home: Path) -> Path | None:
-    """The offline run of an earlier sweep: the same id stands for the same figures."""
+    """Returns an earlier sweep's complete offline run: the same id means the same figures."""
     name = text(record, "run_id")[:ID_LENGTH]
     found = sorted((home / "wandb").glob(f"offline-run-*-{name}/{_WHOLE}"))
     return found[-1].parent if found else None
 
 
 def _send_online(record: Record, content: Content, destination: Destination) -> SinkResult:
-    """Tries one suffix after another while W&B says that a run of that id was deleted.
+    """Tries id suffixes in turn while W&B reports that a run with the id was deleted.
 
-    The client repeats such a request until its timeout, so each deleted id costs one.
+    The client retries such a request until it times out, so each deleted id costs one timeout.
     """
     for suffix in _SUFFIXES:
         try:
             folder, url = deliver(record, content, destination, mode="online", suffix=suffix)
         except UploadFailedError as error:
-            why = f"not everything was taken: {_first_line(error)}"
+            why = f"the upload is incomplete: {_first_line(error)}"
             return _kept(error.folder, why, shlex.quote(str(error.folder)))
         except wandb.Error as error:
             if _DELETED not in str(error) or suffix == _SUFFIXES[-1]:
@@ -143,11 +155,11 @@ def _send_online(record: Record, content: Content, destination: Destination) -> 
 
 
 def _attempt(action: Callable[[], SinkResult]) -> SinkResult | str:
-    """What `action` returns, or in one line what the client raised."""
+    """Returns the result of `action`, or the client's error in one line."""
     try:
         return action()
-    # The client raises classes of its own, pydantic's, protobuf's and asyncio's with no common
-    # parent; a finished result is worth more than any of them, and each is told to the person.
+    # The client raises its own, pydantic's, protobuf's and asyncio's classes without a common
+    # base. None of them may cost a finished result; each is reported to the user.
     except Exception as error:  # noqa: BLE001
         _log.debug("W&B", exc_info=True)
         return _first_line(error)

@@ -1,1 +1,1 @@
-"""Objectives: loss terms of a batch, from the logits of the policy and the reference model."""
+"""Decides what unlearning minimises: loss terms of a batch from policy and reference outputs."""

@@ -1,4 +1,4 @@
-"""Runs the model for the objectives, beside the answers of the target, computed once."""
+"""Policy forward passes, with reference outputs precomputed from the target."""
 
 import copy
 import mmap
@@ -23,27 +23,27 @@ from unlearn_lab.unlearn.ranks import batch_mean
 
 @dataclass(frozen=True)
 class _Stored:
-    """Last hidden states of a split in a mapped file; those of text i end at row `ends[i]`."""
+    """Last hidden states of a split, memory-mapped; those of text i end at row `ends[i]`."""
 
     states: Float[Tensor, "tokens hidden"]
     ends: Sequence[int]
 
     def of(self, text: int) -> Float[Tensor, "tokens hidden"]:
-        """One text's, as a view."""
+        """Returns a view of one text's hidden states."""
         return self.states[self.ends[text - 1] if text else 0 : self.ends[text]]
 
 
 class Reference:
-    """The target's answers on whole splits, kept instead of a second copy of the model.
+    """Outputs of the target on whole splits, stored instead of a second copy of the model.
 
-    Holds a sequence log-likelihood (float32) per text of the splits `likelihood_of`, and last
-    hidden states (in the dtype they were computed in) per text of the splits `distribution_of`,
-    with the target's head; the head is copied only where it will be trained.
+    Contains a sequence log-likelihood (float32) per text of the splits `likelihood_of`, last hidden
+    states (in the dtype of the forward pass) per text of the splits `distribution_of`, and the
+    target's head, which is copied only if it will be trained.
 
-    Hidden states lie on disk, in one file a split below `folder` (None: the system's folder for
-    temporary files), which is mapped into memory: tokens x hidden size x bytes of the dtype, 13 GB
-    for 1.6 million tokens of a 7B model in bfloat16. The files have no name, and their space is
-    free again when the reference or its process ends, however that happens.
+    Hidden states are stored on disk and memory-mapped, one file per split in `folder` (None: the
+    system's temporary folder): tokens x hidden size x bytes per value, 13 GB for 1.6 million tokens
+    of a 7B model in bfloat16. The files have no directory entry: their space is freed when the
+    reference or its process ends, also after a crash.
     """
 
     def __init__(self, model: PreTrainedModel, folder: Path | None) -> None:
@@ -59,7 +59,15 @@ class Reference:
     def remember(
         self, role: str, sequences: Sequences, pad_id: int, *, batch_size: int, distribution: bool
     ) -> None:
-        """One pass of the untrained model over a split."""
+        """Runs the model, before training, over a split and stores its outputs.
+
+        Args:
+            role: the split.
+            sequences: token ids of each text.
+            pad_id: the padding token.
+            batch_size: sequences per forward pass.
+            distribution: whether to store hidden states instead of sequence log-likelihoods.
+        """
         batches = [
             range(start, min(start + batch_size, len(sequences)))
             for start in range(0, len(sequences), batch_size)
@@ -87,23 +95,30 @@ class Reference:
                 lengths += predicted(tokens).sum(1).tolist()
                 file.write(hidden.view(torch.uint8).numpy().data)
             file.flush()
-            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)  # torch wants it writable
+            # writable, as torch.frombuffer expects
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         states = torch.frombuffer(mapped, dtype=hidden.dtype).view(-1, hidden.shape[1])
         return _Stored(states, list(accumulate(lengths)))
 
     def log_likelihood(self, role: str, tokens: Tokens) -> Float[Tensor, " batch"]:
-        """The sequence log-likelihoods of the batch's texts."""
+        """Returns the sequence log-likelihoods of the batch's texts, in nats."""
         return self._likelihoods[role].to(tokens.ids.device)[tokens.index]
 
     def hidden(self, role: str, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
-        """Last hidden states at the predicting positions of the batch, in row-major order."""
+        """Returns last hidden states at the batch's predicting positions, in row-major order."""
         stored = self._hidden[role]
         rows = [stored.states[:0], *(stored.of(i) for i in tokens.index.tolist())]
         return torch.cat(rows).to(tokens.ids.device)
 
 
 class PolicyPrediction:
-    """The model's view of a batch; each answer is computed once, from one pass through blocks."""
+    """Outputs of the trained model on a batch, from a single pass through the blocks.
+
+    Args:
+        model: the model in training.
+        tokens: the batch.
+        reference: outputs of the target; None if `against_reference` is not used.
+    """
 
     def __init__(self, model: PreTrainedModel, tokens: Tokens, reference: Reference | None) -> None:
         self._model = model
@@ -114,30 +129,31 @@ class PolicyPrediction:
 
     @cached_property
     def hidden(self) -> Float[Tensor, "tokens hidden"]:
-        """Last hidden states at the predicting positions."""
+        """Last hidden states at the predicting positions, in row-major order."""
         return hidden_states(self._model, self._tokens)
 
     @property
     def num_tokens(self) -> Int[Tensor, " batch"]:
-        """How many tokens of each sequence are predicted, padding not among them.
+        """Number of predicted tokens per sequence, without padding: its length minus one.
 
-        That is its length less one; a sequence is a chunk (`trainer.chunking`) of this process's
-        share of the batch, as in `sequence_log_likelihood`.
+        A sequence is a chunk (`trainer.chunking`) in this rank's share of the batch, as in
+        `sequence_log_likelihood`.
         """
         return predicted(self._tokens).sum(1)
 
     def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
-        """Log p of every predicted token, in nats."""
+        """Returns log p of every predicted token, in nats, in row-major order."""
         return self._scored
 
     def sequence_log_likelihood(self) -> Float[Tensor, " batch"]:
-        """Each sequence's sum of token log-likelihoods, in nats."""
+        """Returns the sum of token log-likelihoods of each sequence, in nats."""
         return sequence_sum(self.token_log_likelihood(), predicted(self._tokens))
 
     def against_reference(self, compare: CompareLogits, role: str) -> Float[Tensor, " tokens"]:
-        """`compare` of every predicted token of a batch of the split `role`.
+        """Applies `compare` to the reference's and the policy's logits at every predicted token.
 
-        Raises `ValueError` when the reference has not remembered that split.
+        `role` is the split of the batch. Raises `ValueError` without a reference, and `KeyError`
+        for a split whose hidden states it does not contain.
         """
         reference = self._reference
         if reference is None:
@@ -158,7 +174,10 @@ class PolicyPrediction:
 
     @property
     def accuracy(self) -> float:
-        """Share of predicted tokens whose most likely token is the right one (a `batch_mean`)."""
+        """Share (0..1) of predicted tokens whose argmax is the label, as a `batch_mean`.
+
+        It is computed along with a loss; raises `ValueError` before the first.
+        """
         right = self._right
         if right is None:
             raise ValueError("no loss was computed yet, and the accuracy comes with it")
@@ -177,7 +196,7 @@ class PolicyPrediction:
 
 
 class ModelForward:
-    """The `Forward` of one training step; remembers its predictions, for their accuracies."""
+    """The `Forward` of one training step; keeps its predictions for `accuracies`."""
 
     def __init__(self, model: PreTrainedModel, reference: Reference | None) -> None:
         self._model = model
@@ -185,13 +204,16 @@ class ModelForward:
         self._predictions: list[tuple[Tokens, PolicyPrediction]] = []
 
     def policy(self, tokens: Tokens) -> PolicyPrediction:
-        """The trained model's prediction."""
+        """Returns the trained model's predictions on a batch, computed on demand."""
         prediction = PolicyPrediction(self._model, tokens, self._reference)
         self._predictions.append((tokens, prediction))
         return prediction
 
     def reference_log_likelihood(self, tokens: Tokens) -> Float[Tensor, " batch"]:
-        """The target's sequence log-likelihoods of a forget batch."""
+        """Returns the target's sequence log-likelihoods of a forget batch, in nats.
+
+        Raises `ValueError` without a reference.
+        """
         if self._reference is None:
             raise ValueError(
                 "no reference was remembered: the objective must name the split in likelihood_of"
@@ -199,7 +221,7 @@ class ModelForward:
         return self._reference.log_likelihood("forget", tokens)
 
     def accuracies(self, batch: Mapping[str, Tokens]) -> dict[str, float]:
-        """Token accuracy (0..1) by role, of the roles that the objective ran the model on."""
+        """Returns token accuracies (0..1) of the roles that the objective ran the model on."""
         return {
             f"{role}_accuracy": prediction.accuracy
             for role, tokens in batch.items()
@@ -218,9 +240,16 @@ def remember_reference(
     batch_size: int,
     folder: Path | None = None,
 ) -> Reference | None:
-    """The target's answers on the splits that the objective compares with, or None without any.
+    """Precomputes the target's outputs that an objective needs; returns None if it needs none.
 
-    Long ones lie on disk below `folder`; see `Reference`.
+    Args:
+        model: the target, before training.
+        splits: token ids of each text, by role.
+        pad_id: the padding token.
+        likelihood_of: splits whose sequence log-likelihoods are stored.
+        distribution_of: splits whose last hidden states are stored.
+        batch_size: sequences per forward pass.
+        folder: where hidden states are stored (see `Reference`).
     """
     if not likelihood_of and not distribution_of:
         return None

@@ -1,4 +1,4 @@
-"""Gradient ascent: make the forget texts less likely."""
+"""Gradient ascent on the loss of the forget texts, which makes them less likely."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -13,7 +13,7 @@ from unlearn_lab.unlearn.ranks import batch_mean
 
 @dataclass(frozen=True, kw_only=True)
 class GradientAscent:
-    """Minus the token-mean negative log-likelihood of the forget batch, in nats.
+    """Negated token-mean negative log-likelihood of the forget batch, in nats.
 
     From Jang et al., arXiv 2210.01504. The mean runs over all tokens of the batch, as in MUSE's
     reference code, not over per-sequence means.
@@ -23,5 +23,5 @@ class GradientAscent:
     needs_distribution: ClassVar[bool] = False
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
-        """The mean log-likelihood, which descends."""
+        """Returns the mean token log-likelihood, which training minimises."""
         return batch_mean(forward.policy(forget).token_log_likelihood())

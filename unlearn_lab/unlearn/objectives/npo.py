@@ -1,4 +1,4 @@
-"""Negative preference optimisation: gradient ascent that fades as the forget texts get unlikely."""
+"""Negative preference optimisation, on sequence log-likelihoods (paper) or raw logits (MUSE)."""
 
 import functools
 from dataclasses import dataclass
@@ -17,8 +17,9 @@ from unlearn_lab.unlearn.ranks import batch_mean
 class NPO:
     """Negative preference optimisation on whole sequences (Zhang et al., arXiv 2404.05868, Eq. 3).
 
-    `beta` > 0; towards 0 the gradient tends to that of gradient ascent on sequence sums. MUSE's
-    reference code applies the formula to raw logits instead: see `NPOLogits`.
+    Unlike that of gradient ascent, the gradient vanishes as the forget texts become unlikely.
+    `beta` > 0; as it tends to 0, the gradient tends to that of gradient ascent on sequence sums.
+    MUSE's reference code applies the formula to raw logits instead: see `NPOLogits`.
     """
 
     beta: float
@@ -29,20 +30,20 @@ class NPO:
         _require_beta(self.beta)
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
-        """The loss in units of 1/beta nats, averaged over sequences."""
+        """Returns the loss, averaged over sequences, in units of 1/beta nats."""
         policy = forward.policy(forget).sequence_log_likelihood()
         return npo_loss(policy, forward.reference_log_likelihood(forget), self.beta)
 
 
 @dataclass(frozen=True, kw_only=True)
 class NPOLogits:
-    """NPO as MUSE's reference code has it, for published numbers (`method=npo_muse`).
+    """NPO as in MUSE's reference code, to reproduce published numbers (`method=npo_muse`).
 
-    It deviates from Zhang et al., arXiv 2404.05868, Eq. 3: the preference compares raw logits,
-    element by element over the vocabulary, not log-likelihoods of sequences, and the mean runs over
-    all these elements. So it pushes every logit below the reference's, whatever the right token is,
-    and never fades for an unlikely text. The reference code also counts the last position of each
-    sequence, which predicts nothing; here it is left out.
+    Deviates from Zhang et al., arXiv 2404.05868, Eq. 3: it compares raw logits, element by element
+    over the vocabulary, instead of sequence log-likelihoods, and averages over all these elements.
+    It therefore pushes every logit below the reference's, whatever the label is, and its gradient
+    does not vanish for unlikely texts. The reference code also counts the last position of each
+    sequence, which predicts nothing; it is left out here.
     """
 
     beta: float
@@ -53,7 +54,7 @@ class NPOLogits:
         _require_beta(self.beta)
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
-        """The mean over tokens and vocabulary."""
+        """Returns the loss, averaged over tokens and vocabulary."""
         compare = functools.partial(logit_npo, beta=self.beta)
         return batch_mean(forward.policy(forget).against_reference(compare, "forget"))
 

@@ -1,4 +1,4 @@
-"""What an objective is: a function from the model's predictions on a batch to named loss terms."""
+"""Protocols of objectives: functions from a model's predictions on a batch to loss terms."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,12 +14,12 @@ CompareLogits = Callable[
     [Float[Tensor, "tokens vocabulary"], Float[Tensor, "tokens vocabulary"]],
     Float[Tensor, " tokens"],
 ]
-"""A figure per token from the logits of the reference and of the policy, in this order."""
+"""Maps the logits of the reference and of the policy, in this order, to one value per token."""
 
 
 @dataclass(frozen=True)
 class LossTerms:
-    """The loss to minimise and the terms that it is made of, unweighted, by name."""
+    """The loss to minimise (`total`) and its unweighted terms by name (`parts`)."""
 
     total: Float[Tensor, ""]
     parts: Mapping[str, Float[Tensor, ""]]
@@ -27,126 +27,147 @@ class LossTerms:
 
 @runtime_checkable
 class Policy(Protocol):
-    """The trained model's view of a batch of sequences, with gradients."""
+    """Predictions of the trained model on a batch of sequences, with gradients."""
 
     @property
     def num_tokens(self) -> Int[Tensor, " batch"]:
-        """How many tokens of each sequence are predicted: all but its first."""
+        """Number of predicted tokens per sequence: all but its first."""
         ...
 
     def token_log_likelihood(self) -> Float[Tensor, " tokens"]:
-        """The log p of every predicted token, in row-major order."""
+        """Returns log p of every predicted token, in nats, in row-major order."""
         ...
 
     def sequence_log_likelihood(self) -> Float[Tensor, " batch"]:
-        """The sum of each sequence's token log-likelihoods."""
+        """Returns the sum of token log-likelihoods of each sequence, in nats."""
         ...
 
     def against_reference(self, compare: CompareLogits, role: str) -> Float[Tensor, " tokens"]:
-        """`compare` of every predicted token of a batch of the split `role`."""
+        """Applies `compare` at every predicted token; `role` is the split of the batch."""
         ...
 
 
 @runtime_checkable
 class Forward(Protocol):
-    """Runs the models on a batch, lazily.
+    """Outputs of the policy and of the reference on a batch, computed on demand.
 
-    The reference (the target, before training) never takes gradients.
+    The reference is the target, before training; it never receives gradients.
     """
 
     def policy(self, tokens: Tokens) -> Policy:
-        """The trained model's prediction of a batch."""
+        """Returns the trained model's predictions on a batch."""
         ...
 
     def reference_log_likelihood(self, tokens: Tokens) -> Float[Tensor, " batch"]:
-        """The reference's sequence log-likelihoods."""
+        """Returns the sequence log-likelihoods under the reference, in nats."""
         ...
 
 
 @runtime_checkable
 class ForgetTerm(Protocol):
-    """A loss whose minimum is reached by forgetting the batch.
+    """A loss that is minimised by forgetting the batch.
 
-    `needs_likelihood`: it compares with the reference's sequence log-likelihoods;
-    `needs_distribution`: with the reference's logits.
+    Attributes:
+        needs_likelihood: whether it reads the reference's sequence log-likelihoods.
+        needs_distribution: whether it reads the reference's logits.
     """
 
     needs_likelihood: ClassVar[bool]
     needs_distribution: ClassVar[bool]
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
-        """The loss of a forget batch."""
+        """Returns the loss of a forget batch."""
         ...
 
 
 @runtime_checkable
 class RetainTerm(Protocol):
-    """A weighted loss that keeps the rest of the model's knowledge.
+    """A weighted loss that preserves the rest of the model's knowledge.
 
-    `needs_distribution`: it compares with the reference's token distributions.
+    Attributes:
+        needs_distribution: whether it reads the reference's logits.
     """
 
     needs_distribution: ClassVar[bool]
 
     @property
     def weight(self) -> float:
-        """The factor on the loss in the total."""
+        """Factor on the loss in the total."""
         ...
 
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
-        """The unweighted loss of a retain batch."""
+        """Returns the unweighted loss of a retain batch."""
         ...
 
 
 @runtime_checkable
 class Objective(Protocol):
-    """A loss over a batch that holds the splits `roles`; an epoch is one pass over the first."""
+    """A loss on batches that contain the splits `roles`; an epoch is one pass over the first.
+
+    Example:
+        A minimal objective, gradient ascent on the forget split without a reference:
+
+            from dataclasses import dataclass
+            from unlearn_lab.unlearn.objectives.objective import LossTerms
+            from unlearn_lab.unlearn.ranks import batch_mean
+
+            @dataclass(frozen=True, kw_only=True)
+            class Ascent:
+                roles, likelihood_of, distribution_of = ("forget",), (), ()
+
+                def __call__(self, forward, batch):
+                    loss = batch_mean(forward.policy(batch["forget"]).token_log_likelihood())
+                    return LossTerms(loss, {"forget": loss})
+    """
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The splits that a batch must hold."""
+        """Splits that a batch must contain."""
         ...
 
     @property
     def likelihood_of(self) -> tuple[str, ...]:
-        """The splits whose sequence log-likelihoods under the reference are compared with."""
+        """Splits whose sequence log-likelihoods under the reference are needed."""
         ...
 
     @property
     def distribution_of(self) -> tuple[str, ...]:
-        """The splits whose token distributions under the reference are compared with."""
+        """Splits whose logits under the reference are needed."""
         ...
 
     def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
-        """The loss of a batch and its terms."""
+        """Returns the loss of a batch and its terms."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Unlearning:
-    """min E_forget[L_forget] + weight * E_retain[L_retain] (Zhang et al., 2410.16454, Eq. 1)."""
+    """Minimises the forget loss plus the weighted retain loss, if there is a retain term.
+
+    min E_forget[L_forget] + weight * E_retain[L_retain] (Zhang et al., 2410.16454, Eq. 1).
+    """
 
     forget: ForgetTerm
     retain: RetainTerm | None
 
     @property
     def roles(self) -> tuple[str, ...]:
-        """The forget split, and the retain split where there is a term for it."""
+        """The forget split, and the retain split if there is a retain term."""
         return ("forget",) if self.retain is None else ("forget", "retain")
 
     @property
     def likelihood_of(self) -> tuple[str, ...]:
-        """The forget split for a preference term."""
+        """The forget split if its term reads the reference's log-likelihoods."""
         return ("forget",) if self.forget.needs_likelihood else ()
 
     @property
     def distribution_of(self) -> tuple[str, ...]:
-        """The splits of the terms that compare logits."""
+        """Splits whose terms read the reference's logits."""
         terms = {"forget": self.forget, "retain": self.retain}
         return tuple(r for r, term in terms.items() if term is not None and term.needs_distribution)
 
     def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
-        """Both terms, and their weighted sum."""
+        """Returns both terms and their weighted sum."""
         forget = self.forget(forward, batch["forget"])
         if self.retain is None:
             return LossTerms(forget, {"forget": forget})
@@ -156,7 +177,7 @@ class Unlearning:
 
 @dataclass(frozen=True, kw_only=True)
 class Learning:
-    """Ordinary fine-tuning: the token-mean negative log-likelihood of the split `learn`."""
+    """Ordinary fine-tuning: token-mean negative log-likelihood of the split `learn`, in nats."""
 
     @property
     def roles(self) -> tuple[str, ...]:
@@ -165,15 +186,15 @@ class Learning:
 
     @property
     def likelihood_of(self) -> tuple[str, ...]:
-        """None: there is no reference."""
+        """No split: fine-tuning has no reference."""
         return ()
 
     @property
     def distribution_of(self) -> tuple[str, ...]:
-        """None: there is no reference."""
+        """No split: fine-tuning has no reference."""
         return ()
 
     def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
-        """The loss, under the name `learn`."""
+        """Returns the loss, also as the term `learn`."""
         loss = -batch_mean(forward.policy(batch["learn"]).token_log_likelihood())
         return LossTerms(loss, {"learn": loss})

@@ -1,4 +1,4 @@
-"""Retain terms: what keeps the rest of the model's knowledge while it forgets."""
+"""Retain terms: losses that preserve the rest of the model's knowledge while it forgets."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -16,7 +16,7 @@ KLVariant = Literal["divergence", "token_sum", "raw_logits"]
 
 @dataclass(frozen=True, kw_only=True)
 class RetainNLL:
-    """Gradient descent on retain (GDR): token-mean negative log-likelihood of a batch, in nats."""
+    """Gradient descent on retain (GDR): token-mean negative log-likelihood, in nats."""
 
     weight: float
     needs_distribution: ClassVar[bool] = False
@@ -25,22 +25,23 @@ class RetainNLL:
         _require_weight(self.weight)
 
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
-        """The unweighted loss."""
+        """Returns the unweighted loss."""
         return -batch_mean(forward.policy(retain).token_log_likelihood())
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetainKL:
-    """KL on retain (KLR): KL(target || unlearned) in nats, by the form called `variant`.
+    """KL on retain (KLR): KL(target || unlearned) in nats, in one of three variants.
 
-    - `divergence`: the mean over the tokens of a batch, the definition.
+    - `divergence`: the mean over the tokens of a batch (the definition).
     - `token_sum`: the sum over each sequence's tokens, averaged over sequences, as in the code
-      released with SURE: some hundred to two thousand times `divergence`, so another weight.
-    - `raw_logits`: MUSE's reference code, which takes logits for log-probabilities, summed as in
-      `token_sum`. No divergence: its minimum is not the target, and it falls without bound.
+      released with SURE: about 100 to 2000 times `divergence`, so it needs another weight.
+    - `raw_logits`: as in MUSE's reference code, which uses logits in place of log-probabilities;
+      summed as in `token_sum`. Not a divergence: its minimum is not the target, and it is unbounded
+      below.
 
-    Both released codes also count the last position of each sequence, which predicts nothing; here
-    it is left out.
+    Both released codes also count the last position of each sequence, which predicts nothing; it is
+    left out here.
     """
 
     weight: float
@@ -51,7 +52,7 @@ class RetainKL:
         _require_weight(self.weight)
 
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
-        """The unweighted loss; zero for the target itself."""
+        """Returns the unweighted loss; zero for the target itself."""
         compare = raw_logit_kl if self.variant == "raw_logits" else token_kl
         tokens = forward.policy(retain).against_reference(compare, "retain")
         if self.variant == "divergence":

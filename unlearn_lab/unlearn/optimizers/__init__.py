@@ -1,1 +1,1 @@
-"""Update rules: which weights a step moves (SURE's saliency mask) and how they are rounded."""
+"""Decides how gradients change weights: update rules, SURE's saliency mask, rounding to bf16."""

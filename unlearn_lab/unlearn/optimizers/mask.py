@@ -1,4 +1,4 @@
-"""The mask of a training: kept beside the weights, and told in shares by layer."""
+"""Writes, reads and summarises the mask of a training, a file in the weights' folder."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,15 +15,15 @@ FILE = "mask.safetensors"
 
 
 def write_mask(folder: Path, mask: Mapping[str, Bool[Tensor, " _"]]) -> None:
-    """Keeps one entry a unit, True for a unit that takes part, by parameter; the first rank's."""
+    """Writes rank 0's mask: one entry per unit by parameter, True for units that are trained."""
     if is_first():
-        fresh = folder / f"{FILE}.new"  # a training that is killed meanwhile is resumed from it
+        fresh = folder / f"{FILE}.new"  # atomic: a resumed training reads the file
         save_file({name: kept.contiguous() for name, kept in mask.items()}, fresh)
         fresh.rename(folder / FILE)
 
 
 def read_mask(folder: Path) -> dict[str, Bool[Tensor, " _"]]:
-    """The mask of a finished training; empty when it had none."""
+    """Reads the mask of a training; empty if it has none."""
     path = folder / FILE
     return load_file(path) if path.exists() else {}
 
@@ -31,7 +31,13 @@ def read_mask(folder: Path) -> dict[str, Bool[Tensor, " _"]]:
 def summary(
     mask: Mapping[str, Bool[Tensor, " _"]], layouts: Mapping[str, Layout], threshold: float
 ) -> dict[str, float | int]:
-    """Units, the share of them and of their weights that take part, and the threshold gamma."""
+    """Returns the number of units, the shares (0..1) of units and weights trained, and gamma.
+
+    Args:
+        mask: True for units that are trained, by parameter.
+        layouts: the units of each parameter.
+        threshold: gamma, the percentile of the saliencies at the latest mask.
+    """
     units = sum(kept.numel() for kept in mask.values())
     weights = sum(layouts[name].unit_size * kept.numel() for name, kept in mask.items())
     kept_weights = sum(layouts[name].unit_size * int(kept.sum()) for name, kept in mask.items())
@@ -44,5 +50,5 @@ def summary(
 
 
 def kept_units(kept: Bool[Tensor, " units"], device: torch.device) -> Tensor | None:
-    """The places of the units that take part; None when all do."""
+    """Returns the indices of the units that are trained; None if all are."""
     return None if bool(kept.all()) else kept.nonzero().squeeze(1).to(device)

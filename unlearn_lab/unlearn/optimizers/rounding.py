@@ -1,4 +1,4 @@
-"""Decides how float32 weights become bfloat16 without losing small updates on average."""
+"""Rounds float32 weights to bfloat16 without losing small updates on average."""
 
 import hashlib
 
@@ -12,12 +12,12 @@ _DROPPED_BITS = 16
 def stochastic_round(
     values: Float32[Tensor, "..."], generator: torch.Generator
 ) -> BFloat16[Tensor, "..."]:
-    """Each value goes to one of its two bfloat16 neighbours, the nearer the likelier.
+    """Rounds each value to one of its two bfloat16 neighbours at random, the nearer the likelier.
 
-    The expected result is the value itself. A value that bfloat16 holds is kept, so a weight whose
-    update is zero keeps its bits; NaN and infinity stay what they are. Works on the sixteen bits
-    that bfloat16 drops from a float32: a uniform number below 2**16 is added, and what carries over
-    moves the value away from zero.
+    The expected result is the value itself. Values that are exact in bfloat16 do not change, so a
+    weight with a zero update keeps its bits; NaN and infinity are kept. A uniform integer below
+    2**16 is added to the 16 bits that bfloat16 drops from a float32; a carry moves the value away
+    from zero.
     """
     noise = torch.randint(
         1 << _DROPPED_BITS,
@@ -32,7 +32,13 @@ def stochastic_round(
 
 
 def step_generator(seed: int, step: int, device: torch.device) -> torch.Generator:
-    """The generator of one training step: a resumed training draws what an unbroken one would."""
+    """Returns the generator of one step, so that a resumed training draws the same numbers.
+
+    Args:
+        seed: the seed of the training.
+        step: the optimizer step, from 0.
+        device: where the numbers are drawn.
+    """
     digest = hashlib.sha256(f"{seed}/rounding/{step}".encode()).digest()
-    # torch's CPU generator reads 32 bits of a seed
+    # torch's CPU generator uses only 32 bits of a seed
     return torch.Generator(device).manual_seed(int.from_bytes(digest[:4]))

@@ -1,4 +1,4 @@
-"""Ranks the units of a model by how strongly the forget loss pulls at them (SURE, Eq. 4-6)."""
+"""Ranks the units of a model by the norm of their forget gradient (SURE, Eq. 4-6)."""
 
 import functools
 import math
@@ -20,11 +20,11 @@ Mask = Mapping[str, Bool[Tensor, " _"]]
 
 
 def mean_gradient(parameters: Parameters, losses: Iterable[Tensor]) -> dict[str, Tensor]:
-    """The mean gradient of `losses`, in float32 whatever the parameters' dtype.
+    """Returns the mean gradient of `losses`, in float32 whatever the parameters' dtype.
 
-    Beyond one such copy it holds the gradient of one parameter at a time: each is added up as soon
-    as the backward pass has finished it, and dropped. Raises `ValueError` without any loss, and for
-    gradients that are not finite.
+    Memory: one float32 copy of the parameters, plus the gradient of one parameter at a time, which
+    a hook accumulates and frees as soon as the backward pass has computed it. Raises `ValueError`
+    without any loss, and for gradients that are not finite.
     """
     sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
 
@@ -62,17 +62,18 @@ def mean_gradient(parameters: Parameters, losses: Iterable[Tensor]) -> dict[str,
 def unit_scores(
     gradient: Mapping[str, Tensor], layouts: Mapping[str, Layout]
 ) -> dict[str, Float[Tensor, " _"]]:
-    """s_i = ||g_i||_2 of every unit, in float32 on the CPU, by parameter."""
+    """Returns s_i = ||g_i||_2 of every unit, by parameter, in float32 on the CPU."""
     return {name: layouts[name].norms(values).cpu() for name, values in gradient.items()}
 
 
 def percentile_of(scores: Iterable[Tensor], percentile: float) -> float:
-    """The exact percentile of all scores together: one of them, never a blend of two.
+    """Returns the exact percentile of all scores together: one of them, never interpolated.
 
-    It is the score at place ceil(percentile / 100 * (n - 1)) in ascending order, counted from 0
-    (numpy's method `higher`; the linear percentile of SURE's released code keeps the same units).
-    Two counting passes over the bit patterns, which order non-negative floats: no sorting, no copy
-    of all scores. Raises `ValueError` for scores that are negative or not finite, or none at all.
+    It is the score at index ceil(percentile / 100 * (n - 1)) in ascending order, from 0 (numpy's
+    method `higher`; the linear percentile of SURE's released code keeps the same units). Bit
+    patterns of non-negative floats have the floats' order, so two counting passes over them
+    suffice: no sort, no copy of all scores. Raises `ValueError` for scores that are negative or not
+    finite, or if there are none.
     """
     scores = [part.float().reshape(-1) for part in scores]
     count = sum(part.numel() for part in scores)
@@ -88,10 +89,10 @@ def percentile_of(scores: Iterable[Tensor], percentile: float) -> float:
 
 
 def choose(scores: Scores, percentile: float) -> tuple[dict[str, Bool[Tensor, " _"]], float]:
-    """The mask m_i = 1[s_i >= gamma], and gamma, the given percentile of all s_i.
+    """Returns the mask m_i = 1[s_i >= gamma], and gamma, the percentile of all s_i.
 
-    All units that tie with gamma are kept; percentile 0 keeps everything. Raises `ValueError` when
-    gamma is 0, because then units that the forget loss does not touch would be kept with the rest.
+    All units that tie with gamma are kept; percentile 0 keeps everything. Raises `ValueError` if
+    gamma is 0 at a higher percentile: units without any forget gradient would be kept as well.
     """
     gamma = percentile_of(scores.values(), percentile)
     if gamma == 0 and percentile > 0:
@@ -106,9 +107,10 @@ def choose(scores: Scores, percentile: float) -> tuple[dict[str, Bool[Tensor, " 
 
 
 def _find(scores: Iterable[Tensor], place: int, *, above: int | None) -> tuple[int, int]:
-    """Half of the bits of the score at `place`, and its place among those that share them.
+    """Returns half of the bits of the score at sorted index `place`, and its index within them.
 
-    The upper half first; then, among the scores whose upper half is `above`, the lower.
+    Without `above`, these are the upper 16 bits; with it, the lower 16 bits among the scores whose
+    upper bits are `above`. The second index counts among the scores that share these bits.
     """
     counts = torch.zeros(1 << _HALF_BITS, dtype=torch.int64)
     for part in scores:

@@ -1,4 +1,4 @@
-"""The saliency stage: how strongly the forget loss pulls at each unit of the target's weights."""
+"""Builds the saliency stage: the forget gradient's norm for each unit of the target's weights."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,9 +33,18 @@ FILE = "saliency.safetensors"
 def build(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the artifact: `saliency.safetensors`, the score of every unit by parameter.
+    """Builds the artifact `saliency.safetensors`: the score of every unit by parameter.
 
-    The percentile is not read: it belongs to the training that uses the scores.
+    The percentile is not used here: it belongs to the training that uses the scores.
+
+    Args:
+        params: the stage's parameters; `forget` configures the forget term.
+        inputs: the artifacts `target` and `corpus`.
+        work: the folder to write to.
+        runtime: device and gradient checkpointing.
+
+    Returns:
+        The facts: numbers of units and batches, seconds for the gradient and for the scores.
     """
     term = make(params["forget"], ForgetTerm, "method.forget")
     model: PreTrainedModel = load_model(inputs["target"].path, params["weights"]).eval()
@@ -73,14 +82,21 @@ def build(
 
 
 def read_saliency(artifact: Artifact) -> dict[str, Tensor]:
-    """The score of every unit, by parameter."""
+    """Reads the score of every unit, by parameter."""
     return load_file(artifact.path / FILE)
 
 
 def first_epoch(
     num_texts: int, batch_size: int, seed: int, num_batches: int | None
 ) -> list[tuple[int, ...]]:
-    """The forget batches of the training's first epoch, all (None) or the first few."""
+    """Returns the forget batches of the training's first epoch, as indices of texts.
+
+    Args:
+        num_texts: sequences in the forget split.
+        batch_size: sequences per batch.
+        seed: the seed of the training.
+        num_batches: number of batches, from the first; None for all.
+    """
     order = [indices[0] for indices in PairedOrder([num_texts], seed, "reshuffled")]
     batches = [tuple(order[i : i + batch_size]) for i in range(0, num_texts, batch_size)]
     return batches[:num_batches]
@@ -94,7 +110,16 @@ def forget_losses(
     padding: int,
     batches: Sequence[Sequence[int]],
 ) -> Iterator[Tensor]:
-    """The forget loss of each batch, at the weights that the model has when it is asked for."""
+    """Yields the forget loss of each batch, at the model's weights when it is requested.
+
+    Args:
+        model: the model to differentiate.
+        term: the forget loss.
+        sequences: token ids of each text of the forget split.
+        reference: outputs of the target; None if the term needs none.
+        padding: the padding token.
+        batches: indices of the texts of each batch.
+    """
     for indices in batches:
         tokens = pad([sequences[i] for i in indices], indices, padding)
         yield term(ModelForward(model, reference), to_device(tokens, model.device))

@@ -1,4 +1,4 @@
-"""An optimizer that sees only chosen units of the weights, in a dtype of its own choice."""
+"""Restricts a torch optimizer to chosen units of the weights, optionally on float32 copies."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -19,18 +19,24 @@ OptimizerFactory = Callable[[Iterable[Parameter]], Optimizer]
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """The chosen `units` of a parameter; None stands for all of them."""
+    """The chosen units of one parameter.
+
+    Attributes:
+        parameter: the parameter.
+        layout: how it divides into units.
+        units: indices of the chosen units; None for all.
+    """
 
     parameter: Parameter
     layout: Layout
     units: Int[Tensor, " kept"] | None
 
     def take(self, values: Tensor) -> Tensor:
-        """The chosen units of a tensor of the parameter's shape."""
+        """Returns the chosen units of a tensor of the parameter's shape; a copy unless all are."""
         return values if self.units is None else self.layout.take(values, self.units)
 
     def put(self, values: Tensor, new: Tensor) -> None:
-        """Overwrites the chosen units of a tensor of the parameter's shape, and nothing else."""
+        """Overwrites the chosen units of a tensor of the parameter's shape, in place."""
         if self.units is None:
             values.copy_(new)
         else:
@@ -40,15 +46,20 @@ class Part:
 class SelectedOptimizer(WrappedOptimizer):
     """Applies any torch optimizer to chosen units of the weights; all others keep their bits.
 
-    The inner optimizer holds copies of the chosen units, so neither weight decay nor momentum nor
-    anything else it does can reach the rest; its state shrinks with them. `gather` moves the
-    gradients over: call it before clipping, and the norm that is clipped is that of the chosen
-    units; `step` does so where it was not called. A parameter that is chosen whole is handed over
-    itself, without a copy.
+    The inner optimizer works on copies of the chosen units, so that its weight decay, momentum and
+    other effects cannot reach the rest; its state is smaller accordingly. `gather` moves the
+    gradients to the copies: call it before clipping, so that the clipped norm is that of the chosen
+    units; `step` calls it in any case. A parameter chosen whole is optimized directly, without a
+    copy.
 
-    With `rounding_seed` every copy is held in float32 (and with it the optimizer's state), and the
-    result is rounded to the parameter's bfloat16 stochastically. The copies cost 4 bytes a chosen
-    weight, and as many more for their gradients during a step.
+    With `rounding_seed`, every parameter has a float32 copy (and the optimizer float32 state), and
+    the result is rounded stochastically to the parameter's bfloat16. The copies take 4 bytes per
+    chosen weight, and their gradients as much again during a step.
+
+    Args:
+        parts: the chosen units, by parameter name; at least one.
+        make: builds the inner optimizer from its parameters.
+        rounding_seed: seed of the stochastic rounding; None for none.
     """
 
     def __init__(
@@ -65,7 +76,7 @@ class SelectedOptimizer(WrappedOptimizer):
 
     @torch.no_grad()
     def gather(self) -> None:
-        """Moves the gradients of the chosen units to their copies and drops the full ones."""
+        """Moves the gradients of the chosen units to their copies and frees the full ones."""
         for name, part in self._parts.items():
             copy = self._copies[name]
             if copy is not part.parameter and part.parameter.grad is not None:
@@ -73,7 +84,7 @@ class SelectedOptimizer(WrappedOptimizer):
                 part.parameter.grad = None
 
     def step_inner(self, inner: Optimizer) -> None:
-        """One step of the inner optimizer on the chosen units."""
+        """Takes one step of the inner optimizer on the chosen units."""
         self.gather()
         copied = [(p, self._copies[n]) for n, p in self._parts.items()]
         copied = [(part, copy) for part, copy in copied if copy is not part.parameter]
@@ -87,20 +98,20 @@ class SelectedOptimizer(WrappedOptimizer):
         self._num_steps += 1
 
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Forgets the gradients of the parameters and of the copies."""
+        """Clears the gradients of the parameters and of the copies."""
         super().zero_grad(set_to_none)
         for part in self._parts.values():
             part.parameter.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """The inner optimizer's state, which units it belongs to, and the number of steps."""
+        """Returns the inner optimizer's state, the chosen units and the number of steps."""
         units = {name: part.units for name, part in self._parts.items()}
         return {**super().state_dict(), "units": units, "num_steps": self._num_steps}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Continues where `state_dict` was taken, with the units that were chosen then.
+        """Restores the inner optimizer's state, the chosen units and the number of steps.
 
-        Raises `ValueError` when it belongs to other parameters.
+        Raises `ValueError` if they belong to other parameters.
         """
         state = dict(state_dict)
         units, self._num_steps = state.pop("units"), state.pop("num_steps")
@@ -119,10 +130,10 @@ class SelectedOptimizer(WrappedOptimizer):
         super().load_state_dict(state)
 
     def choose(self, parts: Mapping[str, Part]) -> None:
-        """Goes on with other units; the inner optimizer starts anew, at the present settings.
+        """Switches to other units and restarts the inner optimizer with its current settings.
 
-        A state that was kept would give units that are new to it a wrong bias correction: AdamW
-        counts steps by parameter, not by unit.
+        Its state is dropped because it would give newly chosen units a wrong bias correction: AdamW
+        counts steps per parameter, not per unit.
         """
         settings = {k: v for k, v in self.param_groups[0].items() if k != "params"}
         self._parts = dict(parts)

@@ -1,4 +1,4 @@
-"""SURE: a large learning rate for the few units of the weights that the forget loss pulls at."""
+"""SURE: trains only the units with the largest forget gradients, at a large learning rate."""
 
 import functools
 from collections.abc import Callable, Container, Mapping
@@ -23,21 +23,27 @@ from unlearn_lab.unlearn.ranks import as_on_first, wait
 class SURE:
     """Saliency-based unlearning with a large learning rate (Zhang et al., 2410.16454, Eq. 4-6).
 
-    The gradient of the forget loss at the target, over the forget set, gives each unit i of the
-    weights a saliency s_i = ||g_i||_2; with gamma the `percentile` of all s_i, the mask is
-    m_i = 1[s_i >= gamma]. The `inner` torch optimizer then descends the full objective with
-    learning rate `lr` on the chosen units alone: every other weight stays bit-identical, whatever
-    the inner optimizer does.
+    The saliency of unit i of the weights is s_i = ||g_i||_2, where g is the gradient of the forget
+    loss at the target, over the forget set. With gamma the `percentile` of all s_i, the mask is
+    m_i = 1[s_i >= gamma]. The `inner` torch optimizer minimises the full objective with learning
+    rate `lr` on the chosen units alone: every other weight stays bit-identical, whatever the inner
+    optimizer does.
 
-    `granularity` says what a unit is (see `units.layout`). `modules` is a regular expression: of
-    the trained parameters, only those whose name it is found in take part; null takes all.
-    `batches` takes so many forget batches of the first epoch for the mask, null all of them.
-    `refresh_steps` makes a new mask at the present weights every so many steps, and starts the
-    inner optimizer anew: beyond the paper. A weight may then move once its unit is chosen, and the
-    mask that is kept is the union of all.
+    Refreshing the mask (`refresh_steps`) goes beyond the paper. A weight can then move as soon as
+    its unit is chosen, and the mask that is saved is the union of all masks.
 
-    The released code masks gradients, of every step anew, in a hook that its trainer never calls:
-    see `released.SUREReleased`.
+    The released code masks gradients, with a new mask every step, in a hook that its trainer never
+    calls: see `sure_released.SUREReleased`.
+
+    Attributes:
+        lr: learning rate of the inner optimizer.
+        inner: class of `torch.optim` with its options, without `lr`.
+        percentile: at least 0 and below 100; 90 keeps the most salient tenth of the units.
+        granularity: what a unit is (see `units.layout`).
+        modules: regular expression searched for in names of trained parameters; None takes all.
+        batches: number of forget batches of the first epoch for the mask; None for all.
+        refresh_steps: steps between new masks at the current weights, each of which restarts the
+            inner optimizer; None for a single mask.
     """
 
     lr: float
@@ -61,11 +67,11 @@ class SURE:
 
     @property
     def saliency(self) -> dict[str, object]:
-        """What the units' scores depend on; the percentile chooses among them later."""
+        """Settings that the scores depend on; the percentile is applied to the scores later."""
         return {name: getattr(self, name) for name in ("granularity", "modules", "batches")}
 
     def require_fit(self, context: UpdateContext) -> None:
-        """Raises `ValueError` for modules, heads or batches that are not there."""
+        """Raises `ValueError` if the modules, heads or batches do not exist."""
         layouts_of(context.model, context.parameters, self.granularity, self.modules)
         if self.batches is not None and self.batches > context.num_batches:
             raise ValueError(
@@ -74,9 +80,13 @@ class SURE:
             )
 
     def prepare(self, training: Training) -> Prepared:
-        """The mask, the optimizer over the chosen units, and the callback that renews the mask."""
+        """Writes the mask, freezes parameters that cannot move, returns the optimizer's factory.
+
+        With `refresh_steps` also returns the callback that refreshes the mask. Raises `ValueError`
+        without scores.
+        """
         if training.scores is None:
-            raise ValueError("SURE needs the saliency stage, whose scores are not there")
+            raise ValueError("SURE needs the scores of the saliency stage, which are missing")
         layouts = layouts_of(training.model, training.parameters, self.granularity, self.modules)
         mask, gamma = choose(training.scores, self.percentile)
         make = inner_optimizer(self.inner, self.lr)
@@ -98,9 +108,10 @@ class SURE:
 
 
 def inner_optimizer(inner: Callable[..., Optimizer], lr: float) -> Callable[..., Optimizer]:
-    """The inner optimizer at the rule's learning rate.
+    """Returns the factory of the inner optimizer at the rule's learning rate.
 
-    Raises `ValueError` when it was given another, or cannot take a plain step.
+    Raises `ValueError` if it is not a torch optimizer, has an `lr` already, or cannot take a step
+    without a closure.
     """
     given, target = getattr(inner, "keywords", {}), getattr(inner, "func", inner)
     is_optimizer = isinstance(target, type) and issubclass(target, Optimizer)
@@ -119,7 +130,7 @@ def inner_optimizer(inner: Callable[..., Optimizer], lr: float) -> Callable[...,
 
 
 def require_percentile(percentile: float) -> None:
-    """Raises `ValueError` for what is no percentile, or would keep the single largest unit."""
+    """Raises `ValueError` outside [0, 100): 100 would keep the single largest unit."""
     if not 0 <= percentile < 100:
         raise ValueError(
             f"percentile={percentile}: must be at least 0 (keep all) and below 100; 90 keeps the "
@@ -128,7 +139,7 @@ def require_percentile(percentile: float) -> None:
 
 
 class _Renewal(Callback):
-    """Makes a new mask every `refresh_steps` steps; what it keeps is the union of all masks."""
+    """Computes a new mask every `refresh_steps` steps; saves the union of all masks."""
 
     def __init__(
         self,
@@ -142,23 +153,23 @@ class _Renewal(Callback):
         self._training = training
         self._layouts = layouts
         self._step = 0
-        self._union = read_mask(training.work) or dict(first)  # of a training that is resumed
-        wait()  # all have read what the first rank writes next
+        self._union = read_mask(training.work) or dict(first)  # the file exists after a resume
+        wait()  # all ranks have read the file that rank 0 overwrites next
         self.facts: dict[str, object] = {}
         self._tell(gamma)
 
     def state_dict(self) -> dict[str, Any]:
-        """The threshold of the latest mask; the masks' union lies beside the checkpoint."""
+        """Returns the latest mask's threshold; the union of masks is a file of its own."""
         return {"gamma": self._gamma}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Tells of that mask again."""
+        """Restores the threshold in the facts."""
         self._tell(state_dict["gamma"])
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
     ) -> None:
-        """Ranks the units again, at the present weights, before the step that is due for it."""
+        """Ranks the units at the current weights if a refresh is due before this step."""
         every, step = self._rule.refresh_steps, trainer.global_step
         if every is None or step == self._step or step % every:
             return
@@ -192,7 +203,7 @@ def _parts(
     *,
     empty: bool = False,
 ) -> dict[str, Part]:
-    """The chosen units by parameter; parameters without any only where `empty` ones may come in."""
+    """Returns the chosen units by parameter; with `empty` also parameters without any."""
     return {
         name: Part(
             parameter=parameters[name],
@@ -205,7 +216,7 @@ def _parts(
 
 
 def _freeze_all_but(trained: Container[str], parameters: Mapping[str, Parameter]) -> None:
-    """Spares the backward pass the gradients of parameters that will not move."""
+    """Freezes all other parameters, so that the backward pass skips their gradients."""
     for name, parameter in parameters.items():
         if name not in trained:
             parameter.requires_grad_(False)

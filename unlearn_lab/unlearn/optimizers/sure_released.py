@@ -1,4 +1,4 @@
-"""SURE as its authors released it: what ran, and what the code says should have run."""
+"""SURE as its authors released it: what actually ran, and what the code was meant to run."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -20,19 +20,26 @@ from unlearn_lab.unlearn.training.module import UnlearnModule
 
 @dataclass(frozen=True, kw_only=True)
 class SUREReleased:
-    """SURE in the form of github.com/zzwjames/FailureLLMUnlearning, for its published numbers.
+    """SURE as in github.com/zzwjames/FailureLLMUnlearning, to reproduce its published numbers.
 
-    How it deviates from the paper (see `sure.SURE` for what the paper says):
+    Deviations from the paper (see `sure.SURE`):
 
-    - the mask is made anew in every step, from the forget gradient of that step's batch;
-    - the forget gradient enters twice: the backward pass for the mask adds to the step's own;
-    - gradients are set to zero in between, so accumulation over batches has no effect;
-    - the mask multiplies the gradient, after clipping: weight decay and momentum go on moving
-      masked rows;
-    - and it sits in a method that the trainer never calls. `masked=false` is what really ran: plain
-      `inner` at a large `lr` with a doubled forget gradient. `masked=true` is what was written.
+    - the mask is recomputed every step, from the forget gradient of that step's batch;
+    - the forget gradient counts twice: the backward pass for the mask adds to the step's own;
+    - gradients are zeroed before that pass, so accumulation over batches has no effect;
+    - the mask multiplies the gradient after clipping: weight decay and momentum still move masked
+      rows;
+    - the masking is in a method that the trainer never calls. `masked=false` is what actually ran:
+      plain `inner` at a large `lr` with a doubled forget gradient. `masked=true` is the masking as
+      written.
 
-    Units are rows of all trained parameters, every entry of a vector being one.
+    Units are rows of all trained parameters; every entry of a vector is a unit.
+
+    Attributes:
+        lr: learning rate of the inner optimizer.
+        inner: class of `torch.optim` with its options, without `lr`.
+        percentile: at least 0 and below 100; used only with `masked`.
+        masked: whether the mask is applied.
     """
 
     lr: float
@@ -47,15 +54,15 @@ class SUREReleased:
         inner_optimizer(self.inner, self.lr)
 
     def require_fit(self, context: UpdateContext) -> None:
-        """Raises `ValueError` for stochastic rounding, which the released code does not have."""
+        """Raises `ValueError` for stochastic rounding, which the released code lacks."""
         if context.rounding != "nearest":
             raise ValueError(
-                f"the released form of SURE knows trainer.rounding=nearest only, not "
+                f"the released form of SURE supports trainer.rounding=nearest only, not "
                 f"{context.rounding}"
             )
 
     def prepare(self, training: Training) -> Prepared:
-        """The inner optimizer, and the callback that adds the forget gradient and ranks rows."""
+        """Returns the optimizer's factory, and the callback that adds the forget gradient."""
         make = inner_optimizer(self.inner, self.lr)
         extra = _ForgetFirst(self, training.parameters)
 
@@ -68,7 +75,7 @@ class SUREReleased:
 
 
 class _ForgetFirst(Callback):
-    """The forget loss's own backward pass, and the mask that it gives."""
+    """Runs a separate backward pass of the forget loss and derives the mask from it."""
 
     def __init__(self, rule: SUREReleased, parameters: Mapping[str, Parameter]) -> None:
         self._rule = rule
@@ -83,7 +90,7 @@ class _ForgetFirst(Callback):
     def on_before_backward(
         self, trainer: Trainer, pl_module: LightningModule, loss: Tensor
     ) -> None:
-        """Leaves the forget gradient in place, so that the step's own is added to it."""
+        """Computes the forget gradient and keeps it, so that the step's own is added to it."""
         if not isinstance(pl_module, UnlearnModule) or pl_module.terms is None:
             raise TypeError("the released form of SURE needs the terms of an UnlearnModule")
         pl_module.zero_grad()
@@ -97,15 +104,15 @@ class _ForgetFirst(Callback):
             self._gamma = percentile_of(self._norms.values(), self._rule.percentile)
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Averages over ranks what DDP leaves to us: it does so for one backward pass of a step.
+        """Averages gradients over ranks: DDP does so only in the first backward pass of a step.
 
-        That was the forget loss's; its mean, to which the step's own gradient was added on each
-        rank, is the same on all, and stays.
+        That was the forget loss's. Its mean is equal on all ranks, so averaging leaves it unchanged
+        while it averages the step's own gradient, which each rank has added to it.
         """
         average_gradients(self._parameters)
 
     def mask(self, place: int, gradient: Tensor) -> Tensor:
-        """The present mask of a parameter, shaped to multiply its gradient."""
+        """Returns the current mask of parameter number `place`, broadcastable to its gradient."""
         kept = self._norms[list(self._parameters)[place]] >= self._gamma
         return kept.to(gradient.dtype).view(-1, *[1] * (gradient.dim() - 1))
 
@@ -124,7 +131,7 @@ class _GradientMasked(WrappedOptimizer):
         super().__init__(make(parameters))
 
     def step_inner(self, inner: Optimizer) -> None:
-        """One step of the inner optimizer with masked gradients."""
+        """Takes one step of the inner optimizer with masked gradients."""
         for place, parameter in enumerate(self._parameters):
             if parameter.grad is not None:
                 parameter.grad.mul_(self._mask(place, parameter.grad))

@@ -1,4 +1,4 @@
-"""The units of weights that are selected or masked as a whole: rows, heads, matrices, entries."""
+"""Divides parameters into units that are selected or masked whole: rows, heads, matrices."""
 
 import math
 import re
@@ -27,24 +27,30 @@ class Layout:
 
     @property
     def num_units(self) -> int:
-        """Into how many units the parameter falls."""
+        """Number of units in the parameter."""
         return self.shape[self.axis]
 
     @property
     def unit_size(self) -> int:
-        """Weights in a unit."""
+        """Number of weights in a unit."""
         return math.prod(self.shape) // self.num_units
 
     def take(self, values: Tensor, units: Int[Tensor, " kept"]) -> Tensor:
-        """The given units of a tensor of the parameter's shape, as a copy."""
+        """Copies the given units of a tensor of the parameter's shape."""
         return values.reshape(self.shape).index_select(self.axis, units)
 
     def put(self, values: Tensor, units: Int[Tensor, " kept"], new: Tensor) -> None:
-        """Overwrites the given units in place; every other entry keeps its bits."""
+        """Overwrites the given units in place; every other entry keeps its bits.
+
+        Args:
+            values: a tensor of the parameter's shape.
+            units: indices of the units.
+            new: their new values, in the shape that `take` returns.
+        """
         values.view(self.shape).index_copy_(self.axis, units, new)
 
     def norms(self, values: Float[Tensor, "..."]) -> Float[Tensor, " units"]:
-        """The L2 norm of every unit, summed in at least float32 and returned in it."""
+        """Returns the L2 norm of every unit, summed in at least float32, as float32."""
         others = tuple(axis for axis in range(len(self.shape)) if axis != self.axis)
         viewed = values.reshape(self.shape)
         if not others:
@@ -56,16 +62,22 @@ class Layout:
 def layout(
     name: str, shape: tuple[int, ...], granularity: Granularity, head_size: int | None
 ) -> Layout:
-    """The units of the parameter called `name`.
+    """Divides a parameter into units.
 
     - `matrix`: the whole parameter is one unit.
     - `row`: an output neuron of a linear layer, a token of an embedding; every entry of a vector
       (norm weight, bias) is a unit, as in the code released with SURE.
-    - `head`: in the projections of an attention layer the `head_size` rows (queries, keys, values)
-      or columns (output projection) of one head; everywhere else as `row`.
+    - `head`: in attention projections, the `head_size` rows (queries, keys, values) or columns
+      (output projection) of one head; everywhere else as `row`.
     - `weight`: every single weight.
 
-    Raises `ValueError` when a projection cannot be divided into heads.
+    Raises `ValueError` if a projection does not divide into heads.
+
+    Args:
+        name: the parameter's qualified name.
+        shape: its shape.
+        granularity: the kind of unit.
+        head_size: features per attention head; None if the model has no heads.
     """
     if granularity == "matrix":
         return Layout((1, math.prod(shape)), 0)
@@ -79,26 +91,26 @@ def layout(
 
 
 def is_attention(name: str) -> bool:
-    """Whether a parameter is a projection to queries, keys or values, which fall into heads."""
+    """Whether a parameter belongs to a query, key or value projection, whose rows form heads."""
     return _owner(name) in _HEAD_OUTPUTS
 
 
 def _joins_heads(name: str) -> bool:
-    """Whether a parameter is the matrix that maps the heads' outputs back to the hidden size."""
+    """Whether a parameter is the weight of an attention layer's output projection."""
     attention = any("attn" in part or "attention" in part for part in name.split(".")[:-2])
     return attention and _owner(name) in _HEAD_INPUTS and name.endswith(".weight")
 
 
 def _owner(name: str) -> str:
-    """The name of the layer that a parameter belongs to."""
+    """Returns the last name component of the layer that a parameter belongs to."""
     return name.rpartition(".")[0].rpartition(".")[2]
 
 
 def _heads(name: str, shape: tuple[int, ...], axis: int, head_size: int | None) -> Layout:
     if head_size is None or shape[axis] % head_size:
         raise ValueError(
-            f"granularity=head: {name} has {shape[axis]} features along its heads, no multiple of "
-            f"the head size {head_size}; choose row, matrix or weight"
+            f"granularity=head: {name} has {shape[axis]} features along its heads, not a multiple "
+            f"of the head size {head_size}; choose row, matrix or weight"
         )
     num_heads = shape[axis] // head_size
     if axis == 0:
@@ -112,9 +124,15 @@ def layouts_of(
     granularity: Granularity,
     modules: str | None,
 ) -> dict[str, Layout]:
-    """The units of every parameter that takes part, by its name.
+    """Divides every selected parameter into units; returns the layouts by parameter name.
 
-    Raises `ValueError` when there is none, or a parameter does not fall into such units.
+    Raises `ValueError` if no parameter is selected, or `granularity=head` does not apply to them.
+
+    Args:
+        model: gives the head size.
+        parameters: the trained parameters, by name.
+        granularity: the kind of unit.
+        modules: regular expression that is searched for in the names; None selects all.
     """
     pattern = compiled(modules)
     config = model.config.get_text_config()
@@ -128,7 +146,7 @@ def layouts_of(
     if not found:
         known = ", ".join(list(parameters)[:3])
         raise ValueError(
-            f"modules={modules}: found in no name of a trained parameter ({known} ...); give a "
+            f"modules={modules}: matches no name of a trained parameter ({known} ...); give a "
             "regular expression such as mlp or layers.[0-3]., or null"
         )
     if granularity == "head" and not any(is_attention(name) for name in found):
@@ -140,11 +158,11 @@ def layouts_of(
 
 
 def compiled(modules: str | None) -> re.Pattern[str]:
-    """The regular expression, null being one that is found everywhere.
+    """Compiles a regular expression on names; None matches every name.
 
-    Raises `ValueError` for what is none.
+    Raises `ValueError` if it is invalid.
     """
     try:
         return re.compile(modules or "")
     except re.error as error:
-        raise ValueError(f"modules={modules}: is no regular expression ({error})") from error
+        raise ValueError(f"modules={modules}: not a valid regular expression ({error})") from error

@@ -1,4 +1,4 @@
-"""What an optimizer option is: a rule that turns gradients into changes of the weights."""
+"""Protocol of update rules (option `optimizer`), which turn gradients into weight changes."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,16 @@ from unlearn_lab.unlearn.optimizers.units import layout
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """What a rule is set up for.
+    """The training that a rule is prepared for.
 
-    `parameters` are those that are trained, by their names in the checkpoint; `scores` the units'
-    saliencies where the plan has that stage; `forget_losses` goes over so many forget batches
-    (None: all) once more, at the present weights; `rounding_seed` is given where bfloat16 weights
-    are rounded stochastically; `work` is the artifact's folder.
+    Attributes:
+        model: the model to train.
+        parameters: the trained parameters, by their names in the checkpoint.
+        scores: the units' saliencies by parameter; None without the saliency stage.
+        forget_losses: yields the losses of the first n forget batches (None: all), at the current
+            weights.
+        rounding_seed: seed of the stochastic rounding to bfloat16; None without it.
+        work: the artifact's folder.
     """
 
     model: PreTrainedModel
@@ -39,7 +43,13 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
-    """The optimizer, made when the weights lie where they are trained, and what goes with it."""
+    """A rule that is ready for one training.
+
+    Attributes:
+        make: builds the optimizer; called once the weights are on their devices.
+        callbacks: Lightning callbacks of the rule.
+        facts: entries for the record, read after the training.
+    """
 
     make: Callable[[], Optimizer]
     callbacks: Sequence[Callback]
@@ -48,10 +58,13 @@ class Prepared:
 
 @dataclass(frozen=True, kw_only=True)
 class UpdateContext:
-    """What is known before anything runs: the model's shapes (no weights) and the training.
+    """What a rule can be checked against before anything runs.
 
-    `parameters` are those that would be trained, by their names in the checkpoint; `num_batches`
-    counts the forget batches of an epoch; `rounding` is `trainer.rounding`.
+    Attributes:
+        model: the model's skeleton: shapes, no weights.
+        parameters: the parameters to train, by their names in the checkpoint.
+        num_batches: forget batches in an epoch.
+        rounding: the setting `trainer.rounding`.
     """
 
     model: PreTrainedModel
@@ -66,15 +79,15 @@ class UpdateRule(Protocol):
 
     @property
     def lr(self) -> float:
-        """The learning rate, which also says which bfloat16 weights can move at all."""
+        """The learning rate, which also decides which bfloat16 weights can move at all."""
         ...
 
     def require_fit(self, context: UpdateContext) -> None:
-        """Raises `ValueError` when the rule cannot do what is asked."""
+        """Raises `ValueError` if the rule cannot be applied to this model or training."""
         ...
 
     def prepare(self, training: Training) -> Prepared:
-        """Sets the rule up for one training."""
+        """Prepares the rule for one training."""
         ...
 
 
@@ -86,15 +99,15 @@ class FullUpdate:
     make: OptimizerFactory
 
     def require_fit(self, context: UpdateContext) -> None:
-        """Everything can be done."""
+        """Accepts every context."""
 
     def prepare(self, training: Training) -> Prepared:
-        """The optimizer itself, or in front of it the stochastic rounding."""
+        """Returns the optimizer, wrapped for stochastic rounding if there is a seed for it."""
         parameters = training.parameters
 
         def make() -> Optimizer:
             if training.rounding_seed is None:
-                # sharding has put others in their place since
+                # FSDP may have replaced them since
                 return self.make(list(trained_parameters(training.model).values()))
             parts = {
                 name: Part(
@@ -110,14 +123,15 @@ class FullUpdate:
 
 
 def update_rule(node: Mapping[str, Any]) -> UpdateRule:
-    """The rule that the configuration node `optimizer` describes; raises as `update_part` does."""
+    """Builds the rule of the configuration node `optimizer`; raises as `update_part` does."""
     return update_part(node).value
 
 
 def update_part(node: Mapping[str, Any]) -> BuiltPart[UpdateRule]:
-    """The rule that the configuration node `optimizer` describes, with its node.
+    """Builds the rule of the configuration node `optimizer`, with its node.
 
-    Raises `Refused` for unknown or mistyped options and a learning rate that is not positive.
+    A class of `torch.optim` becomes a `FullUpdate`. Raises `Refused` for unknown or mistyped
+    options, values that the optimizer rejects, and a learning rate that is not positive.
     """
     if not str(node.get("_target_", "")).startswith("torch.optim."):
         return assemble(node, UpdateRule, "optimizer")

@@ -1,4 +1,4 @@
-"""What stands in front of a torch optimizer and passes for it: steps, state, checkpoints."""
+"""Wraps a torch optimizer behind the optimizer interface: steps, state, checkpoints."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -8,11 +8,10 @@ from torch.optim import Optimizer
 
 
 class WrappedOptimizer(Optimizer):
-    """Lets an inner optimizer do the work, with something done before and after its step.
+    """Delegates to an inner optimizer, with extra work around its step.
 
-    Schedulers, clipping and checkpoints look at `param_groups` and `state`; both are the inner
-    optimizer's own. A wrapper says in `step_inner` what a step is, and hands over an inner
-    optimizer made anew with `use`.
+    Schedulers, clipping and checkpoints read `param_groups` and `state`; both are the inner
+    optimizer's. A subclass implements `step_inner`, and calls `use` to replace the inner optimizer.
     """
 
     def __init__(self, inner: Optimizer) -> None:
@@ -20,23 +19,23 @@ class WrappedOptimizer(Optimizer):
         self.use(inner)
 
     def step_inner(self, inner: Optimizer) -> None:
-        """One step of the inner optimizer; gradients are there, and none are recorded."""
+        """Takes one step of the inner optimizer; called after backward, with autograd off."""
         raise NotImplementedError
 
     @property
     def inner_name(self) -> str:
-        """The class of the optimizer that does the work."""
+        """Class name of the inner optimizer."""
         return type(self._inner).__name__
 
     def use(self, inner: Optimizer) -> None:
-        """Goes on with this inner optimizer."""
+        """Replaces the inner optimizer."""
         self._inner = inner
         self.param_groups = inner.param_groups
         self.state = inner.state
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Computes the gradients, where a closure does that, then takes the step."""
+        """Evaluates the closure, if there is one, takes the step and returns the closure's loss."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
@@ -45,10 +44,10 @@ class WrappedOptimizer(Optimizer):
         return loss
 
     def state_dict(self) -> dict[str, Any]:
-        """The inner optimizer's."""
+        """Returns the inner optimizer's state."""
         return self._inner.state_dict()
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """The inner optimizer's."""
+        """Loads the inner optimizer's state."""
         self._inner.load_state_dict(dict(state_dict))
         self.use(self._inner)

@@ -1,1 +1,1 @@
-"""The training loop: Lightning's Trainer, checkpoints, preemption, several processes, adapters."""
+"""Decides how a training runs: Lightning's Trainer, checkpoints, preemption, ranks, adapters."""

@@ -1,4 +1,4 @@
-"""What an adapter option is: few new weights that are trained beside the model's, then merged."""
+"""Protocol of adapters: few additional weights that are trained, then merged into the model."""
 
 from typing import Protocol, runtime_checkable
 
@@ -7,21 +7,21 @@ from transformers import PreTrainedModel
 
 @runtime_checkable
 class Injected(Protocol):
-    """The adapters of one training."""
+    """Adapters injected into a model for one training."""
 
     def merge(self) -> dict[str, object]:
-        """Adds them to the model's own weights and takes them out; tells what was done."""
+        """Merges the adapters into the model's weights, removes them, and returns the facts."""
         ...
 
 
 @runtime_checkable
 class Adapter(Protocol):
-    """A kind of adapter with its settings."""
+    """A kind of adapter, with its settings."""
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` for a missing library, or a model that cannot have it."""
+        """Raises `ValueError` for a missing library, or a model that cannot take the adapter."""
         ...
 
     def inject(self, model: PreTrainedModel, seed: int) -> Injected:
-        """Puts adapters into the model, in place, and freezes everything else."""
+        """Injects adapters into the model, in place, and freezes everything else."""
         ...

@@ -1,4 +1,4 @@
-"""Runs Lightning's Trainer: resumable at any step, quiet, every step's figures in one file."""
+"""Runs Lightning's Trainer: resumable at any step, quiet, with all step metrics in one file."""
 
 import json
 import logging
@@ -38,14 +38,20 @@ CHECKPOINT = "last.ckpt"
 _WARNINGS = (
     ".*does not have many workers.*",
     ".*treespec, LeafSpec.*is deprecated.*",
-    ".*your dataloader is not resumable.*",  # `Resumable` moves its order on
+    ".*your dataloader is not resumable.*",  # `Resumable` skips the order ahead
     ".*`srun` command is available.*",
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """How long to train (`steps` or `epochs`, exactly one) and the norm to clip gradients to."""
+    """Length of a training (exactly one of `steps` and `epochs`) and gradient clipping.
+
+    Attributes:
+        steps: optimizer steps.
+        epochs: passes over the first split.
+        clip_norm: maximum gradient norm; None for no clipping.
+    """
 
     steps: int | None
     epochs: int | None
@@ -54,7 +60,13 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class Batches:
-    """How sequences are dealt: `size` of each split at a time, paired as `PairedOrder` does."""
+    """How sequences are batched.
+
+    Attributes:
+        size: sequences of each split in a batch of all ranks.
+        pairing: how splits are paired (see `PairedOrder`).
+        seed: seed of the order and of dropout.
+    """
 
     size: int
     pairing: Pairing
@@ -62,7 +74,7 @@ class Batches:
 
 
 class StepLog(Logger):
-    """Appends a JSON line per call of `log_metrics`; a later line of a step adds to the earlier."""
+    """Appends one JSON line per call of `log_metrics`; a step may have several lines."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -71,19 +83,19 @@ class StepLog(Logger):
 
     @property
     def name(self) -> str:
-        """Lightning wants one."""
+        """Required by Lightning."""
         return "steps"
 
     @property
     def version(self) -> str:
-        """Lightning wants one."""
+        """Required by Lightning."""
         return ""
 
     def log_hyperparams(self, *args: object, **kwargs: object) -> None:
-        """Hyper-parameters stand in the stage's parameters."""
+        """Ignores hyper-parameters: the stage's parameters record them."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Appends the figures of a step; the first of an attempt tells where it went on from."""
+        """Appends a step's metrics; the first call drops lines of steps that a resume repeats."""
         if not self._begun:
             self._begun = True
             self._forget_from(step or 0)
@@ -91,7 +103,7 @@ class StepLog(Logger):
             stream.write(json.dumps({"step": step, **metrics}) + "\n")
 
     def _forget_from(self, step: int) -> None:
-        """Drops what an interrupted attempt logged of `step` and later ones: they are repeated."""
+        """Drops an interrupted attempt's lines of `step` and later ones, which are repeated."""
         if not self._path.exists():
             return
         lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
@@ -102,11 +114,11 @@ class StepLog(Logger):
 
 
 def read_steps(folder: Path) -> list[dict[str, int | float]]:
-    """One row per step, in order; a step that was repeated after a resume counts once."""
+    """Reads one row per step, in order, merging the lines of a step."""
     path, rows = folder / STEPS, dict[int, dict[str, int | float]]()
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
-            if not line.endswith("}"):  # torn by a crash; the step was repeated afterwards
+            if not line.endswith("}"):  # truncated by a crash; the step was repeated
                 continue
             row = json.loads(line)
             rows[row["step"]] = rows.get(row["step"], {}) | row
@@ -124,11 +136,23 @@ def fit(
     work: Path,
     runtime: Runtime,
 ) -> dict[str, object]:
-    """Trains `module` in place and returns what ran: epochs, steps, why it stopped.
+    """Trains `module` in place; resumes from a checkpoint in `work`, if there is one.
 
-    `splits` are sequences by role; the first is passed over once an epoch. A checkpoint left in
-    `work` is resumed from. SIGUSR1, SIGUSR2 and SIGTERM wait for the end of the step and for a
-    checkpoint, then do what they would have done (see `resume`).
+    SIGUSR1, SIGUSR2 and SIGTERM take effect after the running step and a checkpoint (see `resume`).
+    Raises `ValueError` for batches larger than the first split.
+
+    Args:
+        module: the module to train.
+        splits: sequences by role; an epoch is one pass over the first.
+        pad_id: the padding token.
+        batches: how sequences are batched.
+        budget: length of the training, and clipping.
+        should_stop: called after each epoch; a returned reason ends the training.
+        work: folder for the checkpoint and the step metrics.
+        runtime: devices, strategy, checkpoint interval, progress bar.
+
+    Returns:
+        The facts: epochs, steps, why it stopped, batch size, optimizer, devices.
     """
     texts = PairedTexts(splits)
     if batches.size > len(texts):
@@ -172,17 +196,17 @@ def fit(
 
 
 def _loader(texts: PairedTexts, order: PairedOrder, size: int, pad_id: int) -> DataLoader[Any]:
-    """This rank's shares of the batches."""
+    """Loads this rank's share of every batch."""
     return DataLoader(
         texts,
         batch_sampler=SharedBatches(order, size, rank=rank(), num_ranks=num_ranks()),
         collate_fn=Collate(pad_id, texts.roles),
-        generator=torch.Generator(),  # else it draws from dropout's, at other times after a resume
+        generator=torch.Generator(),  # else a resume would shift dropout's draws
     )
 
 
 def _update_facts(optimizer: torch.optim.Optimizer) -> dict[str, object]:
-    """What turned gradients into updates, and of how many weights."""
+    """Returns the facts on the optimizer, its state and the number of optimized weights."""
     optimized = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     return {
         "optimizer": optimizer_name(optimizer),
@@ -192,13 +216,13 @@ def _update_facts(optimizer: torch.optim.Optimizer) -> dict[str, object]:
 
 
 def optimizer_name(optimizer: torch.optim.Optimizer) -> str:
-    """The class that does the work, without what stands in front of it."""
+    """Returns the class name of the optimizer, or of the one that it wraps."""
     wrapped = isinstance(optimizer, WrappedOptimizer)
     return optimizer.inner_name if wrapped else type(optimizer).__name__
 
 
 def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:
-    """The dtypes in which the optimizer keeps its per-weight state, as it really is."""
+    """Returns the actual dtypes of the optimizer's per-weight state, such as `float32`."""
     states = [value for state in optimizer.state.values() for value in state.values()]
     found = {
         str(s.dtype).removeprefix("torch.")
@@ -211,10 +235,10 @@ def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:
 def _trainer(
     resumable: Resumable, epochs: int, clip_norm: float | None, work: Path, runtime: Runtime
 ) -> Trainer:
-    """Counts epochs only: with a number of steps Lightning 2.6 resumes at other batches.
+    """Builds a Trainer limited by epochs: with `max_steps`, Lightning 2.6 resumes at other batches.
 
-    A Slurm job is none of Lightning's business: it would requeue the job by itself, or refuse
-    numbers of tasks that have nothing to do with this training.
+    Slurm is hidden from Lightning (`trainer_options`), which would requeue the job on its own, or
+    reject a number of tasks that is unrelated to this training.
     """
     verbose = logging.getLogger().isEnabledFor(logging.DEBUG)
     for name in ("lightning.pytorch", "lightning.fabric"):

@@ -1,4 +1,4 @@
-"""LoRA: unlearning trains low-rank changes of the block linears, which are then merged."""
+"""LoRA: trains low-rank changes of the block linears, then merges them into the weights."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,10 +25,15 @@ LIBRARY = "peft"
 class LoRA:
     """Trains W + (alpha / rank) B A with W frozen (Hu et al., arXiv 2106.09685, section 4.1).
 
-    A (`rank` x inputs) starts uniformly random, B (outputs x `rank`) at zero, so that training
-    starts from the target itself. Both are held, updated and multiplied in float32 whatever W is
-    held in; `dropout` (probability) applies to the input of A. `modules` is a regular expression:
-    block linears whose name it is found in get an adapter; null gives one to all.
+    A (`rank` x inputs) is initialised uniformly at random, B (outputs x `rank`) with zeros, so that
+    training starts from the target itself. Both are stored, updated and multiplied in float32,
+    whatever the dtype of W.
+
+    Attributes:
+        rank: rank of the change, at least 1.
+        alpha: numerator of the scale, above 0.
+        dropout: dropout probability on the input of A, at least 0 and below 1.
+        modules: regular expression searched for in names of block linears; None adapts all.
     """
 
     rank: int
@@ -47,14 +52,14 @@ class LoRA:
         compiled(self.modules)
 
     def require_fit(self, model: PreTrainedModel) -> None:
-        """Raises `ValueError` without the library, or when no block linear gets an adapter."""
+        """Raises `ValueError` without the library, or if no block linear matches `modules`."""
         require(LIBRARY)
         self._layers(model)
 
     def inject(self, model: PreTrainedModel, seed: int) -> "Adapters":
-        """Puts adapters beside the block linears, in place, and freezes everything else.
+        """Adds adapters to the block linears, in place, and freezes everything else.
 
-        Raises `ValueError` without the library, or when no block linear gets an adapter.
+        Raises `ValueError` without the library, or if no block linear matches `modules`.
         """
         library, layers = require(LIBRARY), self._layers(model)
         with without_notices():
@@ -75,14 +80,20 @@ class LoRA:
         found = [name for name in names if pattern.search(name)]
         if not found:
             raise ValueError(
-                f"modules={self.modules}: found in no name of a block linear ({names[0]} ...); "
+                f"modules={self.modules}: matches no name of a block linear ({names[0]} ...); "
                 "give a regular expression such as mlp or q_proj|v_proj, or null"
             )
         return found
 
 
 class Adapters:
-    """The adapters of a model in training: its trained parameters, until they are merged."""
+    """The LoRA adapters of a model in training, until they are merged.
+
+    Args:
+        wrapped: the model with adapters.
+        layers: names of the layers with an adapter.
+        facts: entries for the record: settings, number of layers, library version.
+    """
 
     def __init__(
         self, wrapped: "PeftModel", layers: Sequence[str], facts: Mapping[str, object]
@@ -93,11 +104,11 @@ class Adapters:
 
     @torch.no_grad()
     def merge(self) -> dict[str, object]:
-        """Adds the changes to the weights, takes the adapters out, and returns what they were.
+        """Merges the adapters into the weights, removes them, and returns the facts.
 
-        The sum is computed in float32 and rounded once to the dtype that the weight is held in;
-        peft's `safe_merge` would round the change first. `changed` is the share (0..1) of the
-        merged layers' weights that are not what they were.
+        The sum is computed in float32 and rounded once to the weight's dtype; peft's `safe_merge`
+        would round the change first. The fact `changed` is the share (0..1) of the merged layers'
+        weights whose value changed.
         """
         model = self._wrapped.get_base_model()
         storage_dtypes = {

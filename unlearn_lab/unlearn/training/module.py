@@ -1,4 +1,4 @@
-"""The one LightningModule: any objective, any torch optimizer, any schedule."""
+"""The LightningModule of every training: any objective, optimizer and schedule."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -23,14 +23,22 @@ Schedule = Callable[[int], float]
 
 
 class Diverged(ValueError):
-    """A loss or gradient became NaN or infinite; the message gives term, step, last good values."""
+    """A loss or gradient is NaN or infinite; the message gives term, step and last good values."""
 
 
 class UnlearnModule(LightningModule):
-    """Minimises an objective with the optimizer that `optimizer` makes.
+    """Minimises an objective.
 
-    Logs, per step: every loss term, the total, the norm of the optimizer's gradients before
-    clipping and the token accuracy of each role. `terms` are those of the latest batch.
+    Logs per step: every loss term, the total, the norm of the optimizer's gradients before clipping
+    and the token accuracy of each role. `terms` contains the loss terms of the latest batch.
+
+    Args:
+        model: the model to train.
+        objective: the loss.
+        reference: outputs of the target; None if the objective needs none.
+        optimizer: builds the optimizer, once the weights are on their devices.
+        schedule: factor on the learning rate by step; None for a constant rate.
+        callbacks: callbacks of the update rule.
     """
 
     def __init__(
@@ -53,7 +61,7 @@ class UnlearnModule(LightningModule):
         self.terms: LossTerms | None = None
 
     def training_step(self, batch: Mapping[str, Tokens], batch_index: int) -> Tensor:
-        """The objective's total on one batch."""
+        """Returns the objective's total on one batch; raises `Diverged` for NaN or infinity."""
         forward = ModelForward(self.model, self._reference)
         terms = self.terms = self._objective(forward, batch)
         losses = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
@@ -68,7 +76,7 @@ class UnlearnModule(LightningModule):
         return terms.total
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Measures the gradient before it is clipped: that of the weights the optimizer holds."""
+        """Logs the norm of the optimizer's gradients before clipping; raises `Diverged`."""
         if isinstance(optimizer, SelectedOptimizer):
             optimizer.gather()
         optimized = [p for group in optimizer.param_groups for p in group["params"]]
@@ -78,17 +86,17 @@ class UnlearnModule(LightningModule):
         self._send({"gradient_norm": norm})
 
     def configure_model(self) -> None:
-        """Shards the weights where the Trainer's strategy leaves that to us."""
+        """Shards the weights under FSDP, whose Lightning strategy leaves that to the module."""
         strategy = self.trainer.strategy
         if isinstance(strategy, ModelParallelStrategy):
             shard(self, self.model, strategy.device_mesh["data_parallel"])
 
     def configure_callbacks(self) -> Sequence[Callback]:
-        """What the optimizer option wants done around a step."""
+        """Returns the callbacks of the update rule."""
         return self._callbacks
 
     def configure_optimizers(self) -> Optimizer | OptimizerLRSchedulerConfig:
-        """The optimizer; the schedule scales its rate every step."""
+        """Returns the optimizer, with the schedule applied every step."""
         optimizer = self._optimizer()
         if self._schedule is None:
             return optimizer
@@ -120,7 +128,15 @@ class UnlearnModule(LightningModule):
 
 
 def cosine_with_warmup(num_steps: int, warmup_steps: int, floor: float) -> Schedule:
-    """Factor on the learning rate: linear warm-up, then a half cosine from 1 down to `floor`."""
+    """Returns the learning-rate factor by step: linear warm-up times a half cosine.
+
+    Deviates from transformers' schedule: the cosine starts at step 0, not after the warm-up.
+
+    Args:
+        num_steps: steps until the cosine has fallen from 1 to `floor`.
+        warmup_steps: steps of the warm-up.
+        floor: the final factor.
+    """
 
     def factor(step: int) -> float:
         warm = min(1.0, (step + 1) / max(1, warmup_steps))

@@ -1,4 +1,4 @@
-"""Signals that end a job soon: held back until a training has a checkpoint, then passed on."""
+"""Defers signals that announce a job's end until the training has written a checkpoint."""
 
 import signal
 import threading
@@ -10,14 +10,14 @@ from unlearn_lab.graph.signals import SIGNALS, deliver
 
 
 class Preempted(BaseException):
-    """Raised in the middle of something long that is repeated after a resume."""
+    """Interrupts a long computation that is repeated after a resume."""
 
 
 class Signals:
-    """Takes over SIGUSR1, SIGUSR2 and SIGTERM while it is entered; `received` says what has come.
+    """Context manager that defers SIGUSR1, SIGUSR2 and SIGTERM; `received` lists pending ones.
 
-    In the main thread only, the one place where Python lets handlers be set; in others signals act
-    as they did. So do those that were ignored, or whose handler is not Python's.
+    Works in the main thread only, where Python allows handlers to be set; in other threads signals
+    act as before. So do ignored signals and those whose handler was not installed from Python.
     """
 
     def __init__(self) -> None:
@@ -40,19 +40,19 @@ class Signals:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if error is None or isinstance(error, Exception):  # a step that fails ends no waiting
+        if error is None or isinstance(error, Exception):  # a failed step must not swallow signals
             while self.received:
                 self.pass_on(self.received[0])
         self._restore()
 
     def hold(self) -> None:
-        """Takes the signals over, also from what has taken them over since."""
+        """Installs the deferring handlers, also over handlers that were set since."""
         for number in self._previous:
             signal.signal(number, self._note)
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Raises `Preempted` where a signal comes, for what takes long and changes no weight."""
+        """Context in which a signal raises `Preempted`: for long work that changes no weights."""
         self._at_once = True
         try:
             if self.received:
@@ -62,7 +62,7 @@ class Signals:
             self._at_once = False
 
     def pass_on(self, number: int) -> None:
-        """Lets the handler from before decide (see `deliver`); returns if the process goes on."""
+        """Calls the previous handler (see `deliver`); defers signals again if it returns."""
         if number in self.received:
             self.received.remove(number)
         self._restore()

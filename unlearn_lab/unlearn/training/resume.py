@@ -1,4 +1,4 @@
-"""Lets a training be cut off at any step: when a checkpoint is kept, how it is gone on from."""
+"""Makes a training resumable at any step: when to checkpoint, and what a resume restores."""
 
 import logging
 import time
@@ -21,9 +21,14 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingSchedule:
-    """What a training goes through: `steps` (None: as many as the epochs have) in `order`.
+    """What a training iterates over, and when it ends.
 
-    Batches hold `batch_size` items of the order; dropout and the like are drawn from `seed`.
+    Attributes:
+        order: the order of the items.
+        batch_size: items in a batch of all ranks.
+        seed: seed of dropout and other random layers.
+        steps: optimizer steps; None for all steps of the epochs.
+        should_stop: the stop rule, called after each epoch.
     """
 
     order: PairedOrder
@@ -34,13 +39,19 @@ class TrainingSchedule:
 
 
 class Resumable(Callback):
-    """Takes a training through its schedule so that it can be resumed with the same bits.
+    """Applies a schedule so that a resumed training is bit-identical to an uninterrupted one.
 
-    A checkpoint is kept in `path` at the end of a step: when the last is over `every_seconds` old,
-    and when a signal has come, which is then passed on to the handler from before. At the end of an
-    epoch that is before the stop rule is asked, which may take long; it is asked again after a
-    resume, so it may be cut off anywhere and must not change the weights. A checkpoint adds to
-    Lightning's the place within the epoch and the state of torch's random numbers on every rank.
+    A checkpoint is written at the end of a step if the last one is older than `every_seconds`, or
+    if a signal has arrived, which is then passed on to the previous handler. At the end of an epoch
+    this precedes the stop rule, which may take long: it is evaluated again after a resume, so it
+    may be interrupted anywhere and must not change the weights. In addition to Lightning's state, a
+    checkpoint contains the position in the epoch and torch's RNG states of every rank.
+
+    Args:
+        schedule: what to iterate over, and when to end.
+        path: file of the checkpoint.
+        every_seconds: interval of the checkpoints.
+        signals: the deferred signals.
     """
 
     def __init__(
@@ -60,7 +71,7 @@ class Resumable(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Adds what Lightning does not know."""
+        """Adds the position, the stop rule's outcome and the RNG states of all ranks."""
         checkpoint[_STATE] = {
             "epochs": self.epochs,
             "batches": self._batches,
@@ -72,14 +83,14 @@ class Resumable(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Takes it back; the random numbers' state is needed when training starts."""
+        """Restores position and outcome; `on_train_start` restores the RNG state."""
         state = checkpoint[_STATE]
         self.epochs, self._batches = state["epochs"], state["batches"]
         self._asked, self.reason = state["asked"], state["reason"]
         self._random = state["random"][rank()]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes the signals from Lightning, which ends with status 0 on them, and goes on."""
+        """Replaces Lightning's signal handlers, which exit with status 0, and applies a resume."""
         self._signals.hold()
         trainer._signal_connector.received_sigterm = False
         if self._random is None:
@@ -91,7 +102,7 @@ class Resumable(Callback):
         trainer.should_stop = self.reason is not None
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Seeds dropout and the like, which no two ranks draw alike."""
+        """Seeds dropout and other random layers, differently on every rank and in every epoch."""
         torch.manual_seed((self._schedule.seed << 20) + (rank() << 16) + trainer.current_epoch)
 
     def on_train_batch_end(
@@ -102,7 +113,7 @@ class Resumable(Callback):
         batch: object,
         batch_idx: int,
     ) -> None:
-        """Keeps a checkpoint if one is due; of the last step, only once the epoch is over."""
+        """Writes a checkpoint if due; an epoch's last step leaves that to `on_train_epoch_end`."""
         self._batches = batch_idx + 1
         done = trainer.global_step == self._schedule.steps
         trainer.should_stop = trainer.should_stop or done
@@ -111,30 +122,30 @@ class Resumable(Callback):
             self._keep_if_due(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keeps a checkpoint if one is due, then decides whether this was the last epoch."""
+        """Writes a checkpoint if one is due, then evaluates the stop rule."""
         self.epochs, self._batches = trainer.current_epoch + 1, 0
         self._keep_if_due(trainer)
         self._ask(trainer)
         trainer.should_stop = trainer.should_stop or self.reason is not None
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Passes on what came since the last step."""
+        """Writes a checkpoint and passes a signal on if one arrived since the last step."""
         _, received = self._decide()
         if received:
             self._keep_if_due(trainer)
 
     def conclude(self) -> str:
-        """Why the training ended; asks the stop rule if it was cut off at the last epoch's end."""
+        """Returns why training ended; evaluates the stop rule if the last epoch's is pending."""
         if self._asked < self.epochs:
             self.reason = first_decides(self._schedule.should_stop(self.epochs))
             self._asked = self.epochs
         return self.reason or "end of the budget"
 
     def _ask(self, trainer: Trainer) -> None:
-        """Asks the stop rule, unless it has said what it thinks of the latest epoch."""
+        """Evaluates the stop rule, unless that was done for the latest epoch."""
         if self._asked == self.epochs:
             return
-        if num_ranks() > 1:  # one process that is cut off would leave the others waiting
+        if num_ranks() > 1:  # interrupting one rank would leave the others waiting
             self.conclude()
             return
         try:
@@ -157,12 +168,12 @@ class Resumable(Callback):
             step = trainer.global_step
             _log.warning("preempted: checkpoint at step %d kept in %s", step, self._path.parent)
             self._signals.pass_on(received)
-            _log.warning("the signal lets training go on")
+            _log.warning("training continues after the signal")
 
     def _decide(self) -> tuple[bool, int]:
-        """Whether the last checkpoint is old, and a signal that has come (0: none).
+        """Returns whether a checkpoint is due, and a pending signal (0: none).
 
-        The same in all processes of a training, as a signal may reach only some of them.
+        All ranks return the same, because a signal may reach only some of them.
         """
         due = time.monotonic() - self._saved > self._every
         received = next(iter(self._signals.received), 0)
@@ -171,7 +182,7 @@ class Resumable(Callback):
 
 
 def _random_state(device: torch.device) -> dict[str, Tensor]:
-    """The states of torch's generators that dropout draws from."""
+    """Returns the RNG states of torch that dropout draws from."""
     cuda = {"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {}
     return {"cpu": torch.get_rng_state(), **cuda}
 

@@ -1,4 +1,4 @@
-"""How models are trained: the settings of `finetune` and `trainer`."""
+"""Settings of trainings: the configuration groups `finetune` and `trainer`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,10 +16,22 @@ Rounding = Literal["nearest", "stochastic"]
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """How target and retrain control are trained: with equally many optimizer steps.
+    """Fine-tuning of target and retrain control, with the same number of optimizer steps.
 
-    AdamW with linear warm-up and a cosine to `floor` x lr; `batch_size` in sequences, `max_length`
-    in tokens; `chunking` as in `UnlearningTraining`.
+    AdamW, with linear warm-up and a cosine to `floor` x lr.
+
+    Attributes:
+        weights: dtype of weights, gradients and optimizer state.
+        steps: optimizer steps.
+        batch_size: sequences in a batch.
+        max_length: tokens in a sequence.
+        chunking: see `UnlearningTraining`.
+        lr: maximum learning rate.
+        betas: AdamW's.
+        weight_decay: AdamW's.
+        clip_norm: maximum gradient norm; None for no clipping.
+        warmup_steps: steps of the warm-up.
+        floor: final learning rate as a share of `lr`.
     """
 
     weights: Weights
@@ -40,24 +52,30 @@ class FineTuning:
 
 @dataclass(frozen=True, kw_only=True)
 class UnlearningTraining:
-    """How unlearning is trained: constant learning rate, one pass over the forget set an epoch.
+    """Unlearning at a constant learning rate; an epoch is one pass over the forget set.
 
-    `weights` says in which dtype weights and gradients are held, and `rounding` how an updated
-    weight becomes one of it:
+    `weights` and `rounding` together decide the precision of the training:
 
     - `fp32`: weights, gradients and optimizer state in float32.
-    - `bf16`, `nearest`: all three in bfloat16, as in the reference code. A step below half a
+    - `bf16`, `nearest`: all three in bfloat16, as in the reference code. An update below half a
       weight's spacing is lost, so at small lr most weights cannot move, and AdamW's second moment
       never decays (0.999 v rounds back to v).
-    - `bf16`, `stochastic`: weights and gradients in bfloat16, optimizer state in float32: a small
-      step moves a weight seldom, but by its size on average. While it trains, a float32 copy of the
-      trained weights is held: with AdamW on all of a 7B model more than 80 GB, with SURE a fraction
-      of that.
+    - `bf16`, `stochastic`: weights and gradients in bfloat16, optimizer state in float32. A small
+      update moves a weight rarely, but by its size on average. Training needs a float32 copy of the
+      trained weights: with AdamW on all of a 7B model more than 80 GB, with SURE a fraction of it.
 
-    `trainable` says which parameters take part; with an `adapter` its own do instead, in float32,
-    and are merged into weights held as `weights` says. `batch_size` counts forget sequences of at
-    most `max_length` tokens, each paired with a retain sequence as `pairing` says
-    (`data.batch.PairedOrder`). `chunking`: every text by itself, or all of a split as one `stream`.
+    Attributes:
+        weights: dtype in which the model's weights are stored.
+        rounding: how an updated weight is rounded to that dtype.
+        epochs: maximum number of epochs.
+        batch_size: forget sequences in a batch, each paired with a retain sequence.
+        max_length: maximum tokens in a sequence.
+        chunking: `texts`, each text separately; `stream`, the texts of a split joined and cut.
+        pairing: how retain sequences are chosen (see `data.batch.PairedOrder`).
+        clip_norm: maximum gradient norm; None for no clipping.
+        trainable: which parameters are trained; ignored with an adapter.
+        adapter: its weights are trained instead, in float32, and merged into the model's.
+        stop: decides after each epoch whether to end early.
     """
 
     weights: Weights

@@ -1,4 +1,4 @@
-"""When unlearning ends: after a fixed number of epochs, or when a rule says so."""
+"""Stop rules: decide when unlearning ends before its last epoch."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,12 +10,19 @@ from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
 
 ShouldStop = Callable[[int], str | None]
-"""Asked after each epoch (counted from 1); a reason ends the training."""
+"""Called after each epoch (counted from 1); a returned reason ends the training."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StopContext:
-    """The training that a rule watches; `inputs` holds the stages `corpus`, `retrain_scores`."""
+    """The training that a stop rule observes.
+
+    Attributes:
+        model: the model in training.
+        tokenizer: its tokenizer.
+        inputs: the artifact `corpus` and, for rules with `needs_metrics`, `retrain_scores`.
+        runtime: limits of the evaluation, such as `batch_tokens`.
+    """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
@@ -25,15 +32,15 @@ class StopContext:
 
 @runtime_checkable
 class StopRule(Protocol):
-    """Decides after each epoch whether training ends, perhaps by metrics of the evaluation."""
+    """Decides after each epoch whether training ends, possibly from metrics of the evaluation."""
 
     @property
     def needs_metrics(self) -> tuple[str, ...]:
-        """The metrics that the evaluation must have."""
+        """Metrics that the evaluation must include."""
         ...
 
     def watch(self, training: StopContext) -> ShouldStop:
-        """The rule for one training."""
+        """Returns the function to call after each epoch of this training."""
         ...
 
 
@@ -44,5 +51,5 @@ class FixedEpochs:
     needs_metrics: ClassVar[tuple[str, ...]] = ()
 
     def watch(self, training: StopContext) -> ShouldStop:
-        """A rule that is always content."""
+        """Returns a function that never stops the training."""
         return lambda epoch: None

@@ -1,4 +1,4 @@
-"""Several processes in one training: Lightning strategies, and FSDP sharding of the weights."""
+"""Multi-process training: Lightning strategies, and FSDP sharding of the weights."""
 
 from pathlib import Path
 from typing import Any
@@ -20,23 +20,23 @@ from unlearn_lab.unlearn.ranks import num_ranks
 
 
 class PlainCheckpoints(TorchCheckpointIO):
-    """Writes a checkpoint straight to its file, which the caller renames once it is whole.
+    """Writes a checkpoint directly to its file, which the caller renames when it is complete.
 
-    Lightning's own puts it together in memory first and then in the system's temporary folder,
-    either of which may not hold that of a large model.
+    Lightning's own assembles it in memory first and then in the system's temporary folder, either
+    of which may be too small for a large model.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None
     ) -> None:
-        """Saves what Lightning has gathered."""
+        """Saves the state that Lightning has gathered."""
         torch.save(checkpoint, path)
 
 
 def trainer_options(runtime: Runtime) -> dict[str, Any]:
-    """Arguments of the Trainer: one device, or one for each of the processes there are.
+    """Returns the Trainer's arguments for one device, or one device per rank.
 
-    The environment is named, so that none is guessed where Slurm is; batches are shared out by
+    The environment is explicit, so that Lightning does not detect Slurm. Batches are divided by
     `data.batch.SharedBatches`, not by Lightning's sampler, which would repeat sequences.
     """
     if num_ranks() == 1:
@@ -58,16 +58,21 @@ def trainer_options(runtime: Runtime) -> dict[str, Any]:
 
 
 def what_ran(runtime: Runtime) -> dict[str, object]:
-    """The number of processes, and how they shared the work (`none` for a single one)."""
+    """Returns the facts on the number of processes and the strategy (`none` for a single one)."""
     count = num_ranks()
     return {"devices": count, "strategy": runtime.strategy if count > 1 else "none"}
 
 
 def shard(module: nn.Module, model: PreTrainedModel, mesh: DeviceMesh) -> None:
-    """Spreads the weights over the processes of `mesh`, in place.
+    """Shards the weights over the ranks of `mesh`, in place (FSDP).
 
-    Each block of the model is put together when it runs and taken apart again; the rest of `module`
-    stays together through a step.
+    The weights of each block are gathered while it runs; those of the rest of `module` stay
+    gathered through a step.
+
+    Args:
+        module: the module whose `training_step` runs the model.
+        model: its model.
+        mesh: the ranks.
     """
     name = blocks_name(model)
     for block in [] if name is None else model.get_submodule(name).children():
@@ -77,12 +82,12 @@ def shard(module: nn.Module, model: PreTrainedModel, mesh: DeviceMesh) -> None:
 
 
 def whole(value: Tensor) -> Tensor:
-    """A sharded tensor put together on every process; any other as it is."""
+    """Gathers a sharded tensor on every rank; returns any other unchanged."""
     return value.full_tensor() if isinstance(value, DTensor) else value
 
 
 def unshard(module: nn.Module) -> None:
-    """Puts all weights together again, in place, on every process; tied ones stay tied."""
+    """Gathers all weights on every rank, in place; tied weights stay tied."""
     made: dict[DTensor, nn.Parameter] = {}
     for part in module.modules():
         for name, parameter in list(part.named_parameters(recurse=False)):

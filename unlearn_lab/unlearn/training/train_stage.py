@@ -1,4 +1,4 @@
-"""The training stages: target, retrain control and unlearned model, all by the same code."""
+"""Builds the training stages: target, retrain control and unlearned model."""
 
 import functools
 from collections.abc import Iterator, Mapping
@@ -38,7 +38,17 @@ from unlearn_lab.unlearn.training.stop import StopContext
 def build_finetuned(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the target (`learn: [forget, retain]`) or the retrain control (`learn: [retain]`)."""
+    """Builds the target (`learn: [forget, retain]`) or the retrain control (`learn: [retain]`).
+
+    Args:
+        params: the stage's parameters `finetune`, `learn` and `seed`.
+        inputs: the artifacts `base` and `corpus`.
+        work: the folder to write to.
+        runtime: devices, threads, checkpoint interval.
+
+    Returns:
+        The facts: what ran, as `fit` returns it, dtype, memory and number of parameters.
+    """
     settings = make(params["finetune"], FineTuning, "finetune")
     model, tokenizer = _start(inputs["base"].path, settings.weights, work)
     corpus = read_corpus(inputs["corpus"])
@@ -68,7 +78,17 @@ def build_finetuned(
 def build_unlearned(
     params: Mapping[str, Any], inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
 ) -> dict[str, object]:
-    """Builds the unlearned model from the target."""
+    """Builds the unlearned model from the target.
+
+    Args:
+        params: the stage's parameters `method`, `optimizer`, `trainer` and `seed`.
+        inputs: the artifacts `target` and `corpus`; `saliency` and `retrain_scores` if needed.
+        work: the folder to write to.
+        runtime: devices, threads, checkpoint interval.
+
+    Returns:
+        The facts: as of `build_finetuned`, and those of the update rule and the adapter.
+    """
     settings = make(params["trainer"], UnlearningTraining, "trainer")
     objective = make(params["method"], Objective, "method")
     model, tokenizer = _start(inputs["target"].path, settings.weights, work)
@@ -115,7 +135,7 @@ def build_unlearned(
 def _choose_trained(
     model: PreTrainedModel, settings: UnlearningTraining, seed: int
 ) -> Injected | None:
-    """Freezes what does not take part; the adapters where there are any."""
+    """Freezes parameters that are not trained; returns the injected adapters, if any."""
     if settings.adapter is not None:
         return settings.adapter.inject(model, seed)
     choose_trainable(model, settings.trainable)
@@ -131,7 +151,7 @@ def _prepare(
     padding: int,
     work: Path,
 ) -> Prepared:
-    """Sets up the optimizer option of an unlearning."""
+    """Prepares the update rule of an unlearning."""
     rule = update_rule(params["optimizer"])
     trainer = params["trainer"]
 
@@ -159,7 +179,7 @@ def _prepare(
 def _start(
     folder: Path, weights: Weights, work: Path
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """The model to train and its tokenizer, a copy of which completes the artifact in `work`."""
+    """Loads model and tokenizer, and saves the tokenizer to `work` as part of the artifact."""
     tokenizer = load_tokenizer(folder)
     if is_first():
         tokenizer.save_pretrained(work)
@@ -168,7 +188,7 @@ def _start(
 
 
 def _require_plain_head(model: PreTrainedModel, sequences: Sequences, padding: int) -> None:
-    """Looks at the beginnings of two texts."""
+    """Checks the head on the first 64 tokens of two texts (see `require_plain_head`)."""
     beginnings = [sequence[:64] for sequence in sequences[:2]]
     require_plain_head(
         model, to_device(pad(beginnings, range(len(beginnings)), padding), model.device)
@@ -178,7 +198,7 @@ def _require_plain_head(model: PreTrainedModel, sequences: Sequences, padding: i
 def _finish(
     model: PreTrainedModel, work: Path, facts: Mapping[str, object], weights: str
 ) -> dict[str, object]:
-    """Saves the trained model after checking its weights."""
+    """Saves the trained model; raises `ValueError` for weights not finite or equal on all ranks."""
     require_equal(dict(model.named_parameters()))
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
@@ -195,9 +215,9 @@ def _finish(
 
 
 def _machine(runtime: Runtime, weights: Weights) -> dict[str, object]:
-    """Where it ran: the dtype of the arithmetic, the processor, and peak memory in GB.
+    """Returns the facts on the hardware: dtype of the arithmetic, processor, peak memory in GB.
 
-    On a CPU the peak is the process', earlier stages included.
+    On a CPU, the peak is that of the process, earlier stages included.
     """
     device = device_of(runtime.accelerator).type
     return {
