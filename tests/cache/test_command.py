@@ -16,6 +16,7 @@ from unlearn_lab.graph.claim import ClaimTimeouts
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.record import results
 
+TIMEOUTS = ClaimTimeouts(heartbeat=0.05, poll=0.02, stale_after=60.0)
 RTN = {"_target_": "unlearn_lab.quantize.rtn.RTN", "bits": 4}
 GA = {"forget": {"_target_": "unlearn_lab.unlearn.objectives.ga.GA"}, "retain": None}
 CORPUS = stage("corpus")
@@ -110,9 +111,7 @@ def test_selectors_combine(home, run):
     assert listed(run, "--older-than", "30d", "--sweep", "first") == {TARGET.key}
     assert listed(run, "--older-than", "32d") == set()
     assert listed(run, "--stage", "saliency") == set()
-    with lease(
-        home / "cache", [LOST.key], ClaimTimeouts(heartbeat=1.0, poll=0.1, stale_after=60.0)
-    ):
+    with lease(home / "cache", [LOST.key], TIMEOUTS):
         used = {e["key"] for e in json.loads(run("ls", "--json")[1]) if e["in_use"]}
     assert used == {LOST.key}
 
@@ -183,7 +182,7 @@ def test_a_sweep_is_pruned_with_what_it_shares_and_this_is_said(home, run):
 
 def test_prune_keeps_what_a_running_process_uses(home, run):
     keys = [needed.key for needed in LOST.walk()]
-    with lease(home / "cache", keys, ClaimTimeouts(heartbeat=0.05, poll=0.02, stale_after=60.0)):
+    with lease(home / "cache", keys, TIMEOUTS):
         status, out, _ = run("prune", "--older-than", "0d", "--yes")
         assert f"process {os.getpid()} on" in out
     assert status == 0
@@ -287,16 +286,16 @@ def test_refusals_are_one_line(run, arguments, told, tmp_path, monkeypatch):
 def test_an_ambiguous_beginning_is_refused(home, run):
     for number in range(20):  # 26 keys begin with one of 16 digits
         make(home / "cache", build).get_or_build(stage("corpus", x=number))
-    keys = [path.parent.name for path in (home / "cache").glob("*/*/manifest.json")]
-    digit = next(key[0] for key in keys if sum(other[0] == key[0] for other in keys) > 1)
+    digits = [path.parent.name[0] for path in (home / "cache").glob("*/*/manifest.json")]
+    digit = next(one for one in digits if digits.count(one) > 1)
     status, _, err = run("export", digit, "out")
     assert status == 2
     assert "give a longer one" in err
 
 
 def test_the_command_starts_without_torch(home):
-    told = "import sys; from unlearn_lab.cache.__main__ import main; main(sys.argv[1:])"
-    check = f"{told}; sys.exit('torch' in sys.modules)"
-    command = [sys.executable, "-c", check, "size", "--home", str(home)]
+    start = "import sys; from unlearn_lab.cache.__main__ import main; main(sys.argv[1:])"
+    code = f"{start}; sys.exit('torch' in sys.modules)"
+    command = [sys.executable, "-c", code, "size", "--home", str(home)]
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")

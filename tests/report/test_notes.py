@@ -68,7 +68,8 @@ def test_a_complete_record_needs_no_note(sweep, thresholds):
 def test_a_skipped_metric_is_told_once_with_its_reason(useless, printed, thresholds, tmp_path):
     assert notes([useless, {**useless, "seed": 1}], thresholds) == [
         f"Not measured: Utility ({REASON}).",
-        "Not judged: without Utility a destroyed model cannot be told from one that has forgotten.",
+        "Not judged: without Utility a destroyed model cannot be distinguished from one that has "
+        "forgotten.",
     ]
     shown = printed([useless])
     assert shown.count(f"Utility ({REASON})") == 1
