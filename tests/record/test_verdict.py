@@ -104,7 +104,7 @@ def test_impossible_thresholds_are_refused(wrong):
     [
         ("scores.unlearned.full.", "neither VerbMem nor KnowMem was measured"),
         ("scores.retrain.", "there is no retrain control"),
-        ("scores.target.full.utility", "without Utility a destroyed model cannot be told"),
+        ("scores.target.full.utility", "without Utility a destroyed model cannot be distinguished"),
         ("scores.retrain.quantized.", "the retrain control has no quantized scores"),
         ("scores.target.quantized.", "the target or the retrain control has no quantized scores"),
         ("scores.unlearned.quantized.utility", "the model has no quantized Utility"),
