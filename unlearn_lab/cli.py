@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from unlearn_lab.config.conf_folder import settle
+from unlearn_lab.config.deferred import deferred
 from unlearn_lab.config.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
 from unlearn_lab.config.hydra_setup import prepare
 from unlearn_lab.config.libraries import missing_plugin
@@ -45,6 +46,7 @@ def main() -> None:
     os.environ[_FULL] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         settle(sys.argv[1:])
+        sys.argv[1:] = deferred(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
             task
         )()

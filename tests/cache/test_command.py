@@ -289,8 +289,7 @@ def test_an_ambiguous_beginning_is_refused(home, run):
     digits = [path.parent.name[0] for path in (home / "cache").glob("*/*/manifest.json")]
     digit = next(one for one in digits if digits.count(one) > 1)
     status, _, err = run("export", digit, "out")
-    assert status == 2
-    assert "give a longer one" in err
+    assert (status, "give a longer one" in err) == (2, True)
 
 
 def test_the_command_starts_without_torch(home):

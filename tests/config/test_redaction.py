@@ -53,6 +53,11 @@ def test_a_netrc_that_cannot_be_read_is_passed_over(tmp_path):
     assert mask_secrets("no netrc") == "no netrc"
 
 
+def test_a_token_that_cannot_be_read_is_passed_over(tmp_path):
+    (tmp_path / "token").mkdir()
+    assert mask_secrets("text") == "text"
+
+
 @pytest.mark.parametrize(
     "config",
     [

@@ -82,3 +82,49 @@ def test_many_processes_lose_no_record(tmp_path):
 def _append_many(home, number):
     for index in range(40):
         results.append(home, {"run_id": f"{number}-{index}", "filler": "x" * 20_000})
+
+
+def repeat(home, sweep, *ids, **figures):
+    for run_id in ids:
+        record = {"run_id": run_id, "sweep": sweep, "time": sweep, "score": 1.0, "none": None}
+        results.append(home, record | figures)
+
+
+def test_a_repeated_sweep_takes_no_result_from_an_earlier_one(tmp_path):
+    repeat(tmp_path, "first", "a", "b", settings=[1, 2])
+    repeat(tmp_path, "second", "a", settings=(1, 2))
+    repeat(tmp_path, "third", "a", "b", "c")
+    assert results.read_sweeps(tmp_path) == {
+        "first": {"a", "b"},
+        "second": {"a"},
+        "third": {"a", "b", "c"},
+    }
+    for sweep, ids in (("first", "ab"), ("second", "a"), ("third", "abc")):
+        found = results.read_records(tmp_path, sweep)
+        assert sorted(record["run_id"] for record in found) == list(ids)
+        assert {record["sweep"] for record in found} == {sweep}
+    assert results.read_records(tmp_path, "fourth") == []
+
+
+def test_an_unchanged_record_is_stored_once_and_a_changed_one_again(tmp_path):
+    repeat(tmp_path, "first", "a", "aa")
+    repeat(tmp_path, "second", "a", "aa")
+    lines = results.records_path(tmp_path).read_text().splitlines()
+    assert [json.loads(line)["sweep"] for line in lines] == ["first", "first"]
+    repeat(tmp_path, "third", "a", score=2.0)
+    repeat(tmp_path, "fourth", "a", score=2.0, new=None)
+    lines = results.records_path(tmp_path).read_text().splitlines()
+    assert [json.loads(line)["sweep"] for line in lines[2:]] == ["third", "fourth"]
+    assert len(results.sweeps_path(tmp_path).read_text().splitlines()) == 6
+
+
+def test_homes_without_a_list_of_sweeps_are_read(tmp_path):
+    """As older versions wrote them: each repeat has lines of its own, which name it."""
+    for sweep, ids in (("first", "ab"), ("second", "a"), ("third", "a")):
+        repeat(tmp_path, sweep, *ids, only=sweep)
+    results.sweeps_path(tmp_path).unlink()
+    assert results.read_sweeps(tmp_path) == {"first": {"a", "b"}, "second": {"a"}, "third": {"a"}}
+    assert [record["only"] for record in results.read_records(tmp_path, "first")] == [
+        "first",
+        "third",
+    ]

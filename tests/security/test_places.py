@@ -49,4 +49,4 @@ def test_the_checker_spells_out_what_would_steer_the_terminal(tmp_path, capsys):
     assert main([str(own_folder(tmp_path / "a\x1b[1m", forget=rows))]) != 0
     shown = capsys.readouterr()
     assert "\x1b" not in shown.out + shown.err
-    assert r"there is \x1b[2J" in shown.out
+    assert r"fields: \x1b[2J" in shown.out

@@ -13,7 +13,7 @@ from unlearn_lab.cache.words import Words
 from unlearn_lab.graph.inventory import Item, below, take_inventory
 from unlearn_lab.graph.prune import Selection
 from unlearn_lab.plan.stages import VERSIONS
-from unlearn_lab.record.results import read_records, records_path
+from unlearn_lab.record.results import read_records, read_sweeps, records_path
 
 _SECONDS = {"min": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 
@@ -27,6 +27,7 @@ class View:
         root: the cache's folder.
         items: all artifacts and leftovers.
         records: the records of the home.
+        names: the sweeps of the home, in the order in which they ended with a first result.
         sweeps: sweeps with records that depend on an artifact, by its key.
         words: describes the items.
     """
@@ -35,6 +36,7 @@ class View:
     root: Path
     items: Sequence[Item]
     records: Sequence[Mapping[str, Any]]
+    names: Sequence[str]
     sweeps: Mapping[str, tuple[str, ...]]
     words: Words
 
@@ -51,10 +53,9 @@ def open_view(home: Path) -> View:
         raise ValueError(f"--home={home}: no cache there; name the runtime.home of a sweep")
     items, records = take_inventory(root), read_records(home)
     sweeps = defaultdict[str, list[str]](list)
-    for sweep in dict.fromkeys(str(record.get("sweep")) for record in records):
-        roots = (
-            key for record in records if str(record.get("sweep")) == sweep for key in _keys(record)
-        )
+    members = read_sweeps(home)
+    for sweep, ids in members.items():
+        roots = (key for record in records if record["run_id"] in ids for key in _keys(record))
         for key in below(roots, items):
             sweeps[key].append(sweep)
     return View(
@@ -62,6 +63,7 @@ def open_view(home: Path) -> View:
         root=root,
         items=items,
         records=records,
+        names=tuple(members),
         sweeps={key: tuple(sorted(names)) for key, names in sweeps.items()},
         words=Words(items, records),
     )
@@ -84,8 +86,7 @@ def select(
     if stage is not None:
         require_known("--stage", stage, {*VERSIONS, *(item.stage for item in view.items)} - {""})
     if sweep is not None:
-        names = dict.fromkeys(str(record.get("sweep")) for record in view.records)
-        require_known("--sweep", sweep, names)
+        require_known("--sweep", sweep, view.names)
     return Selection(
         stage=stage,
         before=None if older_than is None else time.time() - _seconds(older_than),

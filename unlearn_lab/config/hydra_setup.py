@@ -62,6 +62,7 @@ def _register_resolvers(num_jobs: NumJobs) -> None:
     """Registers the resolvers that the configuration files call."""
     OmegaConf.register_new_resolver("unlearn_lab.presets", _presets, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.option", _option, replace=True)
+    OmegaConf.register_new_resolver("unlearn_lab.null", lambda: None, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.plain_name", plain_name, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.where", _where, replace=True)
     OmegaConf.register_new_resolver("unlearn_lab.jobs", num_jobs, replace=True)

@@ -1,5 +1,6 @@
 """Redacts secrets and control characters in messages and logs; rejects secrets in settings."""
 
+import contextlib
 import logging
 import netrc
 import os
@@ -123,7 +124,9 @@ def _kept() -> frozenset[str]:
     caches = os.environ.get("XDG_CACHE_HOME", "~/.cache")
     home = os.environ.get("HF_HOME", f"{caches}/huggingface")
     token = Path(os.environ.get("HF_TOKEN_PATH", f"{home}/token")).expanduser()
-    found = {token.read_text(encoding="utf-8").strip()} if token.is_file() else set[str]()
+    found = set[str]()
+    with contextlib.suppress(OSError):  # no such file, or another user's
+        found.add(token.read_text(encoding="utf-8").strip())
     try:
         logins = netrc.netrc(Path(os.environ.get("NETRC", "~/.netrc")).expanduser())
     except (OSError, netrc.NetrcParseError):

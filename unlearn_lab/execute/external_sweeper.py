@@ -1,5 +1,6 @@
 """Sweeps of external sweepers (Optuna, Hydra's basic one): reports trials, closes the sweep."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -7,12 +8,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from rich.text import Text
 
 from unlearn_lab.config.build import Refused
+from unlearn_lab.config.deferred import require_shared
 from unlearn_lab.config.exits import REFUSED, Finished
 from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.config.trusted import trust
@@ -50,16 +53,19 @@ class ExternalSweep(Callback):
     """Registers a sweep of an external sweeper, so that `close_external_sweep` can close it."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Ends the process with status 2 where the sweeper would have no objective to search by.
+        """Ends the process with status 2 where no job, or not every job, could be composed.
 
-        Hydra turns an exception of a callback into a warning, but not `SystemExit`.
+        So it does where an external sweeper would have no objective to search by. Hydra turns an
+        exception of a callback into a warning, but not `SystemExit`.
         """
-        if config.hydra.sweeper._target_ == _OURS:
-            return
+        ours = config.hydra.sweeper._target_ == _OURS
         try:
+            _require_shared(config)
+            if ours:
+                return
             _trust(config)
             _require_number(config)
-        except Refused as error:
+        except ValueError as error:
             sys.stderr.write(f"{error}\n")
             sys.exit(REFUSED)
         if config.dry:
@@ -68,6 +74,14 @@ class ExternalSweep(Callback):
         mark.parent.mkdir(parents=True, exist_ok=True)
         mark.touch()
         _begun.append(_Sweep(config, mark.parent, mark.stat().st_mtime_ns))
+
+
+def _require_shared(config: DictConfig) -> None:
+    """Raises `ValueError` for a setting that only some options of a swept group have."""
+    loader = GlobalHydra.instance().config_loader()
+    params = OmegaConf.select(config.hydra.sweeper, "params") or {}
+    arguments = list(config.hydra.overrides.task)
+    require_shared(arguments, params, functools.partial(loader.load_sweep_config, config))
 
 
 def _trust(config: DictConfig) -> None:

@@ -24,7 +24,7 @@ from unlearn_lab.published.tables import (
     names,
 )
 from unlearn_lab.record.leaf import Record, text
-from unlearn_lab.record.results import read_records
+from unlearn_lab.record.results import read_records, read_sweeps
 from unlearn_lab.report.terminal.table import open_console
 
 _HEADLINES = {HEADLINE: PUBLISHED, f"{HEADLINE}_corrected": "corrected"}
@@ -62,16 +62,16 @@ def chosen_records(home: Path | None, sweep: str | None, seed: int | None) -> li
     """
     if home is not None and not home.is_dir():
         raise ValueError(f"--home={home}: no such folder; name the runtime.home of a sweep")
-    records: list[Record] = list(
-        read_records(home or Path(os.environ.get("UNLEARN_LAB_HOME", "lab")))
-    )
-    for key, wanted in (("sweep", sweep), ("seed", None if seed is None else str(seed))):
-        if wanted is not None:
-            there = list(dict.fromkeys(text(record, key) for record in records))
-            if wanted not in there:
-                raise ValueError(f"--{key}={wanted}: {_nearest(wanted, there)}")
-            records = [record for record in records if text(record, key) == wanted]
-    return records
+    place = home or Path(os.environ.get("UNLEARN_LAB_HOME", "lab"))
+    if sweep is not None and sweep not in (there := list(read_sweeps(place))):
+        raise ValueError(f"--sweep={sweep}: {_nearest(sweep, there)}")
+    records: list[Record] = list(read_records(place, sweep))
+    if seed is None:
+        return records
+    seeds = list(dict.fromkeys(text(record, "seed") for record in records))
+    if str(seed) not in seeds:
+        raise ValueError(f"--seed={seed}: {_nearest(str(seed), seeds)}")
+    return [record for record in records if text(record, "seed") == str(seed)]
 
 
 def compared(name: str, records: Sequence[Record], *, any_model: bool) -> Comparison:

@@ -1,9 +1,14 @@
-"""Stores the records of a home in one file, safe for concurrent appends and crashes."""
+"""Stores the records of a home, and which sweeps they belong to; concurrent appends are safe.
+
+`records.jsonl` has a line for each new or changed record. `sweeps.jsonl` has a line for each result
+that a sweep ended with, computed or reused: a result can belong to many sweeps.
+"""
 
 import json
 import logging
 import math
 import os
+from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,17 +30,50 @@ def records_path(home: Path) -> Path:
     return home / "results" / "records.jsonl"
 
 
-def append(home: Path, record: Mapping[str, object]) -> Path:
-    """Appends one record as one line, fsynced on return; returns the file's path.
+def sweeps_path(home: Path) -> Path:
+    """Path of the file that lists the results of each sweep of `home`."""
+    return home / "results" / "sweeps.jsonl"
 
-    NaN and infinity, which JSON does not have, become null with a warning that names the figures.
-    Raises `ValueError` for a record without a `run_id`, `OSError` when it is not fully written.
+
+def append(home: Path, record: Mapping[str, object]) -> Path:
+    """Stores a record and that it belongs to its sweep; returns the path of the records file.
+
+    A record that is stored already, but for `sweep` and `time`, is not stored again. Lines are
+    fsynced on return. NaN and infinity, which JSON does not have, become null with a warning that
+    names the figures. Raises `ValueError` for a record without a `run_id`, `OSError` when it is not
+    fully written.
     """
     if not record.get("run_id"):
         raise ValueError("a record needs a run_id: without it, its line could never be found again")
     path = records_path(home)
     path.parent.mkdir(parents=True, exist_ok=True)
-    line = json.dumps(_finite(record), allow_nan=False, sort_keys=True).encode() + b"\n"
+    finite = _finite(record)
+    if not _is_stored(path, finite):
+        _append_line(path, finite)
+    if "sweep" in record:
+        member = {name: record[name] for name in ("sweep", "run_id", "time") if name in record}
+        _append_line(sweeps_path(home), member)
+    return path
+
+
+def _is_stored(path: Path, record: Mapping[str, object]) -> bool:
+    """Whether the latest line of this `run_id` has the same content."""
+    whole = path.read_bytes() if path.exists() else b""
+    place = whole.rfind(f'"run_id": {json.dumps(record["run_id"])}'.encode())
+    if place < 0:
+        return False
+    line = whole[whole.rfind(b"\n", 0, place) + 1 :].partition(b"\n")[0]
+    stored, given = _parse(line), json.loads(json.dumps(record))
+    return stored is not None and _lasting(stored) == _lasting(given)
+
+
+def _lasting(record: Mapping[str, object]) -> dict[str, object]:
+    """A record without what differs in every sweep."""
+    return {name: value for name, value in record.items() if name not in ("sweep", "time")}
+
+
+def _append_line(path: Path, content: Mapping[str, object]) -> None:
+    line = json.dumps(content, allow_nan=False, sort_keys=True).encode() + b"\n"
     descriptor = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
     try:
         with _locked(descriptor) as alone:
@@ -51,29 +89,51 @@ def append(home: Path, record: Mapping[str, object]) -> Path:
         raise OSError(
             f"{path}: only {written} of {len(whole)} bytes were written; is the disk full?"
         )
-    return path
 
 
-def read_records(home: Path) -> list[dict[str, object]]:
+def read_records(home: Path, sweep: str | None = None) -> list[dict[str, object]]:
     """Returns the records of `home`: the latest line of each `run_id`, in file order.
 
     Settings of old records are renamed to their present names. A line that is not a record, such
     as a write cut off by a crash, is skipped with a warning.
+
+    Args:
+        home: `runtime.home` of the sweeps.
+        sweep: only the records that this sweep ended with, labelled with its name; None for all.
     """
-    path = records_path(home)
     latest: dict[object, dict[str, object]] = {}
+    for record in _read(records_path(home)):
+        latest.pop(record["run_id"], None)
+        latest[record["run_id"]] = present_record(record)
+    if sweep is None:
+        return list(latest.values())
+    members = read_sweeps(home).get(sweep, set())
+    return [record | {"sweep": sweep} for key, record in latest.items() if key in members]
+
+
+def read_sweeps(home: Path) -> dict[str, set[str]]:
+    """Returns the `run_id`s of each sweep's results, by its name.
+
+    Homes of older versions have no `sweeps.jsonl`: every line of a record names its sweep there.
+    """
+    found = defaultdict[str, set[str]](set)
+    for line in (*_read(records_path(home)), *_read(sweeps_path(home))):
+        found[str(line.get("sweep"))].add(str(line["run_id"]))
+    return dict(found)
+
+
+def _read(path: Path) -> Iterator[dict[str, object]]:
+    """Yields the objects of a file that have a `run_id`."""
     for number, line in enumerate(_lines(path), start=1):
         if not line.strip():
             continue
-        record = _parse(line)
-        if record is None:
+        found = _parse(line)
+        if found is None:
             _log.warning(
                 "%s, line %d is not a record (a write that was cut off?): skipped", path, number
             )
-            continue
-        latest.pop(record["run_id"], None)
-        latest[record["run_id"]] = present_record(record)
-    return list(latest.values())
+        else:
+            yield found
 
 
 def _lines(path: Path) -> list[bytes]:

@@ -23,6 +23,23 @@ def remember(model, sequences, folder, batch_size=3):
     )
 
 
+def test_a_split_can_have_both_likelihoods_and_distributions(model, sequences, tokens, tmp_path):
+    both = remember_reference(
+        model,
+        {"forget": sequences},
+        0,
+        likelihood_of=("forget",),
+        distribution_of=("forget",),
+        batch_size=3,
+        folder=tmp_path,
+    )
+    apart = remember(model, sequences, tmp_path)
+    assert torch.equal(
+        both.log_likelihood("forget", tokens), apart.log_likelihood("forget", tokens)
+    )
+    assert torch.equal(both.hidden("forget", tokens), apart.hidden("retain", tokens))
+
+
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("pick", [[0], [3, 0, 2], [1, 1]])
 def test_hidden_states_keep_their_bits(make_llama, sequences, tmp_path, dtype, pick):

@@ -15,6 +15,7 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict, read_write
 
+from unlearn_lab.config.deferred import plain_job_override
 from unlearn_lab.config.hydra_setup import RememberingRepository
 
 if TYPE_CHECKING:  # Hydra imports every plugin to show its help
@@ -100,7 +101,8 @@ class LabSweeper(BasicSweeper):
         folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(config, folder / "multirun.yaml")
         name = "report.sweep='{}'".format(str(config.report.sweep).replace("'", "\\'"))
-        return [[*job, name] for batch in self.split_arguments(overrides, None) for job in batch]
+        (jobs,) = self.split_arguments(overrides, None)
+        return [[*map(plain_job_override, job), name] for job in jobs]
 
     def _request(self, overrides: Sequence[str]) -> Any:
         """Returns the job's request: checked against models and texts, or only planned if `dry`."""

@@ -254,8 +254,9 @@ def remember_reference(
     if not likelihood_of and not distribution_of:
         return None
     reference = Reference(model, folder)
-    for role in (*likelihood_of, *distribution_of):
-        reference.remember(
-            role, splits[role], pad_id, batch_size=batch_size, distribution=role in distribution_of
-        )
+    for distribution, roles in ((False, likelihood_of), (True, distribution_of)):
+        for role in roles:
+            reference.remember(
+                role, splits[role], pad_id, batch_size=batch_size, distribution=distribution
+            )
     return reference

@@ -1,0 +1,262 @@
+"""Overrides below a swept option: left to the jobs of a sweep, since only they compose that option.
+
+Hydra composes the configuration of a sweep with the default option of every swept group and applies
+all plain overrides to it: `-m quant=gptq4,awq4 quant.dampening=0.05` fails on the default `rtn4`.
+It skips swept overrides. A plain override below a swept group is therefore rewritten as a sweep
+over one element, `quant.dampening=choice(0.05)`; the jobs have the plain value again.
+"""
+
+import re
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from unlearn_lab.config.conf_folder import conf_dir, presets
+from unlearn_lab.config.paths import data_dir
+
+NULL = "${unlearn_lab.null:}"
+"""Stands for null in a one-element sweep: Hydra's `choice` takes none."""
+_NULL_ELEMENT = r"$\{unlearn_lab.null\:\}"
+"""How Hydra prints it among the overrides of a job."""
+_OF_THE_SWEEP = ("runtime", "report", "tune")
+"""Groups that the sweep itself reads from the configuration that Hydra composes for it."""
+
+
+def deferred(arguments: Sequence[str]) -> list[str]:
+    """Returns the command line with every override below a swept option as a one-element sweep.
+
+    Groups whose default follows a swept one (`trainer` follows `model`) count as swept too, unless
+    the command line chooses their option.
+    """
+    given = [(argument, _parsed(argument)) for argument in arguments]
+    overrides = [one for _, one in given if one is not None]
+    if not _sweeps(arguments, overrides):
+        return list(arguments)
+    swept = swept_groups([*_parsed_params(_of_presets(overrides)), *overrides])
+    below = _with_followers(swept, {one.key_or_group for one in overrides})
+    return [
+        _as_sweep(argument, override)
+        if override is not None and _is_below(override, below)
+        else argument
+        for argument, override in given
+    ]
+
+
+def swept_groups(overrides: Sequence[Override]) -> dict[str, Override]:
+    """Returns the overrides that sweep over the options of a group, by group."""
+    return {
+        one.key_or_group: one
+        for one in overrides
+        if one.is_sweep_override()
+        and one.key_or_group.partition("/")[0] not in _OF_THE_SWEEP
+        and _is_group(one.key_or_group)
+    }
+
+
+def plain_job_override(override: str) -> str:
+    """Returns the override of a job with null for its stand-in."""
+    return override.replace(_NULL_ELEMENT, "null")
+
+
+def require_shared(
+    arguments: Sequence[str],
+    params: Mapping[str, Any],
+    compose: Callable[[list[str]], object],
+) -> None:
+    """Refuses a setting that only some options of the swept group above it have.
+
+    Args:
+        arguments: the overrides of the command line, as `deferred` returns them.
+        params: `hydra.sweeper.params`, what presets sweep over.
+        compose: composes a job from plain overrides; raises `HydraException`.
+
+    Raises:
+        ValueError: names the options with and without the setting, and two commands that work.
+    """
+    texts = [*(f"{name}={value}" for name, value in params.items()), *arguments]
+    given = {text: override for text in texts if (override := _parsed(text)) is not None}
+    swept = swept_groups(list(given.values()))
+    single = {one.key_or_group: _first(text, one) for text, one in given.items()}
+    for group in _governing(list(given.values()), swept):
+        lacking: dict[str, list[str]] = {}
+        for option in _elements(swept[group]):
+            job = {**single, group: f"{group}={option}"}
+            try:
+                compose(list(job.values()))
+            except HydraException as error:
+                found = re.search(r"Could not override '([\w./@]+)'", str(error))
+                if found is None:
+                    return  # the jobs are refused with Hydra's own message
+                lacking.setdefault(found[1], []).append(option)
+        for setting, options in lacking.items():
+            having = [one for one in _elements(swept[group]) if one not in options]
+            if setting in single and having:
+                raise ValueError(_apart(setting, group, having, options, arguments))
+
+
+def _governing(given: Sequence[Override], swept: Mapping[str, Override]) -> list[str]:
+    """The swept groups that an override of the command line is below."""
+    followers = _leaders()
+    found = dict[str, None]()
+    for override in given:
+        setting = _dotted(override.key_or_group)
+        top = setting.partition(".")[0]
+        above = [group for group in swept if setting.startswith(f"{_dotted(group)}.")]
+        above += [group for group in swept if group in followers.get(top, ()) and "." in setting]
+        found |= dict.fromkeys(above)
+    return list(found)
+
+
+def _apart(
+    setting: str,
+    group: str,
+    having: Sequence[str],
+    lacking: Sequence[str],
+    arguments: Sequence[str],
+) -> str:
+    """The refusal of a setting that some options lack, with the two commands that work."""
+    texts = {argument: _plain(argument) for argument in arguments if _parsed(argument)}
+    named = {argument: one.key_or_group for argument in texts if (one := _parsed(argument))}
+    rest = [text for argument, text in texts.items() if named[argument] not in (setting, group)]
+    (given,) = (text for argument, text in texts.items() if named[argument] == setting)
+    first = [f"{group}={','.join(having)}", given, *rest]
+    second = [f"{group}={','.join(lacking)}", *rest]
+    commands = [shlex.join(["python", "-m", "unlearn_lab", "-m", *one]) for one in (first, second)]
+    return (
+        f"{given}: {group}={','.join(having)} has this setting, {group}={','.join(lacking)} does "
+        f"not; use two commands: {commands[0]}, and {commands[1]}"
+    )
+
+
+def _first(argument: str, override: Override) -> str:
+    """The override with the first of its values."""
+    return f"{argument.partition('=')[0]}={_elements(override)[0]}"
+
+
+def _plain(argument: str) -> str:
+    """An argument as the user gave it: a one-element sweep as a plain override."""
+    override = _parsed(argument)
+    if override is None or not override.is_sweep_override():
+        return argument
+    values = _elements(override)
+    return argument if len(values) > 1 else f"{argument.partition('=')[0]}={values[0]}"
+
+
+def _elements(override: Override) -> list[str]:
+    """The values of an override as Hydra prints them; one for a plain override."""
+    if override.is_sweep_override():
+        values = list(map(str, override.sweep_string_iterator()))
+    else:
+        values = [override.get_value_element_as_str()]
+    return [plain_job_override(value) for value in values]
+
+
+def _sweeps(arguments: Sequence[str], overrides: Sequence[Override]) -> bool:
+    """Whether the command line may be a sweep: a preset can make it one."""
+    named = {one.key_or_group for one in overrides}
+    return bool({"-m", "--multirun"}.intersection(arguments) or named & {"hydra.mode", *presets()})
+
+
+def _with_followers(swept: Mapping[str, Override], chosen: set[str]) -> list[str]:
+    followers = [
+        group
+        for group, leaders in _leaders().items()
+        if leaders & swept.keys() and group not in chosen
+    ]
+    return [*swept, *followers]
+
+
+def _leaders() -> dict[str, set[str]]:
+    """Returns the groups that the default of another group is computed from, by that group."""
+    listed: Any = OmegaConf.to_container(OmegaConf.load(data_dir("conf") / "config.yaml"))
+    entries = [entry for entry in listed["defaults"] if isinstance(entry, dict)]
+    computed = {str(name): str(value) for entry in entries for name, value in entry.items()}
+    leaders = {
+        name: set(re.findall(r"[{,](\w+)[},]", value))
+        for name, value in computed.items()
+        if re.fullmatch(r"\w+", name) and "${" in value
+    }
+    return {
+        name: found | {far for near in found for far in leaders.get(near, ())}
+        for name, found in leaders.items()
+    }
+
+
+def _is_below(override: Override, groups: Sequence[str]) -> bool:
+    """Whether a plain override `setting=value` is below one of these groups."""
+    if override.is_sweep_override() or override.is_add() or override.is_force_add():
+        return False
+    if override.is_delete():
+        return False
+    setting = _dotted(override.key_or_group)
+    return any(setting.startswith(f"{_dotted(group)}.") for group in groups)
+
+
+def _as_sweep(argument: str, override: Override) -> str:
+    """The override as a sweep over its one value; unchanged where Hydra has no such form."""
+    name, _, value = argument.partition("=")
+    if override.value() is None:
+        value = f"'{NULL}'"
+    elif not value.strip():
+        value = "''"
+    sweep = _parsed(f"{name}=choice({value})")
+    if sweep is None or len(list(sweep.sweep_iterator())) != 1:
+        return argument
+    return f"{name}=choice({value})"
+
+
+def _parsed(argument: str) -> Override | None:
+    """The override that an argument is; None for a flag, and for a malformed one."""
+    if argument.startswith("-") or "=" not in argument:
+        return None
+    try:
+        (override,) = OverridesParser.create().parse_overrides([argument])
+    except HydraException:
+        return None  # Hydra refuses it with a message of its own
+    return override
+
+
+def _parsed_params(params: Mapping[str, Any]) -> Iterator[Override]:
+    for name, value in params.items():
+        if (override := _parsed(f"{name}={value}")) is not None:
+            yield override
+
+
+def _of_presets(overrides: Sequence[Override]) -> dict[str, Any]:
+    """What the presets of the command line sweep over: their `hydra.sweeper.params`."""
+    groups, params = presets(), dict[str, Any]()
+    for override in overrides:
+        if override.key_or_group in groups and isinstance(override.value(), str):
+            params |= _params(override.key_or_group, str(override.value()))
+    return params
+
+
+def _params(group: str, name: str) -> dict[str, Any]:
+    """The swept parameters of one preset, over those of the presets that it builds on."""
+    folders = [data_dir("sweeps"), *filter(None, [conf_dir()])]
+    files = [Path(folder) / group / f"{name}.yaml" for folder in folders]
+    found = next((file for file in files if file.is_file()), None)
+    if found is None:
+        return {}
+    preset: Any = OmegaConf.to_container(OmegaConf.load(found)) or {}
+    params = dict[str, Any]()
+    for entry in preset.get("defaults", ()):
+        if isinstance(entry, str) and entry != "_self_":
+            params |= _params(group, entry)
+    node = preset.get("hydra", {}).get("sweeper", {}).get("params", {})
+    return params | {name: value for name, value in node.items() if isinstance(value, str)}
+
+
+def _is_group(name: str) -> bool:
+    folders = [data_dir("conf"), *filter(None, [conf_dir()])]
+    return any((folder / name).is_dir() for folder in folders)
+
+
+def _dotted(name: str) -> str:
+    return name.partition("@")[0].replace("/", ".")
