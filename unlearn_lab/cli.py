@@ -15,9 +15,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from unlearn_lab import __version__
 from unlearn_lab.config.conf_folder import settle
-from unlearn_lab.config.deferred import deferred
-from unlearn_lab.config.exits import FAILED, INTERRUPTED, NO_ROOM, REFUSED, UNUSABLE, RequestRefused
+from unlearn_lab.config.deferred import deferred, without_null_options
+from unlearn_lab.config.exits import (
+    FAILED,
+    INTERRUPTED,
+    NO_ROOM,
+    REFUSED,
+    UNUSABLE,
+    Finished,
+    RequestRefused,
+)
 from unlearn_lab.config.hydra_setup import prepare
 from unlearn_lab.config.libraries import missing_plugin
 from unlearn_lab.config.nearest import suggestion
@@ -29,6 +38,7 @@ from unlearn_lab.execute.cores import num_jobs
 if TYPE_CHECKING:
     from unlearn_lab.plan.request import JobRequest
 
+_log = logging.getLogger(__name__)
 _FULL = "HYDRA_FULL_ERROR"
 _NOISE = ("full_key:", "object_type=", "reference_type=")
 
@@ -38,7 +48,7 @@ def main() -> None:
 
     Ctrl-C ends it with 130 and SIGTERM with 143, as in shells, after claims are released.
     """
-    _refuse_at_once()
+    _answer_at_once()
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
     prepare(num_jobs)
@@ -46,7 +56,7 @@ def main() -> None:
     os.environ[_FULL] = "1"  # makes Hydra raise its errors instead of printing them
     try:
         settle(sys.argv[1:])
-        sys.argv[1:] = deferred(sys.argv[1:])
+        sys.argv[1:] = deferred(without_null_options(sys.argv[1:]))
         hydra.main(version_base="1.3", config_path=str(data_dir("conf")), config_name="config")(
             task
         )()
@@ -82,8 +92,11 @@ def _end(number: int, frame: FrameType | None) -> None:
     raise SystemExit(128 + number)
 
 
-def _refuse_at_once() -> None:
-    """Refuses moved settings, and secrets, before Hydra stores the command line in files."""
+def _answer_at_once() -> None:
+    """Prints the version; refuses moved settings, and secrets before Hydra stores them."""
+    if "--version" in sys.argv[1:]:
+        sys.stdout.write(f"unlearn_lab {__version__}\n")
+        sys.exit()
     try:
         reject_secrets_in_command(sys.argv[1:])
         require_present_command(sys.argv[1:])
@@ -102,8 +115,8 @@ def _close_external_sweep() -> None:
 def task(config: DictConfig) -> object:
     """Runs one job, in the process that the launcher starts; a single run also prints the table.
 
-    Raises `RequestRefused` for a request that cannot be carried out; every other failure is in the
-    returned outcome, so that the other jobs of a sweep continue.
+    Raises `RequestRefused` for a request that cannot be carried out, in a single run `Finished`;
+    every other failure is in the returned outcome, so that the other jobs of a sweep continue.
     """
     from unlearn_lab.config.build import Refused
     from unlearn_lab.execute.external_sweeper import is_external, report_outcome, report_refusal
@@ -112,6 +125,7 @@ def task(config: DictConfig) -> object:
     if hydra_config.verbose is True:
         logging.getLogger("unlearn_lab").setLevel(logging.DEBUG)
     choices = dict(hydra_config.runtime.choices)
+    alone = hydra_config.mode == RunMode.RUN
     try:
         if config.dry:
             return _show_plan(config, choices)
@@ -119,10 +133,13 @@ def task(config: DictConfig) -> object:
 
         asked = request(config, choices)
     except Refused as error:
+        if alone:  # Hydra would print the overrides before an exception
+            _log.debug("the refusal in full", exc_info=error)
+            sys.stderr.write(redact(f"{error}\n"))
+            raise Finished(REFUSED) from error
         if is_external(hydra_config):
             report_refusal(str(error), hydra_config)
         raise RequestRefused(str(error)) from error
-    alone = hydra_config.mode == RunMode.RUN
     again = _reasons(asked) if alone else []
     outcome = run(asked)
     if alone:

@@ -6,7 +6,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
-from unlearn_lab.config.deferred import NULL, deferred, require_shared
+from unlearn_lab.config.deferred import NULL, deferred, require_shared, without_null_options
 
 
 def rewritten(command):
@@ -123,3 +123,9 @@ def test_an_option_that_is_not_there_is_left_to_hydra():
         raise HydraException("Could not find 'quant/gptq5'")
 
     require_shared(deferred(["-m", "quant=gptq4,gptq5", "quant.dampening=1"]), {}, unknown)
+
+
+def test_no_option_of_a_group_is_spelt_as_hydra_wants_it():
+    rest = ["quant=null,rtn4", "model.path=null", "seed=null", "--cfg", "job"]
+    given = ["-m", "tune=null", "trainer/stop=null", *rest]
+    assert without_null_options(given) == ["-m", "~tune", "~trainer/stop", *rest]

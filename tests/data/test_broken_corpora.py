@@ -81,7 +81,7 @@ CUSTOM = [
         "missing file",
         "holdout.json",
         lambda file: None,
-        ": no such file, nor .jsonl, .parquet, .txt; dataset.holdout is needed",
+        ": no such file, nor .jsonl, .csv, .parquet, .txt; dataset.holdout is needed",
     ),
     Broken(
         "leak",

@@ -113,7 +113,7 @@ def test_missing_and_doubled_parts_are_refused_together(tmp_path):
     (folder / "retain.json").unlink()
     (folder / "holdout.txt").write_text("a text")
     assert refusal(custom(folder)) == (
-        f"{folder}/retain.json: no such file, nor .jsonl, .parquet, .txt; dataset.retain is "
+        f"{folder}/retain.json: no such file, nor .jsonl, .csv, .parquet, .txt; dataset.retain is "
         f"needed; {folder}/holdout.json: two files for one part, holdout.json and holdout.txt; "
         "keep one, or name it: dataset.holdout=FILE"
     )

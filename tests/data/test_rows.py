@@ -1,12 +1,13 @@
 """What a file of any kind gives: its rows, the lines they are on, and what is wrong with it."""
 
+import gzip
 import json
 
 import pytest
 from datasets import Dataset
 
 from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, parse
-from unlearn_lab.data.rows import read_rows
+from unlearn_lab.data.rows import files_of, part_of, read_rows
 
 
 @pytest.fixture
@@ -71,6 +72,75 @@ def test_a_text_file_is_one_text(rows):
     assert row.value == "One.\n\nTwo.\n"
 
 
+def test_lines_named_json_are_read_as_lines(rows):
+    """So TOFU's files are published."""
+    found = rows("a.json", '\ufeff{"text": "one"}\n\n{"text": "two"}\n')
+    assert [(row.at, row.item, row.value) for row in found.rows] == [
+        ("1", "", {"text": "one"}),
+        ("3", "", {"text": "two"}),
+    ]
+
+
+def test_broken_lines_named_json_are_found_by_line(rows):
+    found = rows("a.json", '"a"\n{"text": ')
+    assert [row.value for row in found.rows] == ["a"]
+    assert told(found) == ["a.json:2: invalid JSON (Expecting value, column 10)"]
+
+
+def test_csv_has_a_header_and_texts_of_several_lines(rows):
+    long = "x" * 200_000
+    found = rows("a.csv", f'\ufefftext,n\r\n"one\n""two""",1\r\n\r\n{long},\r\nthree\r\n')
+    assert [(row.at, row.value) for row in found.rows] == [
+        ("2", {"text": 'one\n"two"', "n": "1"}),
+        ("5", {"text": long, "n": ""}),
+    ]
+    assert told(found) == ["a.csv:6: has 1 fields, and the header has 2"]
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.txt"])
+def test_a_compressed_file_reads_as_the_file(rows, name):
+    content = {"a.json": '["one"]', "a.jsonl": '"one"', "a.csv": "text\none"}.get(name, "one")
+    plain, packed = rows(name, content), rows(f"{name}.gz", gzip.compress(content.encode()))
+    assert plain.rows
+    assert packed.rows == plain.rows
+
+
+def shards(folder, *texts):
+    for place, rows in enumerate(texts):
+        file = folder / f"forget-{place:05d}-of-{len(texts):05d}.parquet"
+        Dataset.from_dict({"text": rows}).to_parquet(file)
+
+
+def test_shards_are_one_table(tmp_path):
+    shards(tmp_path, ["one", "two"], ["three"])
+    ((first, *others),) = files_of(tmp_path, "forget")
+    found = read_rows(first, others)
+    assert [(row.at, row.value["text"]) for row in found.rows] == [
+        ("row 1", "one"),
+        ("row 2", "two"),
+        ("row 3", "three"),
+    ]
+    assert {part_of(file) for file in tmp_path.iterdir()} == {"forget"}
+
+
+def test_a_missing_shard_is_a_problem(tmp_path):
+    shards(tmp_path, ["one"], ["two"], ["three"])
+    (tmp_path / "forget-00001-of-00003.parquet").unlink()
+    ((first, *others),) = files_of(tmp_path, "forget")
+    (problem,) = told(read_rows(first, others))
+    assert problem.endswith("the shard forget-00001-of-00003.parquet is missing")
+
+
+def test_a_part_has_one_file_of_any_format(tmp_path):
+    for name in ("forget.json", "forget.csv.gz", "forgetful.json", "forget.tsv"):
+        (tmp_path / name).touch()
+    shards(tmp_path, ["one"])
+    found = [[file.name for file in files] for files in files_of(tmp_path, "forget")]
+    assert found == [["forget.json"], ["forget.csv.gz"], ["forget-00000-of-00001.parquet"]]
+    assert part_of(tmp_path / "forget.csv.gz") == "forget"
+    assert part_of(tmp_path / "forget.tsv") is None
+
+
 def test_parquet_counts_rows(tmp_path):
     (tmp_path / "x=1").mkdir()
     file = tmp_path / "x=1" / "a.parquet"
@@ -111,7 +181,16 @@ def test_parquet_counts_rows(tmp_path):
         ),
         ("a.json", '["a"]'.encode("utf-16"), "a.json:1: is not UTF-8 (byte 0xff at offset 0)"),
         ("a.parquet", b"PAR1 cut", "a.parquet: cannot be read as parquet ("),
-        ("a.csv", "text\n", "a.csv: a file must end in .json, .jsonl, .parquet, .txt"),
+        ("a.csv", "text\n", "a.csv: contains no items"),
+        ("a.csv", 'text\n"one" two\n', "a.csv:2: cannot be read as CSV ("),
+        (
+            "a.tsv",
+            "text\n",
+            "a.tsv: a file must end in .json, .jsonl, .csv, .parquet, .txt, or .gz",
+        ),
+        ("a.parquet.gz", "x", "a.parquet.gz: a file must end in .json, .jsonl, .csv, .parquet"),
+        ("a.jsonl.gz", "x", "a.jsonl.gz: cannot be read as gzip (Not a gzipped file"),
+        ("a.jsonl.gz", gzip.compress(b'"a"')[:-9], "a.jsonl.gz: cannot be read as gzip ("),
     ],
 )
 def test_a_file_that_cannot_be_read_gives_one_problem(rows, name, content, message):

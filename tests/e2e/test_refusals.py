@@ -2,6 +2,7 @@
 
 import pytest
 
+import unlearn_lab
 from tests.e2e.artifacts import built
 
 
@@ -20,6 +21,10 @@ from tests.e2e.artifacts import built
             "finetune.batch_size=99999: the retain set",
         ),
         (["trainer.epochs=0"], "trainer.epochs=0: must be above 0"),
+        (["seed=-1"], "seed=-1: must be from 0 to 4294967295"),
+        (["seed=99999999999999999999"], "seed=99999999999999999999: must be from 0 to 4294967295"),
+        (["dataset.num_questions=-1"], "dataset.num_questions=-1: give a whole number"),
+        (["trainer/stop=null"], "trainer.stop: missing; UnlearningTraining needs"),
         (
             ["trainer.weights=fp16"],
             "trainer.weights='fp16': must be one of fp32, bf16",
@@ -91,6 +96,7 @@ def test_impossible_values_are_refused_before_training(lab, arguments, message):
     assert message in run.err
     assert "Traceback" not in run.err
     assert len(run.err.strip().splitlines()) <= 4
+    assert "Error executing" not in run.err
     stages = built(run.home) if (run.home / "cache").exists() else {}
     assert not {"target", "retrain", "unlearn"} & set(stages)
 
@@ -199,3 +205,27 @@ def test_a_crash_is_no_refusal(lab, tmp_path):
     run = lab()
     assert run.status == 2
     assert "runtime.home=" in run.err
+
+
+def test_the_version_is_this_package_s(lab):
+    run = lab("--version", small=False)
+    assert (run.status, run.out, run.err) == (0, f"unlearn_lab {unlearn_lab.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["model.path", "model.retrain", "model.tokenizer", "quant.unlearned", "generic_text.path"],
+)
+def test_a_folder_may_be_called_by_a_number(lab, tmp_path, setting):
+    """2024 is a whole number to Hydra, and none of these five settings is."""
+    (tmp_path / "2024").mkdir()
+    (tmp_path / "2024" / "config.json").write_text("{}")
+    group = setting.partition(".")[0]
+    options = {
+        "model": ["model=hf", "model.finetune=false", "model.path=2024", "model.retrain=2024"],
+        "quant": ["quant=prequantized"],
+        "generic_text": ["generic_text=hf", "quant=gptq4", "quant/calibration=generic"],
+    }[group]
+    run = lab(*options, f"{setting}=2024", "dry=true")
+    assert run.status == 0, run.err
+    assert "plan: 1 job" in run.out

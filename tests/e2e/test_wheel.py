@@ -36,7 +36,7 @@ def test_the_wheel_holds_code_configuration_templates_and_licence(wheel):
         "unlearn_lab/conf/method/npo.yaml",
         "unlearn_lab/conf/hydra/job_logging/lab.yaml",
         "unlearn_lab/sweeps/grid/tiny_effect.yaml",
-        "unlearn_lab/report/page.html.j2",
+        "unlearn_lab/report/html/page.html.j2",
         "unlearn_lab/published/paper_news.yaml",
         "unlearn_lab/plugins/hydra_plugins/lab_sweeper.py",
     ):

@@ -246,7 +246,9 @@ def _check_value(value: object, field: _Field, path: str) -> None:
 def _fits(value: object, hint: Any) -> bool:
     if isinstance(value, bool):  # an int in Python, but not in a configuration
         return is_bearable(value, hint) and (hint is Any or "bool" in str(hint))
-    if isinstance(value, int) and is_bearable(float(value), hint):
+    if isinstance(value, int) and _is_float(value, hint):
+        return True
+    if isinstance(value, int) and is_bearable(str(value), hint):  # a folder may be called 2024
         return True
     return is_bearable(tuple(value) if isinstance(value, list) else value, hint) or is_bearable(
         value, hint
@@ -254,12 +256,21 @@ def _fits(value: object, hint: Any) -> bool:
 
 
 def _as_wanted(value: object, field: _Field) -> object:
-    """Converts YAML's 1 to 1.0 where a float is expected, and its lists to tuples."""
+    """Converts YAML's 1 to 1.0 or "1" where a float or text is expected, and lists to tuples."""
     if is_bearable(value, field.hint):
         return value
     if isinstance(value, list):
         return tuple(value)
-    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return float(value) if _is_float(value, field.hint) else str(value)
+
+
+def _is_float(value: int, hint: Any) -> bool:
+    try:
+        return is_bearable(float(value), hint)
+    except OverflowError:
+        return False
 
 
 def _spell(hint: object) -> str:
@@ -282,6 +293,11 @@ def _nearest(name: str, known: Mapping[str, object]) -> str:
 
 
 def placed(error: ValueError, path: str) -> str:
-    """Returns the error in one line; `path` is put before a message that begins with `field=`."""
+    """Returns the error in one line, which begins with the full path of the setting.
+
+    A message that begins with `field=` is about a setting below `path`.
+    """
     reason = " ".join(str(error).split())
+    if re.match(rf"{re.escape(path)}[.=:]", reason):
+        return reason
     return f"{path}.{reason}" if re.match(r"[\w.]+=", reason) else f"{path}: {reason}"

@@ -48,6 +48,19 @@ def deferred(arguments: Sequence[str]) -> list[str]:
     ]
 
 
+def without_null_options(arguments: Sequence[str]) -> list[str]:
+    """Returns the command line with `GROUP=null` as `~GROUP`, as Hydra wants it."""
+    return [
+        f"~{one.key_or_group}"
+        if (one := _parsed(argument)) is not None
+        and not one.is_sweep_override()
+        and one.value() is None
+        and _is_group(one.key_or_group)
+        else argument
+        for argument in arguments
+    ]
+
+
 def swept_groups(overrides: Sequence[Override]) -> dict[str, Override]:
     """Returns the overrides that sweep over the options of a group, by group."""
     return {

@@ -12,7 +12,7 @@ from unlearn_lab.data.muse_layout import is_muse_layout
 from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
 from unlearn_lab.data.problems import Problem, refusal
 from unlearn_lab.data.remarks import Surveyed, remarks
-from unlearn_lab.data.rows import SUFFIXES, read_rows
+from unlearn_lab.data.rows import SUFFIXES, files_of, read_rows
 from unlearn_lab.plan.protocols import Outside
 
 PARTS = {
@@ -34,8 +34,8 @@ NEEDED = ("forget", "retain", "holdout")
 class CustomCorpus:
     """A corpus of one file per part, read from a folder or from individually named files.
 
-    A part is a .json, .jsonl, .parquet or .txt file (one text); a named file overrides the one in
-    the folder. `forget`, `retain` and `holdout` are required.
+    A part is a .json, .jsonl, .csv, .parquet or .txt file (one text), see `rows.files_of`; a named
+    file overrides the one in the folder. `forget`, `retain` and `holdout` are required.
 
     Attributes:
         path: folder with files named after the parts (`PARTS`); None if all are named.
@@ -150,18 +150,19 @@ class CustomCorpus:
         if given is not None:
             return parse(read_rows(Path(given)), PARTS[name], tolerant=False)
         folder = Path(self.path or ".")
-        files = [folder / f"{name}{suffix}" for suffix in SUFFIXES] if self.path else []
-        found = [file for file in files if file.exists()]
+        found = files_of(folder, name) if self.path else []
         if len(found) == 1:
-            return parse(read_rows(found[0]), PARTS[name], tolerant=False)
+            file, *shards = found[0]
+            return parse(read_rows(file, shards), PARTS[name], tolerant=False)
         if not found and name not in NEEDED:
             return None
         if found:
-            names = " and ".join(file.name for file in found)
+            names = " and ".join(files[0].name for files in found)
             what = f"two files for one part, {names}; keep one, or name it: dataset.{name}=FILE"
         else:
             what = f"no such file, nor {', '.join(SUFFIXES[1:])}; dataset.{name} is needed"
-        problem = Problem(str((found or files)[0]), None, None, what)
+        place = found[0][0] if found else folder / f"{name}{SUFFIXES[0]}"
+        problem = Problem(str(place), None, None, what)
         return Part(place=problem.place, columns=(), items=(), problems=(problem,), remarks=())
 
     def _prompts(self, parts: Mapping[str, Part]) -> tuple[VerbatimPrompt, ...]:

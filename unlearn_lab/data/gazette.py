@@ -297,4 +297,4 @@ def _check(field: str, value: int, low: int, high: int | None) -> None:
     if low <= value and (high is None or value <= high):
         return
     allowed = f"at least {low}" if high is None else f"from {low} to {high}"
-    raise ValueError(f"dataset.{field}={value!r}: give a whole number {allowed}")
+    raise ValueError(f"{field}={value!r}: give a whole number {allowed}")

@@ -10,7 +10,7 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.leaks import Split, leaks
 from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
 from unlearn_lab.data.problems import Problem
-from unlearn_lab.data.rows import SUFFIXES, read_rows
+from unlearn_lab.data.rows import files_of, read_rows
 
 ASKED = {
     "verbatim": "verbmem/forget",
@@ -50,19 +50,18 @@ def forget_names(folds: str | None, fold: int | None) -> tuple[str, ...]:
     return tuple(f"sust/forget_{number}" for number in numbers)
 
 
-def local_file(folder: Path, name: str) -> Path | None:
-    """Returns a part's file by suffix (`SUFFIXES`, then parquet as on the hub); None if missing."""
-    endings = (*SUFFIXES, "-00000-of-00001.parquet")
-    files = (folder / f"{name}{ending}" for ending in endings)
-    return next((file for file in files if file.exists()), None)
+def local_files(folder: Path, name: str) -> list[Path]:
+    """Returns a part's file, or its shards (see `rows.files_of`); empty if missing."""
+    return next(iter(files_of(folder, name)), [])
 
 
 def read_local(folder: Path, name: str) -> Part:
     """Reads a part of a folder; a missing first fold (scal, sust) falls back to `raw/forget`."""
-    file = local_file(folder, name)
-    if file is None and name in ("scal/forget_1", "sust/forget_1"):
-        file = local_file(folder, "raw/forget")
-    rows = read_rows(file or folder / f"{name}.json")
+    files = local_files(folder, name)
+    if not files and name in ("scal/forget_1", "sust/forget_1"):
+        files = local_files(folder, "raw/forget")
+    first, *shards = files or [folder / f"{name}.json"]
+    rows = read_rows(first, shards)
     return parse(rows, columns(name), tolerant=name.startswith(TRAINED))
 
 

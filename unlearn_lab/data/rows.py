@@ -1,9 +1,14 @@
 """Reads the files of a corpus: rows with their line numbers, and faults of the format."""
 
+import csv
+import gzip
+import io
 import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import sys
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from unlearn_lab.data.problems import Problem
@@ -59,14 +64,40 @@ class _Broken(Exception):
         self.at = None if at is None else str(at)
 
 
-def read_rows(file: Path) -> Rows:
-    """Reads the rows of a .json array, .jsonl or .parquet file, or the one text of a .txt file.
+def files_of(folder: Path, name: str) -> list[list[Path]]:
+    """Returns the files in which a folder may have a part, each with its further shards.
 
-    Faults of the file are returned in `problems`, not raised.
+    A part is `name` with one of `SUFFIXES`, perhaps compressed (`.gz`), or parquet in shards,
+    `name-00000-of-00002.parquet` and so on, as on the hub.
+    """
+    endings = [suffix + ending for suffix in SUFFIXES for ending in ("", ".gz")]
+    files = [[folder / f"{name}{ending}"] for ending in endings]
+    shards = sorted(folder.glob(f"{name}-[0-9]*-of-[0-9]*.parquet"))
+    return [*(one for one in files if one[0].exists()), *([shards] if shards else [])]
+
+
+def part_of(file: Path) -> str | None:
+    """Returns the name of the part that a file would be; None for one of no readable format."""
+    name = file.name.removesuffix(".gz")
+    suffix = Path(name).suffix
+    if suffix not in SUFFIXES:
+        return None
+    return _SHARD.sub("", name) if suffix == ".parquet" else name.removesuffix(suffix)
+
+
+def read_rows(file: Path, shards: Sequence[Path] = ()) -> Rows:
+    """Reads the rows of a file; faults of the file are returned in `problems`, not raised.
+
+    Args:
+        file: a .json array, JSON Lines (also if named .json), .csv with a header, .parquet, or a
+            .txt file that is one text; all but parquet may be compressed as .gz.
+        shards: further parquet files, whose rows are counted on.
     """
     problems: list[Problem] = []
     try:
-        rows = _rows(file, problems)
+        _require_all_shards(file, shards)
+        rows = tuple(row for one in (file, *shards) for row in _rows(one, problems))
+        rows = _counted_on(rows) if shards else rows
     except _Broken as broken:
         return Rows(str(file), (), (Problem(str(file), broken.at, None, broken.what),))
     except OSError as error:
@@ -76,13 +107,14 @@ def read_rows(file: Path) -> Rows:
 
 
 def _rows(file: Path, problems: list[Problem]) -> tuple[Row, ...]:
-    if file.suffix not in _READERS:
-        raise _Broken(f"a file must end in {', '.join(_READERS)}")
+    suffix = Path(file.name.removesuffix(".gz")).suffix
+    if suffix not in _READERS or (suffix == ".parquet" and file.suffix == ".gz"):
+        raise _Broken(f"a file must end in {', '.join(_READERS)}, or .gz after one of these")
     if not file.exists():
         raise _Broken("no such file")
     if not file.is_file():
         raise _Broken("is not a file")
-    rows = tuple(_READERS[file.suffix](file, problems))
+    rows = tuple(_READERS[suffix](file, problems))
     if not rows and not problems:
         raise _Broken("contains no items")
     return rows
@@ -98,11 +130,42 @@ def _json(file: Path, problems: list[Problem]) -> Iterator[Row]:
     try:
         whole = _parse(text)
     except json.JSONDecodeError as error:
+        if _is_json_lines(text):
+            yield from _jsonl(file, problems)
+            return
         raise _Broken(f"invalid JSON ({error.msg}, column {error.colno})", error.lineno) from error
     if not isinstance(whole, list):
         raise _Broken(f"must be a list [...] of texts or objects, and is {kind(whole)}", 1)
     for place, (line, value) in enumerate(_elements(text)):
         yield Row(str(line), f"[{place}]", value)
+
+
+def _is_json_lines(text: str) -> bool:
+    """Whether invalid JSON may be JSON Lines: its first line is a whole object or string."""
+    try:
+        first = _parse(text.strip().partition("\n")[0])
+    except (json.JSONDecodeError, _Broken):
+        return False
+    return isinstance(first, dict | str)
+
+
+def _csv(file: Path, problems: list[Problem]) -> Iterator[Row]:
+    reader = csv.reader(io.StringIO(_text(file), newline=""), strict=True)
+    limit = csv.field_size_limit(sys.maxsize)  # a text may be longer than 131,072 characters
+    try:
+        header = next(reader)
+        line = reader.line_num + 1
+        for fields in reader:
+            if len(fields) == len(header):
+                yield Row(str(line), "", dict(zip(header, fields, strict=True)))
+            elif fields:
+                what = f"has {len(fields)} fields, and the header has {len(header)}"
+                problems.append(Problem(str(file), str(line), None, what))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise _Broken(f"cannot be read as CSV ({error})", reader.line_num) from error
+    finally:
+        csv.field_size_limit(limit)
 
 
 def _jsonl(file: Path, problems: list[Problem]) -> Iterator[Row]:
@@ -144,14 +207,34 @@ def _txt(file: Path, problems: list[Problem]) -> Iterator[Row]:
 _READERS: dict[str, Callable[[Path, list[Problem]], Iterator[Row]]] = {
     ".json": _json,
     ".jsonl": _jsonl,
+    ".csv": _csv,
     ".parquet": _parquet,
     ".txt": _txt,
 }
 SUFFIXES = tuple(_READERS)
+_SHARD = re.compile(r"(?:-(\d+)-of-(\d+))?\.parquet$")
+
+
+def _require_all_shards(file: Path, shards: Sequence[Path]) -> None:
+    """Raises `_Broken` where one of the shards that the names count is missing."""
+    found = _SHARD.search(file.name)
+    if not shards or found is None or found[2] is None:
+        return
+    stem, width = file.name[: found.start()], len(found[1])
+    names = {one.name for one in (file, *shards)}
+    for number in range(int(found[2])):
+        name = f"{stem}-{number:0{width}d}-of-{found[2]}.parquet"
+        if name not in names:
+            raise _Broken(f"the shard {name} is missing")
+
+
+def _counted_on(rows: Sequence[Row]) -> tuple[Row, ...]:
+    """The rows of all shards, numbered as one table."""
+    return tuple(replace(row, at=f"row {number}") for number, row in enumerate(rows, start=1))
 
 
 def _text(file: Path) -> str:
-    data = file.read_bytes()
+    data = _unpacked(file)
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
@@ -161,6 +244,16 @@ def _text(file: Path) -> str:
     if not text.strip():
         raise _Broken("is empty")
     return text
+
+
+def _unpacked(file: Path) -> bytes:
+    data = file.read_bytes()
+    if file.suffix != ".gz":
+        return data
+    try:
+        return gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _Broken(f"cannot be read as gzip ({error})") from error
 
 
 def _parse(text: str) -> object:

@@ -17,13 +17,13 @@ from unlearn_lab.data.muse_layout import (
     NUM_FOLDS,
     compare,
     is_muse_layout,
-    local_file,
+    local_files,
     read_local,
 )
 from unlearn_lab.data.parts import Part
 from unlearn_lab.data.problems import Problem
 from unlearn_lab.data.remarks import hopeless, remarks
-from unlearn_lab.data.rows import SUFFIXES
+from unlearn_lab.data.rows import part_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def _muse(folder: Path) -> Survey:
     retains = sorted({file.name.split(".")[0] for file in (folder / "raw").glob("retain*")})
     names = ["raw/forget", *(f"raw/{retain}" for retain in retains or ["retain1"])]
     folds = [f"{kind}/forget_{k}" for kind in ("scal", "sust") for k in range(1, NUM_FOLDS + 1)]
-    names += [name for name in folds if local_file(folder, name) is not None]
+    names += [name for name in folds if local_files(folder, name)]
     parts = {name: read_local(folder, name) for name in [*names, *ASKED.values()]}
     last = [name for name in names if name.startswith("scal/")][-1:]  # folds are cumulative
     forget = ["raw/forget", *last, *(name for name in names if name.startswith("sust/"))]
@@ -75,7 +75,7 @@ def _custom(folder: Path) -> Survey:
     unread = [
         Problem(str(file), None, None, f"is not read; the parts are {', '.join(PARTS)}")
         for file in sorted(folder.iterdir())
-        if file.suffix in SUFFIXES and file.stem not in PARTS
+        if part_of(file) not in (None, *PARTS)
     ]
     parts = source.read()
     for split in ("forget", "retain"):

@@ -56,11 +56,13 @@ class HarnessTask:
     libraries: ClassVar[tuple[str, ...]] = (LIBRARY,)
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for invalid numbers of examples or items."""
+        """Raises `ValueError` for invalid numbers of examples or items, or an invalid seed."""
         if self.num_fewshot is not None and self.num_fewshot < 0:
             raise ValueError(f"num_fewshot={self.num_fewshot}: must be at least 0, or null")
         if self.limit is not None and self.limit < 1:
             raise ValueError(f"limit={self.limit}: must be at least 1, or null for all")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed={self.seed}: must be from 0 to {2**32 - 1}")
 
     @property
     def outside(self) -> tuple[Outside, ...]:

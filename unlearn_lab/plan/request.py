@@ -22,6 +22,8 @@ from unlearn_lab.plan.job_graph import Parts, Plan, plan
 
 _KEY_LENGTH = 8
 """Digits of a stage's key that suffice to name it."""
+MAX_SEED = 2**32 - 1
+"""The largest seed: ranks and epochs are added to it in one seed of 64 bits."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,6 +102,8 @@ def read_values(config: DictConfig) -> Values:
     ):
         raise TypeError("the configuration's top level does not follow settings.Settings")
     values = {str(name): value for name, value in plain.items()}
+    if not 0 <= values["seed"] <= MAX_SEED:
+        raise Refused(f"seed={values['seed']}: must be from 0 to {MAX_SEED}")
     try:
         require_present_names(values)
         trust(values["trust"])
