@@ -23,6 +23,7 @@ class Outer:
     bits: int
     weight: float
     kind: Literal["row", "tensor"]
+    place: str | None
     pair: tuple[float, float]
     flag: bool
     inner: Inner | None
@@ -46,6 +47,7 @@ def node(**changed):
         "bits": 4,
         "weight": 1,
         "kind": "row",
+        "place": None,
         "pair": [0.9, 0.999],
         "flag": True,
         "inner": inner,
@@ -61,9 +63,17 @@ def test_nested_nodes_are_built_and_whole_numbers_become_floats():
     assert build(node(inner=None), Outer, "quant").inner is None
 
 
+@pytest.mark.parametrize(("given", "place"), [(2024, "2024"), (10**400, str(10**400)), ("x", "x")])
+def test_a_whole_number_is_a_text_where_one_is_wanted(given, place):
+    assert build(node(place=given), Outer, "quant").place == place
+
+
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
+        ({"place": True}, r"^quant\.place=True: must be str, or null$"),
+        ({"place": 1.5}, r"^quant\.place=1\.5: must be str, or null$"),
+        ({"kind": 4}, r"^quant\.kind=4: must be one of row, tensor$"),
         ({"bits": "four"}, r"^quant\.bits='four': must be int$"),
         ({"bits": 4.5}, r"^quant\.bits=4\.5: must be int$"),
         ({"bits": True}, r"^quant\.bits=True: must be int$"),

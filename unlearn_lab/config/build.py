@@ -123,7 +123,7 @@ def _arguments(node: Node, path: str, inner: Mapping[str, Part[Any]]) -> dict[st
     """Returns the node's values, converted to the types that its target takes."""
     hints = _fields(_class(str(node["_target_"]), path), path)
     return {
-        name: inner[name].value if name in inner else _as_wanted(value, hints[name])
+        name: inner[name].value if name in inner else _as_wanted(value, hints[name].hint)
         for name, value in node.items()
         if name != "_target_"
     }
@@ -246,24 +246,18 @@ def _check_value(value: object, field: _Field, path: str) -> None:
 def _fits(value: object, hint: Any) -> bool:
     if isinstance(value, bool):  # an int in Python, but not in a configuration
         return is_bearable(value, hint) and (hint is Any or "bool" in str(hint))
-    if isinstance(value, int) and _is_float(value, hint):
-        return True
-    if isinstance(value, int) and is_bearable(str(value), hint):  # a folder may be called 2024
-        return True
-    return is_bearable(tuple(value) if isinstance(value, list) else value, hint) or is_bearable(
-        value, hint
-    )
+    return is_bearable(_as_wanted(value, hint), hint)
 
 
-def _as_wanted(value: object, field: _Field) -> object:
+def _as_wanted(value: object, hint: Any) -> object:
     """Converts YAML's 1 to 1.0 or "1" where a float or text is expected, and lists to tuples."""
-    if is_bearable(value, field.hint):
+    if is_bearable(value, hint):
         return value
     if isinstance(value, list):
         return tuple(value)
     if isinstance(value, bool) or not isinstance(value, int):
         return value
-    return float(value) if _is_float(value, field.hint) else str(value)
+    return float(value) if _is_float(value, hint) else str(value)
 
 
 def _is_float(value: int, hint: Any) -> bool:

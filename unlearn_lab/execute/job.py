@@ -16,6 +16,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.config.build import Refused, locate
 from unlearn_lab.config.exits import NO_ROOM
+from unlearn_lab.config.once import warn_once
 from unlearn_lab.config.redaction import reject_secrets
 from unlearn_lab.execute.launch import build_in_processes
 from unlearn_lab.execute.parts import build_parts
@@ -104,6 +105,7 @@ def request(
             hub commit once.
     """
     disable_progress_bar()
+    warn_once(logging.getLogger("transformers"))
     values = read_values(config)
     try:
         reject_secrets(values.config, "")

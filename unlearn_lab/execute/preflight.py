@@ -1,7 +1,6 @@
 """Preflight: refuses impossible requests before training; compares parts, corpus and model."""
 
 import dataclasses
-import functools
 import logging
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.build import Refused, placed
+from unlearn_lab.config.once import OncePerProcess
 from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read_corpus
@@ -34,6 +34,7 @@ from unlearn_lab.report.wandb.sink import check_settings
 from unlearn_lab.unlearn.optimizers.update import UpdateContext
 
 _log = logging.getLogger(__name__)
+_log.addFilter(OncePerProcess())
 
 
 def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
@@ -56,7 +57,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
     _require_plain(skeleton)
     require_rows(skeleton, tokenizer, corpus)
     for remark in corpus_remarks(whole, parts.measured, tokenizer).values():
-        _say_once(remark)
+        _log.warning("corpus: %s", remark)
     try:
         parts.quant.value.require_fit(skeleton)
     except ValueError as error:
@@ -88,12 +89,6 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         parts.optimizer.value.require_fit(asked)
     except ValueError as error:
         raise Refused(placed(error, "optimizer")) from error
-
-
-@functools.cache
-def _say_once(remark: str) -> None:
-    """Logs a remark once per process: every job of a sweep checks the same corpus."""
-    _log.warning("corpus: %s", remark)
 
 
 def _require_tasks(parts: Parts, base: Path) -> None:

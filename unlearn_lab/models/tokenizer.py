@@ -13,9 +13,11 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedToken
 from transformers.convert_slow_tokenizer import import_protobuf
 
 from unlearn_lab.config.libraries import require
+from unlearn_lab.config.once import OncePerProcess
 from unlearn_lab.models.safe_files import file_of
 
 _log = logging.getLogger(__name__)
+_log.addFilter(OncePerProcess())
 
 _FILE, _PIECES = "tokenizer.json", "tokenizer.model"
 _PROBES = (
@@ -89,7 +91,7 @@ def _as_in_file(
         return tokenizer
     general = PreTrainedTokenizerFast.from_pretrained(path, **options)
     if _split(general) == wanted:
-        _say_once(
+        _log.warning(
             f"{path}: loaded {_FILE} unchanged; {named}, the class in tokenizer_config.json, would "
             "split text differently"
         )
@@ -129,7 +131,7 @@ def _rank_by_scores(tokenizer: PreTrainedTokenizerBase, pieces: Path, path: str)
     before = _split(tokenizer)
     cast("Any", tokenizer)._tokenizer = Tokenizer.from_str(json.dumps(described))
     if _split(tokenizer) != before:
-        _say_once(f"{path}: merges of {_PIECES} ranked by score; transformers ranks by id")
+        _log.warning(f"{path}: merges of {_PIECES} ranked by score; transformers ranks by id")
 
 
 @cache
@@ -140,8 +142,3 @@ def _of_file(file: Path, changed_at: int, before: str) -> list[list[int]]:
     own.no_padding()
     texts = [text if text.startswith(" ") else before + text for text in _PROBES]
     return [own.encode(text, add_special_tokens=False).ids for text in texts]
-
-
-@cache
-def _say_once(line: str) -> None:
-    _log.warning("%s", line)
