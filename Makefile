@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 FOREIGN := .venv-gptqmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-gpu bench check clean
+.PHONY: help setup sweep test test-slow test-gpu test-mutation bench check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,11 @@ test-slow: $(READY) $(FOREIGN)/.ready ## Run the long tests: the findings with r
 
 test-gpu: $(READY) ## Run the tests that need a GPU
 	$(RUN) -m pytest -m gpu
+
+test-mutation: $(READY) ## Put 30 small faults into the code, one at a time: do the tests notice?
+	$(RUN) -m pytest -n 2 --dist worksteal -q --cov=unlearn_lab --cov-context=test --cov-report= --no-cov-on-fail
+	mv .coverage .coverage.mutants
+	$(RUN) -m benchmarks.mutants
 
 bench: $(READY) ## Measure the cost of SURE per training step, and the savings of a sweep
 	$(RUN) -m benchmarks.sure --hidden 96 --layers 2

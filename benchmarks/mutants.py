@@ -1,0 +1,189 @@
+"""Mutation test: are small faults in the code noticed by the tests that run the faulty line?
+
+One fault is put into one line of each of 30 files, both drawn with a seed. For each, the tests whose
+coverage touches the line run until one fails. `make test-mutation` measures the coverage first.
+"""
+
+import argparse
+import ast
+import json
+import os
+import random
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+SEED, NUM_MUTANTS, SECONDS = 16, 30, 60
+_SWAPS: dict[type[ast.AST], type[ast.AST]] = {
+    ast.Lt: ast.LtE,
+    ast.LtE: ast.Lt,
+    ast.Gt: ast.GtE,
+    ast.GtE: ast.Gt,
+    ast.Eq: ast.NotEq,
+    ast.NotEq: ast.Eq,
+    ast.Is: ast.IsNot,
+    ast.IsNot: ast.Is,
+    ast.In: ast.NotIn,
+    ast.NotIn: ast.In,
+    ast.Add: ast.Sub,
+    ast.Sub: ast.Add,
+    ast.Mult: ast.Div,
+    ast.Div: ast.Mult,
+    ast.And: ast.Or,
+    ast.Or: ast.And,
+}
+"""Each operator, and the one that takes its place."""
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault: the file, its line, the line before and after, and the whole faulty source."""
+
+    file: str
+    line: int
+    before: str
+    after: str
+    source: str
+
+
+def main() -> None:
+    """Prints a line for each mutant and the number killed; exits with 1 if any survived."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
+    parser.add_argument("--coverage", type=Path, default=ROOT / ".coverage.mutants")
+    parser.add_argument("--list", action="store_true", help="only list the mutants")
+    asked = parser.parse_args()
+    mutants = draw(SEED, NUM_MUTANTS)
+    if asked.list:
+        for mutant in mutants:
+            print(f"{mutant.file}:{mutant.line}: {mutant.before}  ->  {mutant.after}")
+        return
+    results = [(mutant, *judge(mutant, tests_of(asked.coverage, mutant))) for mutant in mutants]
+    survived = [mutant for mutant, verdict, _ in results if verdict != "killed"]
+    print(f"{len(mutants) - len(survived)} of {len(mutants)} mutants killed")
+    sys.exit(1 if survived else 0)
+
+
+def draw(seed: int, number: int) -> list[Mutant]:
+    """Draws the files, then one fault in each; the same for the same code and seed."""
+    dice = random.Random(seed)
+    files = sorted((ROOT / "unlearn_lab").rglob("*.py"))
+    mutants = list[Mutant]()
+    for file in dice.sample(files, len(files)):
+        found = list(_faults(file))
+        if found and len(mutants) < number:
+            mutants.append(dice.choice(found))
+    return mutants
+
+
+def _faults(file: Path) -> Iterator[Mutant]:
+    """Yields every fault of one changed operator, number or negation."""
+    text = file.read_text(encoding="utf-8")
+    for place, node in enumerate(ast.walk(ast.parse(text))):
+        if not _can_change(node):
+            continue
+        tree = ast.parse(text)
+        changed = next(one for at, one in enumerate(ast.walk(tree)) if at == place)
+        line = changed.lineno  # pyright: ignore[reportAttributeAccessIssue]
+        before = _spell(changed)
+        _change(changed)
+        yield Mutant(
+            file=file.relative_to(ROOT).as_posix(),
+            line=line,
+            before=before,
+            after=_spell(changed),
+            source=ast.unparse(tree),
+        )
+
+
+def _spell(node: ast.AST) -> str:
+    return f"if {ast.unparse(node.test)}" if isinstance(node, ast.If) else ast.unparse(node)
+
+
+def _can_change(node: ast.AST) -> bool:
+    if isinstance(node, ast.Compare):
+        return type(node.ops[0]) in _SWAPS
+    if isinstance(node, ast.BinOp | ast.BoolOp):
+        return type(node.op) in _SWAPS and not _is_union(node)
+    if isinstance(node, ast.Constant):
+        return isinstance(node.value, int | float)
+    return isinstance(node, ast.If)
+
+
+def _is_union(node: ast.AST) -> bool:
+    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr)
+
+
+def _change(node: ast.AST) -> None:
+    if isinstance(node, ast.Compare):
+        node.ops[0] = _SWAPS[type(node.ops[0])]()  # pyright: ignore[reportArgumentType]
+    elif isinstance(node, ast.BinOp | ast.BoolOp):
+        node.op = _SWAPS[type(node.op)]()  # pyright: ignore[reportAttributeAccessIssue]
+    elif isinstance(node, ast.Constant):
+        node.value = not node.value if isinstance(node.value, bool) else node.value + 1
+    elif isinstance(node, ast.If):
+        node.test = ast.UnaryOp(op=ast.Not(), operand=node.test)
+
+
+def tests_of(coverage: Path, mutant: Mutant) -> list[str]:
+    """Returns the tests that run the mutant's line, by their ids."""
+    from coverage.numbits import numbits_to_nums
+
+    with sqlite3.connect(coverage) as database:
+        rows = database.execute(
+            "select context.context, line_bits.numbits from line_bits "
+            "join file on file.id = line_bits.file_id "
+            "join context on context.id = line_bits.context_id where file.path like ?",
+            (f"%/{mutant.file}",),
+        ).fetchall()
+    touched = {context for context, bits in rows if mutant.line in numbits_to_nums(bits)}
+    return sorted({context.split("|")[0] for context in touched if context})
+
+
+def judge(mutant: Mutant, tests: Sequence[str]) -> tuple[str, float]:
+    """Runs the tests against the faulty code; prints and returns the verdict and seconds."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "code"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "lab", "dist", "build"))
+        (copy / mutant.file).write_text(mutant.source, encoding="utf-8")
+        verdict, seconds = _run(copy, tests)
+    print(
+        f"{verdict:<9}{seconds:5.0f} s {len(tests):>5} tests  {mutant.file}:{mutant.line}: "
+        f"{mutant.before}  ->  {mutant.after}".replace("\n", " ")[:200],
+        flush=True,
+    )
+    return verdict, seconds
+
+
+def _run(copy: Path, tests: Sequence[str]) -> tuple[str, float]:
+    if not tests:
+        return "untested", 0.0
+    chosen = copy / "chosen.json"
+    chosen.write_text(json.dumps(tests), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--no-header"]
+    environment = {**os.environ, "PYTHONPATH": str(copy)}
+    files = sorted({test.partition("::")[0] for test in tests})
+    command += ["-p", "benchmarks.chosen", *files]
+    started = os.times().elapsed
+    try:
+        status = subprocess.run(
+            command,
+            cwd=copy,
+            env=environment,
+            timeout=SECONDS,
+            check=False,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return "timeout", float(SECONDS)
+    return ("survived" if status in (0, 5) else "killed"), os.times().elapsed - started
+
+
+if __name__ == "__main__":
+    main()
