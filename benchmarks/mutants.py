@@ -1,6 +1,6 @@
 """Mutation test: are small faults in the code noticed by the tests that run the faulty line?
 
-One fault is put into one line of each of 30 files, both drawn with a seed. For each, the tests whose
+Puts one fault into one line of each of 30 files, both drawn with a seed. For each, the tests whose
 coverage touches the line run until one fails. `make test-mutation` measures the coverage first.
 """
 
