@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -19,13 +20,23 @@ def test_hydra_copies_what_the_store_hands_out_and_not_the_store():
     assert store.load("settings.yaml").node.tune is None
 
 
-def test_workers_are_told_where_plugins_lie_and_that_ray_sends_nothing(monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "spin"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_processes_inherit_where_plugins_are_and_how_threads_wait(monkeypatch, given, spin):
+    """Ray sends nothing; what the user says of waiting stays."""
     monkeypatch.setenv("PYTHONPATH", "mine")
     monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "1")
-    monkeypatch.setattr("sys.argv", ["unlearn_lab", "--version"])
-    monkeypatch.setattr("sys.path", [])
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.setenv(name, given.get(name, ""))
+        if name not in given:
+            monkeypatch.delenv(name)
+    monkeypatch.setattr("sys.argv", ["unlearn_lab", "method=unknown"])
+    monkeypatch.setattr("sys.path", list(sys.path))
     with pytest.raises(SystemExit):
         main()
+    assert os.environ.get("GOMP_SPINCOUNT") == spin
     assert os.environ["PYTHONPATH"].split(os.pathsep) == [str(plugin_dir()), "mine"]
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
 

@@ -118,6 +118,20 @@ def test_what_all_options_have_and_what_none_has_is_left_to_the_jobs(command):
     require_shared(deferred(shlex.split(command)), {}, compose)
 
 
+def test_an_interval_is_sampled_at_its_start():
+    seen = []
+    params = {"optimizer.lr": "interval(1e-5,1e-3)", "seed": "range(1,3)"}
+    require_shared(
+        deferred(["quant=gptq4,gptq8", "quant.dampening=tag(log, interval(0,1))"]),
+        params,
+        seen.append,
+    )
+    assert seen == [
+        ["optimizer.lr=1e-05", "seed=1", f"quant={option}", "quant.dampening=0.0"]
+        for option in ("gptq4", "gptq8")
+    ]
+
+
 def test_an_option_that_is_not_there_is_left_to_hydra():
     def unknown(job):
         raise HydraException("Could not find 'quant/gptq5'")

@@ -1,10 +1,14 @@
 """Runs the command line in a process of its own, as small as it gets."""
 
 import json
+import logging
 import multiprocessing
 import os
+import signal
+import sys
 
 import pytest
+from hydra.core.global_hydra import GlobalHydra
 
 from tests.e2e import command
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
@@ -41,16 +45,52 @@ def execute(forkserver, arguments, folder, home, environment=None, hosts=()) -> 
     return Run(process.exitcode, out, err, home)
 
 
+def in_full(arguments, home):
+    """The arguments after those of the smallest run."""
+    settings = [*SMALL, f"runtime.home={home}"]
+    if "model=hf" not in arguments:
+        settings += SMALL_MODEL
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    return [*flags, *settings, *(one for one in arguments if not one.startswith("-"))]
+
+
 @pytest.fixture
 def lab(tmp_path, forkserver):
     """Runs `python -m unlearn_lab ARGUMENTS` with a home of its own."""
 
     def run(*arguments, small=True, home=tmp_path / "lab", environment=None):
-        settings = [*SMALL, f"runtime.home={home}"] if small else []
-        if small and "model=hf" not in arguments:
-            settings += SMALL_MODEL
-        flags = [argument for argument in arguments if argument.startswith("-")]
-        overrides = [argument for argument in arguments if not argument.startswith("-")]
-        return execute(forkserver, [*flags, *settings, *overrides], tmp_path, home, environment)
+        given = in_full(arguments, home) if small else list(arguments)
+        return execute(forkserver, given, tmp_path, home, environment)
 
     return run
+
+
+@pytest.fixture
+def refusing_lab(tmp_path, monkeypatch, capsys):
+    """Runs a command that ends before it trains, in this process, which is as it was afterwards."""
+    root, ending = logging.getLogger(), signal.getsignal(signal.SIGTERM)
+    handlers, level, environment, path = root.handlers[:], root.level, dict(os.environ), sys.path[:]
+
+    def run(*arguments, small=True, home=tmp_path / "lab"):
+        given = in_full(arguments, home) if small else list(arguments)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("sys.argv", ["unlearn_lab", *given])
+        monkeypatch.setenv("COLUMNS", "160")
+        try:
+            command.main()
+            status = 0
+        except SystemExit as leaving:
+            status = leaving.code or 0
+        finally:
+            GlobalHydra.instance().clear()
+            for handler in set(root.handlers).difference(handlers):
+                handler.close()
+            root.handlers[:] = handlers
+        return Run(status, *capsys.readouterr(), home)
+
+    yield run
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = path
+    root.setLevel(level)
+    signal.signal(signal.SIGTERM, ending)

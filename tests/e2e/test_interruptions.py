@@ -117,4 +117,4 @@ def test_two_processes_share_a_cache_and_build_each_stage_once(start, tmp_path):
     assert len(stamps(home)) == 14
     waited = "".join((tmp_path / name / "err").read_text() for name in ("one", "two"))
     assert "another process is building it; waiting" in waited
-    assert len((home / "results" / "records.jsonl").read_text().splitlines()) == 2
+    assert len((home / "results" / "sweeps.jsonl").read_text().splitlines()) == 2

@@ -90,8 +90,8 @@ from tests.e2e.artifacts import built
         (["runtime.claim_silence=9"], "runtime.claim_silence=9.0: must be at least twice"),
     ],
 )
-def test_impossible_values_are_refused_before_training(lab, arguments, message):
-    run = lab(*arguments)
+def test_impossible_values_are_refused_before_training(refusing_lab, arguments, message):
+    run = refusing_lab(*arguments)
     assert run.status == 2, run.err
     assert message in run.err
     assert "Traceback" not in run.err
@@ -119,8 +119,8 @@ def test_one_bad_job_refuses_the_whole_sweep(lab):
         ("quant.export=true", "export=true"),
     ],
 )
-def test_an_old_name_is_refused_in_one_line_with_the_new_one(lab, swept, old, present):
-    run = lab(*swept, old)
+def test_an_old_name_is_refused_in_one_line_with_the_new_one(refusing_lab, swept, old, present):
+    run = refusing_lab(*swept, old)
     assert run.status == 2
     assert run.err == f"{old.lstrip('+')}: has moved; use {present}\n"
 
@@ -139,8 +139,8 @@ def test_a_misspelt_key_names_the_nearest(lab):
     assert "did you mean trainer.epochs?" in run.err
 
 
-def test_a_missing_model_is_named_with_what_to_do(lab):
-    run = lab("model=hf", "model.path=someone/unknown")
+def test_a_missing_model_is_named_with_what_to_do(refusing_lab):
+    run = refusing_lab("model=hf", "model.path=someone/unknown")
     assert run.status == 2
     assert (
         "model.path=someone/unknown: not a folder, not reachable on the hub, not in its local cache"
@@ -155,25 +155,25 @@ def test_a_missing_path_is_asked_for(lab):
     assert "model.path: must be given, as model.path=VALUE" in run.err
 
 
-def test_a_read_only_home_is_told(lab, tmp_path):
+def test_a_read_only_home_is_told(refusing_lab, tmp_path):
     home = tmp_path / "file"
     home.write_text("in the way")
-    run = lab(home=home)
+    run = refusing_lab(home=home)
     assert run.status == 2
     assert "runtime.home=" in run.err
     assert "Traceback" not in run.err
 
 
 @pytest.mark.parametrize("argument", ["--help", "--cfg=job"])
-def test_help_and_configuration_are_shown(lab, argument):
-    run = lab(*argument.split("="), small=False)
+def test_help_and_configuration_are_shown(refusing_lab, argument):
+    run = refusing_lab(*argument.split("="), small=False)
     assert run.status == 0
     for word in ("method", "quant", "gazette"):
         assert word in run.out.lower()
 
 
-def test_help_names_every_group_option_and_three_examples(lab):
-    out = lab("--help", small=False).out
+def test_help_names_every_group_option_and_three_examples(refusing_lab):
+    out = refusing_lab("--help", small=False).out
     for group in (
         "model",
         "dataset",
@@ -191,18 +191,18 @@ def test_help_names_every_group_option_and_three_examples(lab):
     assert "tiny_effect" in out
 
 
-def test_sweeping_over_presets_is_refused(lab):
-    run = lab("-m", "+grid=tiny_effect,tiny_effect_fp32")
+def test_sweeping_over_presets_is_refused(refusing_lab):
+    run = refusing_lab("-m", "+grid=tiny_effect,tiny_effect_fp32")
     assert run.status == 2
     assert "presets cannot be swept over" in run.err
     assert not (run.home / "cache" / "target").exists()
 
 
-def test_a_crash_is_no_refusal(lab, tmp_path):
+def test_a_crash_is_no_refusal(refusing_lab, tmp_path):
     """A file where the cache should be is the user's to mend; anything else shows its stack."""
     (tmp_path / "lab").mkdir()
     (tmp_path / "lab" / "cache").write_text("in the way")
-    run = lab()
+    run = refusing_lab()
     assert run.status == 2
     assert "runtime.home=" in run.err
 
@@ -216,7 +216,7 @@ def test_the_version_is_this_package_s(lab):
     "setting",
     ["model.path", "model.retrain", "model.tokenizer", "quant.unlearned", "generic_text.path"],
 )
-def test_a_folder_may_be_called_by_a_number(lab, tmp_path, setting):
+def test_a_folder_may_be_called_by_a_number(refusing_lab, tmp_path, setting):
     """2024 is a whole number to Hydra, and none of these five settings is."""
     (tmp_path / "2024").mkdir()
     (tmp_path / "2024" / "config.json").write_text("{}")
@@ -226,6 +226,6 @@ def test_a_folder_may_be_called_by_a_number(lab, tmp_path, setting):
         "quant": ["quant=prequantized"],
         "generic_text": ["generic_text=hf", "quant=gptq4", "quant/calibration=generic"],
     }[group]
-    run = lab(*options, f"{setting}=2024", "dry=true")
+    run = refusing_lab(*options, f"{setting}=2024", "dry=true")
     assert run.status == 0, run.err
     assert "plan: 1 job" in run.out

@@ -23,7 +23,7 @@ def assert_shared(running, home, whole):
     assert sorted(begun("".join(process.err for process in running))) == sorted(done)
     assert files(home) == files(whole)
     assert records(home) == records(whole)
-    lines = (home / "results" / "records.jsonl").read_text().splitlines()
+    lines = (home / "results" / "sweeps.jsonl").read_text().splitlines()
     assert len(lines) == 2 * len(running)
     assert leftovers(home) == []
 

@@ -155,15 +155,17 @@ def _first(argument: str, override: Override) -> str:
 def _plain(argument: str) -> str:
     """An argument as the user gave it: a one-element sweep as a plain override."""
     override = _parsed(argument)
-    if override is None or not override.is_sweep_override():
+    if override is None or not override.is_discrete_sweep():
         return argument
     values = _elements(override)
     return argument if len(values) > 1 else f"{argument.partition('=')[0]}={values[0]}"
 
 
 def _elements(override: Override) -> list[str]:
-    """The values of an override as Hydra prints them; one for a plain override."""
-    if override.is_sweep_override():
+    """The values of an override as Hydra prints them; the start of an interval, as a sample."""
+    if override.is_interval_sweep():
+        values = [str(override.value().start)]  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
+    elif override.is_sweep_override():
         values = list(map(str, override.sweep_string_iterator()))
     else:
         values = [override.get_value_element_as_str()]

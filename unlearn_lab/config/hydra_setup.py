@@ -21,10 +21,14 @@ NumJobs = Callable[[int | None, str], int]
 """Returns how many jobs run in parallel, given `runtime.threads` and `runtime.accelerator`."""
 
 
+_SPIN_COUNT = "1000"
+"""Measured (benchmarks/RESULTS.md): fewer slow a process alone, more one beside other programs."""
+
+
 def prepare(num_jobs: NumJobs) -> None:
     """Sets up all that composing a configuration needs, also in processes that launchers start."""
     sys.path.append(str(plugin_dir()))
-    _tell_workers()
+    _set_environment()
     prepare_configuration(num_jobs)
 
 
@@ -35,14 +39,19 @@ def prepare_configuration(num_jobs: NumJobs) -> None:
     _register_resolvers(num_jobs)
 
 
-def _tell_workers() -> None:
-    """Sets variables that launched processes inherit: the plugins' path, no statistics from Ray.
+def _set_environment() -> None:
+    """Sets variables of this process, before it imports torch, and of the processes it launches.
 
-    Ray sends usage statistics to its makers unless disabled.
+    The plugins' path; no statistics from Ray to its makers; and how long OpenMP's threads spin
+    before they sleep. By default they spin so long that two threads which share a core with another
+    program wait for each other through whole time slices: a small model trains 4 times slower. The
+    number of threads, and with it every figure, stays. Variables that are set already are kept.
     """
     places = [str(plugin_dir()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
 
 
 def _share_config_store() -> None:

@@ -1,6 +1,5 @@
 """Sweeps of external sweepers (Optuna, Hydra's basic one): reports trials, closes the sweep."""
 
-import functools
 import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -78,10 +77,13 @@ class ExternalSweep(Callback):
 
 def _require_shared(config: DictConfig) -> None:
     """Raises `ValueError` for a setting that only some options of a swept group have."""
-    loader = GlobalHydra.instance().config_loader()
+
+    def compose(job: list[str]) -> DictConfig:
+        return GlobalHydra.instance().config_loader().load_sweep_config(config, job)
+
     params = OmegaConf.select(config.hydra.sweeper, "params") or {}
-    arguments = list(config.hydra.overrides.task)
-    require_shared(arguments, params, functools.partial(loader.load_sweep_config, config))
+    arguments = OmegaConf.select(config.hydra, "overrides.task") or ()
+    require_shared(list(arguments), params, compose)
 
 
 def _trust(config: DictConfig) -> None:
