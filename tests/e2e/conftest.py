@@ -69,10 +69,11 @@ def lab(tmp_path, forkserver):
 def refusing_lab(tmp_path, monkeypatch, capsys):
     """Runs a command that ends before it trains, in this process, which is as it was afterwards."""
     root, ending = logging.getLogger(), signal.getsignal(signal.SIGTERM)
-    handlers, level, environment, path = root.handlers[:], root.level, dict(os.environ), sys.path[:]
+    level, environment, path = root.level, dict(os.environ), sys.path[:]
 
     def run(*arguments, small=True, home=tmp_path / "lab"):
         given = in_full(arguments, home) if small else list(arguments)
+        handlers = root.handlers[:]
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", ["unlearn_lab", *given])
         monkeypatch.setenv("COLUMNS", "160")
