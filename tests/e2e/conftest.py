@@ -1,7 +1,6 @@
 """Runs the command line in a process of its own, as small as it gets."""
 
 import json
-import logging
 import multiprocessing
 import os
 import signal
@@ -67,15 +66,17 @@ def lab(tmp_path, forkserver):
 
 @pytest.fixture
 def refusing_lab(tmp_path, monkeypatch, capsys):
-    """Runs a command that ends before it trains, in this process, which is as it was afterwards."""
-    root, ending = logging.getLogger(), signal.getsignal(signal.SIGTERM)
-    level, environment, path = root.level, dict(os.environ), sys.path[:]
+    """Runs a command that ends before it trains, in this process, which is as it was afterwards.
+
+    Hydra's logging is off: setting it up closes the handlers of pytest.
+    """
+    ending, environment, path = signal.getsignal(signal.SIGTERM), dict(os.environ), sys.path[:]
+    silent = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 
     def run(*arguments, small=True, home=tmp_path / "lab"):
         given = in_full(arguments, home) if small else list(arguments)
-        handlers = root.handlers[:]
         monkeypatch.chdir(tmp_path)
-        monkeypatch.setattr("sys.argv", ["unlearn_lab", *given])
+        monkeypatch.setattr("sys.argv", ["unlearn_lab", *given, *silent])
         monkeypatch.setenv("COLUMNS", "160")
         try:
             command.main()
@@ -84,14 +85,10 @@ def refusing_lab(tmp_path, monkeypatch, capsys):
             status = leaving.code or 0
         finally:
             GlobalHydra.instance().clear()
-            for handler in set(root.handlers).difference(handlers):
-                handler.close()
-            root.handlers[:] = handlers
         return Run(status, *capsys.readouterr(), home)
 
     yield run
     os.environ.clear()
     os.environ.update(environment)
     sys.path[:] = path
-    root.setLevel(level)
     signal.signal(signal.SIGTERM, ending)
