@@ -44,10 +44,10 @@ def execute(forkserver, arguments, folder, home, environment=None, hosts=()) -> 
     return Run(process.exitcode, out, err, home)
 
 
-def in_full(arguments, home):
-    """The arguments after those of the smallest run."""
-    settings = [*SMALL, f"runtime.home={home}"]
-    if "model=hf" not in arguments:
+def in_full(arguments, home, small):
+    """The flags, the settings of the smallest run if it is asked for, then the overrides."""
+    settings = [*SMALL, f"runtime.home={home}"] if small else []
+    if small and "model=hf" not in arguments:
         settings += SMALL_MODEL
     flags = [argument for argument in arguments if argument.startswith("-")]
     return [*flags, *settings, *(one for one in arguments if not one.startswith("-"))]
@@ -58,7 +58,7 @@ def lab(tmp_path, forkserver):
     """Runs `python -m unlearn_lab ARGUMENTS` with a home of its own."""
 
     def run(*arguments, small=True, home=tmp_path / "lab", environment=None):
-        given = in_full(arguments, home) if small else list(arguments)
+        given = in_full(arguments, home, small)
         return execute(forkserver, given, tmp_path, home, environment)
 
     return run
@@ -74,7 +74,7 @@ def refusing_lab(tmp_path, monkeypatch, capsys):
     silent = ("hydra/job_logging=none", "hydra/hydra_logging=none")
 
     def run(*arguments, small=True, home=tmp_path / "lab"):
-        given = in_full(arguments, home) if small else list(arguments)
+        given = in_full(arguments, home, small)
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr("sys.argv", ["unlearn_lab", *given, *silent])
         monkeypatch.setenv("COLUMNS", "160")

@@ -12,6 +12,7 @@ from tests.data.corpora import muse_folder
 from tests.e2e import command
 from tests.e2e.artifacts import SMALL, SMALL_MODEL, built, first_steps, stamps, unlearned
 from tests.e2e.test_interruptions import figures, wait_for
+from unlearn_lab.record.results import read_records, read_sweeps
 
 SETTINGS = (
     *(setting for setting in SMALL if not setting.startswith("dataset.")),
@@ -125,7 +126,9 @@ def test_after_the_last_fold_a_sweep_over_all_only_evaluates(run):
     assert re.search(r"method +optimizer +quant +fold +VerbMem", swept.out)
     assert "<th>fold</th>" in (swept.home / "results" / "report.html").read_text()
     chain = steps(last.records[-1])
-    assert [steps(record) for record in swept.records[1:]] == [chain[:n] for n in (1, 2, 3, 4)]
+    assert [steps(record) for record in swept.records[1:]] == [chain[:n] for n in (1, 2, 3)]
+    (sweep,) = (name for name, ids in read_sweeps(swept.home).items() if len(ids) == 4)
+    assert {len(steps(record)) for record in read_records(swept.home, sweep)} == {1, 2, 3, 4}
     assert [record["effective.folds"] for record in swept.records[1:3]] == [
         "sustainability: target → fold 1",
         "sustainability: target → fold 1 → fold 2",

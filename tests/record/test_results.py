@@ -86,7 +86,8 @@ def _append_many(home, number):
 
 def repeat(home, sweep, *ids, **figures):
     for run_id in ids:
-        record = {"run_id": run_id, "sweep": sweep, "time": sweep, "score": 1.0, "none": None}
+        record = {"run_id": run_id, "score": 1.0, "none": None}
+        record |= {"sweep": sweep, "time": sweep, "config.report.sweep": sweep}
         results.append(home, record | figures)
 
 

@@ -23,6 +23,8 @@ except (
     fcntl = None
 
 _log = logging.getLogger(__name__)
+_OF_THE_SWEEP = ("sweep", "time", "config.report.sweep")
+"""Fields that differ in every sweep."""
 
 
 def records_path(home: Path) -> Path:
@@ -38,7 +40,7 @@ def sweeps_path(home: Path) -> Path:
 def append(home: Path, record: Mapping[str, object]) -> Path:
     """Stores a record and that it belongs to its sweep; returns the path of the records file.
 
-    A record that is stored already, but for `sweep` and `time`, is not stored again. Lines are
+    A record that is stored already, but for its sweep and time, is not stored again. Lines are
     fsynced on return. NaN and infinity, which JSON does not have, become null with a warning that
     names the figures. Raises `ValueError` for a record without a `run_id`, `OSError` when it is not
     fully written.
@@ -68,8 +70,8 @@ def _is_stored(path: Path, record: Mapping[str, object]) -> bool:
 
 
 def _lasting(record: Mapping[str, object]) -> dict[str, object]:
-    """A record without what differs in every sweep."""
-    return {name: value for name, value in record.items() if name not in ("sweep", "time")}
+    """Returns a record without what differs in every sweep."""
+    return {name: value for name, value in record.items() if name not in _OF_THE_SWEEP}
 
 
 def _append_line(path: Path, content: Mapping[str, object]) -> None:
