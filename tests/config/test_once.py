@@ -22,4 +22,9 @@ def test_loggers_below_one_warn_once_through_its_handlers(capsys):
     assert len(handler.filters) == 1
     for name in ("once.b.c", "once.b.c", "once.b.d"):
         logging.getLogger(name).warning("the same")
-    assert capsys.readouterr().err == "the same\nthe same\n"
+    other = logging.getLogger("once.other")
+    other.addHandler(handler)
+    for _ in range(2):
+        other.warning("of another")
+    other.removeHandler(handler)
+    assert capsys.readouterr().err == "the same\nthe same\nof another\nof another\n"

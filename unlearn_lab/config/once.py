@@ -4,14 +4,20 @@ import logging
 
 
 class OncePerProcess(logging.Filter):
-    """Passes the first of equal messages: the jobs of a sweep load and check the same files."""
+    """Passes the first of equal messages: the jobs of a sweep load and check the same files.
 
-    def __init__(self) -> None:
-        super().__init__()
+    Attributes:
+        name: only the messages of this logger, and of those below it, are filtered; empty for all.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        super().__init__(name)
         self._seen = set[tuple[str, str]]()
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether no equal message of this logger has passed yet."""
+        if not super().filter(record):
+            return True
         message = (record.name, record.getMessage())
         if message in self._seen:
             return False
@@ -20,7 +26,7 @@ class OncePerProcess(logging.Filter):
 
 
 def warn_once(logger: logging.Logger) -> None:
-    """Makes the handlers of a logger, and so of those below it, pass each message once."""
+    """Makes a logger and those below it log each message once, through the handlers it has."""
     for handler in logger.handlers:
         if not any(isinstance(one, OncePerProcess) for one in handler.filters):
-            handler.addFilter(OncePerProcess())
+            handler.addFilter(OncePerProcess(logger.name))
