@@ -4,7 +4,7 @@ import re
 import pytest
 
 from tests.e2e.artifacts import built, stamps
-from unlearn_lab.record.results import read_records
+from unlearn_lab.record.results import read_records, read_sweeps
 
 HEADLINE = ("-m", "method=ga,npo", "quant=rtn4,rtn8")
 
@@ -24,14 +24,14 @@ def test_the_headline_command_trains_each_method_once_and_again_builds_nothing(l
         "record": 4,
     }
     assert built(first.home) == stages
-    assert len(first.records) == 4
-    before = stamps(first.home)
+    kept, before = first.records, stamps(first.home)
+    assert len(kept) == 4
     second = lab(*HEADLINE)
     assert second.status == 0
     assert stamps(second.home) == before
-    assert len(second.records) == 8
-    assert [r["run_id"] for r in second.records[:4]] == [r["run_id"] for r in second.records[4:]]
-    assert len(read_records(second.home)) == 4
+    assert second.records == kept
+    ids = {record["run_id"] for record in read_records(second.home)}
+    assert list(read_sweeps(second.home).values()) == [ids, ids]
     for word in (
         "method",
         "VerbMem",
