@@ -118,6 +118,10 @@ def test_what_all_options_have_and_what_none_has_is_left_to_the_jobs(command):
     require_shared(deferred(shlex.split(command)), {}, compose)
 
 
+def test_a_setting_that_a_preset_sweeps_is_left_to_hydra():
+    require_shared(["+grid=x"], {"quant": "gptq4,rtn4", "quant.dampening": "0.05,0.1"}, compose)
+
+
 def test_an_interval_is_sampled_at_its_start():
     seen = []
     params = {"optimizer.lr": "interval(1e-5,1e-3)", "seed": "range(1,3)"}

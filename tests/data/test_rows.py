@@ -118,17 +118,29 @@ def test_shards_are_one_table(tmp_path):
     assert [(row.at, row.value["text"]) for row in found.rows] == [
         ("row 1", "one"),
         ("row 2", "two"),
-        ("row 3", "three"),
+        ("row 1 of forget-00001-of-00002.parquet", "three"),
     ]
     assert {part_of(file) for file in tmp_path.iterdir()} == {"forget"}
 
 
-def test_a_missing_shard_is_a_problem(tmp_path):
+@pytest.mark.parametrize("missing", [[0], [1], [2], [0, 2], [1, 2]])
+def test_a_missing_shard_is_a_problem_also_where_one_is_left(tmp_path, missing):
     shards(tmp_path, ["one"], ["two"], ["three"])
-    (tmp_path / "forget-00001-of-00003.parquet").unlink()
+    for number in missing:
+        (tmp_path / f"forget-0000{number}-of-00003.parquet").unlink()
+    ((first, *others),) = files_of(tmp_path, "forget")
+    found = read_rows(first, others)
+    (problem,) = told(found)
+    assert problem.endswith(f": the shard forget-0000{missing[0]}-of-00003.parquet is missing")
+    assert found.rows == ()
+
+
+def test_shards_of_two_files_are_a_problem(tmp_path):
+    shards(tmp_path, ["one"])
+    shards(tmp_path, ["one"], ["two"])
     ((first, *others),) = files_of(tmp_path, "forget")
     (problem,) = told(read_rows(first, others))
-    assert problem.endswith("the shard forget-00001-of-00003.parquet is missing")
+    assert problem.endswith("the shard forget-00000-of-00002.parquet is not one of 1")
 
 
 def test_a_part_has_one_file_of_any_format(tmp_path):

@@ -8,7 +8,8 @@ over one element, `quant.dampening=choice(0.05)`; the jobs have the plain value 
 
 import re
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +39,11 @@ def deferred(arguments: Sequence[str]) -> list[str]:
     overrides = [one for _, one in given if one is not None]
     if not _sweeps(arguments, overrides):
         return list(arguments)
-    swept = swept_groups([*_parsed_params(_of_presets(overrides)), *overrides])
-    below = _with_followers(swept, {one.key_or_group for one in overrides})
+    swept = _swept_groups([*_overrides(_of_presets(overrides)).values(), *overrides])
+    chosen = {one.key_or_group for one in overrides}
     return [
         _as_sweep(argument, override)
-        if override is not None and _is_below(override, below)
+        if override is not None and _is_plain(override) and _above(override, swept, chosen)
         else argument
         for argument, override in given
     ]
@@ -61,7 +62,7 @@ def without_null_options(arguments: Sequence[str]) -> list[str]:
     ]
 
 
-def swept_groups(overrides: Sequence[Override]) -> dict[str, Override]:
+def _swept_groups(overrides: Sequence[Override]) -> dict[str, Override]:
     """Returns the overrides that sweep over the options of a group, by group."""
     return {
         one.key_or_group: one
@@ -92,11 +93,11 @@ def require_shared(
     Raises:
         ValueError: names the options with and without the setting, and two commands that work.
     """
-    texts = [*(f"{name}={value}" for name, value in params.items()), *arguments]
-    given = {text: override for text in texts if (override := _parsed(text)) is not None}
-    swept = swept_groups(list(given.values()))
+    command = {text: one for text in arguments if (one := _parsed(text)) is not None}
+    given = _overrides(params) | command
+    swept = _swept_groups(list(given.values()))
     single = {one.key_or_group: _first(text, one) for text, one in given.items()}
-    for group in _governing(list(given.values()), swept):
+    for group in {group: None for one in given.values() for group in _above(one, swept, single)}:
         lacking: dict[str, list[str]] = {}
         for option in _elements(swept[group]):
             job = {**single, group: f"{group}={option}"}
@@ -109,21 +110,16 @@ def require_shared(
                 lacking.setdefault(found[1], []).append(option)
         for setting, options in lacking.items():
             having = [one for one in _elements(swept[group]) if one not in options]
-            if setting in single and having:
-                raise ValueError(_apart(setting, group, having, options, arguments))
+            if having and setting in {one.key_or_group for one in command.values()}:
+                raise ValueError(_apart(setting, group, having, options, command))
 
 
-def _governing(given: Sequence[Override], swept: Mapping[str, Override]) -> list[str]:
-    """The swept groups that an override of the command line is below."""
-    followers = _leaders()
-    found = dict[str, None]()
-    for override in given:
-        setting = _dotted(override.key_or_group)
-        top = setting.partition(".")[0]
-        above = [group for group in swept if setting.startswith(f"{_dotted(group)}.")]
-        above += [group for group in swept if group in followers.get(top, ()) and "." in setting]
-        found |= dict.fromkeys(above)
-    return list(found)
+def _above(override: Override, groups: Collection[str], chosen: Collection[str]) -> list[str]:
+    """The groups that a setting is below, or that its group's default follows unless chosen."""
+    setting = _dotted(override.key_or_group)
+    top, dot, _ = setting.partition(".")
+    followed = _leaders().get(top, set[str]()) if dot and top not in chosen else ()
+    return [one for one in groups if setting.startswith(f"{_dotted(one)}.") or one in followed]
 
 
 def _apart(
@@ -131,19 +127,17 @@ def _apart(
     group: str,
     having: Sequence[str],
     lacking: Sequence[str],
-    arguments: Sequence[str],
+    command: Mapping[str, Override],
 ) -> str:
     """The refusal of a setting that some options lack, with the two commands that work."""
-    texts = {argument: _plain(argument) for argument in arguments if _parsed(argument)}
-    named = {argument: one.key_or_group for argument in texts if (one := _parsed(argument))}
-    rest = [text for argument, text in texts.items() if named[argument] not in (setting, group)]
-    (given,) = (text for argument, text in texts.items() if named[argument] == setting)
-    first = [f"{group}={','.join(having)}", given, *rest]
+    names = {one.key_or_group: _plain(text, one) for text, one in command.items()}
+    rest = [text for name, text in names.items() if name not in (setting, group)]
+    first = [f"{group}={','.join(having)}", names[setting], *rest]
     second = [f"{group}={','.join(lacking)}", *rest]
     commands = [shlex.join(["python", "-m", "unlearn_lab", "-m", *one]) for one in (first, second)]
     return (
-        f"{given}: {group}={','.join(having)} has this setting, {group}={','.join(lacking)} does "
-        f"not; use two commands: {commands[0]}, and {commands[1]}"
+        f"{names[setting]}: {group}={','.join(having)} has this setting, "
+        f"{group}={','.join(lacking)} does not; use two commands: {commands[0]}, and {commands[1]}"
     )
 
 
@@ -152,13 +146,10 @@ def _first(argument: str, override: Override) -> str:
     return f"{argument.partition('=')[0]}={_elements(override)[0]}"
 
 
-def _plain(argument: str) -> str:
-    """An argument as the user gave it: a one-element sweep as a plain override."""
-    override = _parsed(argument)
-    if override is None or not override.is_discrete_sweep():
-        return argument
-    values = _elements(override)
-    return argument if len(values) > 1 else f"{argument.partition('=')[0]}={values[0]}"
+def _plain(argument: str, override: Override) -> str:
+    """An override as the user gave it: a one-element sweep as a plain one."""
+    alone = override.is_discrete_sweep() and len(_elements(override)) == 1
+    return _first(argument, override) if alone else argument
 
 
 def _elements(override: Override) -> list[str]:
@@ -178,15 +169,7 @@ def _sweeps(arguments: Sequence[str], overrides: Sequence[Override]) -> bool:
     return bool({"-m", "--multirun"}.intersection(arguments) or named & {"hydra.mode", *presets()})
 
 
-def _with_followers(swept: Mapping[str, Override], chosen: set[str]) -> list[str]:
-    followers = [
-        group
-        for group, leaders in _leaders().items()
-        if leaders & swept.keys() and group not in chosen
-    ]
-    return [*swept, *followers]
-
-
+@cache
 def _leaders() -> dict[str, set[str]]:
     """Returns the groups that the default of another group is computed from, by that group."""
     listed: Any = OmegaConf.to_container(OmegaConf.load(data_dir("conf") / "config.yaml"))
@@ -203,14 +186,10 @@ def _leaders() -> dict[str, set[str]]:
     }
 
 
-def _is_below(override: Override, groups: Sequence[str]) -> bool:
-    """Whether a plain override `setting=value` is below one of these groups."""
-    if override.is_sweep_override() or override.is_add() or override.is_force_add():
-        return False
-    if override.is_delete():
-        return False
-    setting = _dotted(override.key_or_group)
-    return any(setting.startswith(f"{_dotted(group)}.") for group in groups)
+def _is_plain(override: Override) -> bool:
+    """Whether it is `setting=value`, without a sweep, `+`, `++` or `~`."""
+    special = (override.is_sweep_override(), override.is_add(), override.is_force_add())
+    return not any(special) and not override.is_delete()
 
 
 def _as_sweep(argument: str, override: Override) -> str:
@@ -237,10 +216,9 @@ def _parsed(argument: str) -> Override | None:
     return override
 
 
-def _parsed_params(params: Mapping[str, Any]) -> Iterator[Override]:
-    for name, value in params.items():
-        if (override := _parsed(f"{name}={value}")) is not None:
-            yield override
+def _overrides(params: Mapping[str, Any]) -> dict[str, Override]:
+    texts = [f"{name}={value}" for name, value in params.items()]
+    return {text: one for text in texts if (one := _parsed(text)) is not None}
 
 
 def _of_presets(overrides: Sequence[Override]) -> dict[str, Any]:

@@ -44,8 +44,9 @@ def _set_environment() -> None:
 
     The plugins' path; no statistics from Ray to its makers; and how long OpenMP's threads spin
     before they sleep. By default they spin so long that two threads which share a core with another
-    program wait for each other through whole time slices: a small model trains 4 times slower. The
-    number of threads, and with it every figure, stays. Variables that are set already are kept.
+    program wait for each other through whole time slices: the embedded model trained 3 to 5 times
+    slower (benchmarks/RESULTS.md). The number of threads, and with it every figure, stays.
+    Variables that are set already are kept.
     """
     places = [str(plugin_dir()), *os.environ.get("PYTHONPATH", "").split(os.pathsep)]
     os.environ["PYTHONPATH"] = os.pathsep.join(dict.fromkeys(place for place in places if place))

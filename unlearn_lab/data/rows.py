@@ -91,13 +91,14 @@ def read_rows(file: Path, shards: Sequence[Path] = ()) -> Rows:
     Args:
         file: a .json array, JSON Lines (also if named .json), .csv with a header, .parquet, or a
             .txt file that is one text; all but parquet may be compressed as .gz.
-        shards: further parquet files, whose rows are counted on.
+        shards: the other shards of a parquet file, whose rows name them.
     """
     problems: list[Problem] = []
     try:
-        _require_all_shards(file, shards)
-        rows = tuple(row for one in (file, *shards) for row in _rows(one, problems))
-        rows = _counted_on(rows) if shards else rows
+        _require_all_shards([file, *shards])
+        rows = _rows(file, problems)
+        for shard in shards:
+            rows += tuple(_in_shard(shard, row) for row in _rows(shard, problems))
     except _Broken as broken:
         return Rows(str(file), (), (Problem(str(file), broken.at, None, broken.what),))
     except OSError as error:
@@ -215,22 +216,24 @@ SUFFIXES = tuple(_READERS)
 _SHARD = re.compile(r"(?:-(\d+)-of-(\d+))?\.parquet$")
 
 
-def _require_all_shards(file: Path, shards: Sequence[Path]) -> None:
-    """Raises `_Broken` where one of the shards that the names count is missing."""
-    found = _SHARD.search(file.name)
-    if not shards or found is None or found[2] is None:
+def _require_all_shards(files: Sequence[Path]) -> None:
+    """Raises `_Broken` unless the files are all shards that the name of the first counts."""
+    found = _SHARD.search(files[0].name)
+    if found is None or found[2] is None:
         return
-    stem, width = file.name[: found.start()], len(found[1])
-    names = {one.name for one in (file, *shards)}
-    for number in range(int(found[2])):
-        name = f"{stem}-{number:0{width}d}-of-{found[2]}.parquet"
-        if name not in names:
+    stem, width = files[0].name[: found.start()], len(found[1])
+    wanted = [f"{stem}-{n:0{width}d}-of-{found[2]}.parquet" for n in range(int(found[2]))]
+    given = [file.name for file in files]
+    for name in wanted:
+        if name not in given:
             raise _Broken(f"the shard {name} is missing")
+    for name in given:
+        if name not in wanted:
+            raise _Broken(f"the shard {name} is not one of {int(found[2])}")
 
 
-def _counted_on(rows: Sequence[Row]) -> tuple[Row, ...]:
-    """The rows of all shards, numbered as one table."""
-    return tuple(replace(row, at=f"row {number}") for number, row in enumerate(rows, start=1))
+def _in_shard(file: Path, row: Row) -> Row:
+    return replace(row, at=f"{row.at} of {file.name}")
 
 
 def _text(file: Path) -> str:

@@ -59,7 +59,7 @@ def _build(request: BuildRequest, builder: Callable[..., Any], folder: Path) -> 
             facts = builder(request.stage.params, request.inputs, request.work, request.runtime)
             if is_first():
                 (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
-    except Exception as error:  # any error is reported to the waiting parent
+    except Exception as error:  # reported to the job, then raised again
         rank = os.environ.get("RANK", "0")
         failure = {
             "time": time.time(),

@@ -18,5 +18,5 @@ def deliver(number: int, handler: object) -> None:
         raise SystemExit(128 + number)
     try:
         signal.raise_signal(number)
-    except Exception as error:  # foreign code may raise anything
+    except Exception as error:  # raised again, as what interrupted the build
         raise Interrupted(f"{signal.Signals(number).name}: {error}") from error
