@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -43,7 +43,15 @@ _SWAPS: dict[type[ast.AST], type[ast.AST]] = {
 
 @dataclass(frozen=True)
 class Mutant:
-    """A fault: the file, its line, the line before and after, and the whole faulty source."""
+    """A fault in one expression.
+
+    Attributes:
+        file: path below the project's root.
+        line: first line of the statement that contains it: the one that coverage records.
+        before: the expression.
+        after: the faulty expression.
+        source: the whole faulty file.
+    """
 
     file: str
     line: int
@@ -63,7 +71,10 @@ def main() -> None:
         for mutant in mutants:
             print(f"{mutant.file}:{mutant.line}: {mutant.before}  ->  {mutant.after}")
         return
-    results = [(mutant, *judge(mutant, tests_of(asked.coverage, mutant))) for mutant in mutants]
+    _require_passing(asked.coverage, mutants)
+    results = [
+        (mutant, *judge(mutant, covering_tests(asked.coverage, mutant))) for mutant in mutants
+    ]
     survived = [mutant for mutant, verdict, _ in results if verdict != "killed"]
     print(f"{len(mutants) - len(survived)} of {len(mutants)} mutants killed")
     sys.exit(1 if survived else 0)
@@ -84,17 +95,17 @@ def draw(seed: int, number: int) -> list[Mutant]:
 def _faults(file: Path) -> Iterator[Mutant]:
     """Yields every fault of one changed operator, number or negation."""
     text = file.read_text(encoding="utf-8")
+    statements = _lines_of_statements(ast.parse(text))
     for place, node in enumerate(ast.walk(ast.parse(text))):
         if not _can_change(node):
             continue
         tree = ast.parse(text)
         changed = next(one for at, one in enumerate(ast.walk(tree)) if at == place)
-        line = changed.lineno  # pyright: ignore[reportAttributeAccessIssue]
         before = _spell(changed)
         _change(changed)
         yield Mutant(
             file=file.relative_to(ROOT).as_posix(),
-            line=line,
+            line=statements[place],
             before=before,
             after=_spell(changed),
             source=ast.unparse(tree),
@@ -103,6 +114,15 @@ def _faults(file: Path) -> Iterator[Mutant]:
 
 def _spell(node: ast.AST) -> str:
     return f"if {ast.unparse(node.test)}" if isinstance(node, ast.If) else ast.unparse(node)
+
+
+def _lines_of_statements(tree: ast.Module) -> list[int]:
+    """The first line of the innermost statement around each node, in the order of `ast.walk`."""
+    lines = {id(tree): 1}
+    for node in ast.walk(tree):
+        for inner in ast.iter_child_nodes(node):
+            lines[id(inner)] = inner.lineno if isinstance(inner, ast.stmt) else lines[id(node)]
+    return [lines[id(node)] for node in ast.walk(tree)]
 
 
 def _can_change(node: ast.AST) -> bool:
@@ -130,8 +150,11 @@ def _change(node: ast.AST) -> None:
         node.test = ast.UnaryOp(op=ast.Not(), operand=node.test)
 
 
-def tests_of(coverage: Path, mutant: Mutant) -> list[str]:
-    """Returns the tests that run the mutant's line, by their ids."""
+def covering_tests(coverage: Path, mutant: Mutant) -> list[str]:
+    """Returns the tests that run the mutant's line, by their ids.
+
+    A line that runs when its module is imported is run by no test: then all that run the file.
+    """
     from coverage.numbits import numbits_to_nums
 
     with sqlite3.connect(coverage) as database:
@@ -141,8 +164,18 @@ def tests_of(coverage: Path, mutant: Mutant) -> list[str]:
             "join context on context.id = line_bits.context_id where file.path like ?",
             (f"%/{mutant.file}",),
         ).fetchall()
-    touched = {context for context, bits in rows if mutant.line in numbits_to_nums(bits)}
-    return sorted({context.split("|")[0] for context in touched if context})
+    named = [(context.split("|")[0], numbits_to_nums(bits)) for context, bits in rows if context]
+    touched = {test for test, lines in named if mutant.line in lines}
+    return sorted(touched or {test for test, _ in named})
+
+
+def _require_passing(coverage: Path, mutants: Sequence[Mutant]) -> None:
+    """Raises `RuntimeError` if tests fail without a fault: then no mutant would survive."""
+    mutant = next(one for one in mutants if covering_tests(coverage, one))
+    text = (ROOT / mutant.file).read_text(encoding="utf-8")
+    same = replace(mutant, source=text, after=mutant.before)
+    if judge(same, covering_tests(coverage, mutant))[0] != "survived":
+        raise RuntimeError(f"the tests of {mutant.file} fail without a fault")
 
 
 def judge(mutant: Mutant, tests: Sequence[str]) -> tuple[str, float]:
