@@ -14,7 +14,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,30 +86,31 @@ def draw(seed: int, number: int) -> list[Mutant]:
     files = sorted((ROOT / "unlearn_lab").rglob("*.py"))
     mutants = list[Mutant]()
     for file in dice.sample(files, len(files)):
-        found = list(_faults(file))
-        if found and len(mutants) < number:
-            mutants.append(dice.choice(found))
+        places = faults_of(file)
+        if places and len(mutants) < number:
+            mutants.append(mutate(file, dice.choice(places)))
     return mutants
 
 
-def _faults(file: Path) -> Iterator[Mutant]:
-    """Yields every fault of one changed operator, number or negation."""
-    text = file.read_text(encoding="utf-8")
-    statements = _lines_of_statements(ast.parse(text))
-    for place, node in enumerate(ast.walk(ast.parse(text))):
-        if not _can_change(node):
-            continue
-        tree = ast.parse(text)
-        changed = next(one for at, one in enumerate(ast.walk(tree)) if at == place)
-        before = _spell(changed)
-        _change(changed)
-        yield Mutant(
-            file=file.relative_to(ROOT).as_posix(),
-            line=statements[place],
-            before=before,
-            after=_spell(changed),
-            source=ast.unparse(tree),
-        )
+def faults_of(file: Path) -> list[int]:
+    """Returns the places, in the order of `ast.walk`, of operators, numbers and conditions."""
+    nodes = ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+    return [place for place, node in enumerate(nodes) if _can_change(node)]
+
+
+def mutate(file: Path, place: int) -> Mutant:
+    """Returns the fault at a place of `faults_of`."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    line, nodes = _lines_of_statements(tree)[place], list(ast.walk(tree))
+    before = _spell(nodes[place])
+    _change(nodes[place])
+    return Mutant(
+        file=file.relative_to(ROOT).as_posix(),
+        line=line,
+        before=before,
+        after=_spell(nodes[place]),
+        source=ast.unparse(tree),
+    )
 
 
 def _spell(node: ast.AST) -> str:

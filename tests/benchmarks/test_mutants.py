@@ -5,7 +5,7 @@ import ast
 import pytest
 from coverage import CoverageData
 
-from benchmarks.mutants import ROOT, Mutant, _faults, covering_tests, draw, judge
+from benchmarks.mutants import ROOT, Mutant, covering_tests, draw, faults_of, judge, mutate
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,8 @@ def test_a_fault_has_the_line_of_its_statement(tmp_path, monkeypatch):
     monkeypatch.setattr("benchmarks.mutants.ROOT", tmp_path)
     file = tmp_path / "a.py"
     file.write_text('def f(x):\n    """Text 1."""\n    return (\n        x\n        < 3\n    )\n')
-    found = {(one.line, one.before, one.after) for one in _faults(file)}
+    faults = [mutate(file, place) for place in faults_of(file)]
+    found = {(one.line, one.before, one.after) for one in faults}
     assert found == {(3, "x < 3", "x <= 3"), (3, "3", "4")}
 
 
