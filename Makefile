@@ -27,7 +27,7 @@ sweep: $(READY) ## Run the headline sweep (two methods, two quantizers) and writ
 	$(RUN) -m unlearn_lab -m method=ga,npo quant=rtn4,rtn8
 
 test: $(READY) ## Run the tests (minutes, offline)
-	$(RUN) -m pytest -n 2 --dist loadfile
+	$(RUN) -m pytest -n 2 --dist worksteal
 
 test-slow: $(READY) $(FOREIGN)/.ready ## Run the long tests: the findings with real trainings, the wheel, gptqmodel's file formats
 	$(RUN) -m pytest -m "slow and not gpu"

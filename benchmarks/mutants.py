@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -64,6 +65,7 @@ def main() -> None:
     """Prints a line for each mutant and the number killed; exits with 1 if any survived."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("--coverage", type=Path, default=ROOT / ".coverage.mutants")
+    parser.add_argument("--parallel", type=int, default=2, help="mutants at a time")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     asked = parser.parse_args()
     mutants = draw(SEED, NUM_MUTANTS)
@@ -72,12 +74,13 @@ def main() -> None:
             print(f"{mutant.file}:{mutant.line}: {mutant.before}  ->  {mutant.after}")
         return
     _require_passing(asked.coverage, mutants)
-    results = [
-        (mutant, *judge(mutant, covering_tests(asked.coverage, mutant))) for mutant in mutants
-    ]
-    survived = [mutant for mutant, verdict, _ in results if verdict != "killed"]
-    print(f"{len(mutants) - len(survived)} of {len(mutants)} mutants killed")
-    sys.exit(1 if survived else 0)
+    with ThreadPoolExecutor(asked.parallel) as pool:
+        verdicts = list(
+            pool.map(lambda one: judge(one, covering_tests(asked.coverage, one))[0], mutants)
+        )
+    killed = verdicts.count("killed")
+    print(f"{killed} of {len(mutants)} mutants killed")
+    sys.exit(0 if killed == len(mutants) else 1)
 
 
 def draw(seed: int, number: int) -> list[Mutant]:

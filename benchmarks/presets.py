@@ -4,6 +4,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -80,7 +81,8 @@ class Preset:
         return math.prod(len(values) for values in self.params.values())
 
 
-def load_presets() -> dict[str, Preset]:
+@cache
+def load_presets() -> Mapping[str, Preset]:
     """The presets of MUSE's models, by name."""
     if str(plugin_dir()) not in sys.path:
         sys.path.append(str(plugin_dir()))

@@ -90,7 +90,7 @@ def test_ls_tells_of_each_artifact_in_words(home, run):
     assert "ga adamw seed=0" in lines[UNLEARN.key[:12]]
     assert "GA seed=1" in lines[LOST.key[:12]]
     assert "unlearn ga adamw seed=0, RTN 4 bits" in lines[EVALUATE.key[:12]]
-    assert "trained on forget and retain, seed=0" in lines[TARGET.key[:12]]
+    assert "forget and retain, seed=0" in lines[TARGET.key[:12]]
     assert "tiny gazette ga adamw rtn4 seed=0" in lines[RECORD.key[:12]]
     assert "0 min first" in lines[CORPUS.key[:12]]
     assert re.search(r"6 artifacts, 27\.\d kB, in", out.splitlines()[-1])
@@ -167,15 +167,15 @@ def test_prune_alone_removes_leftovers_only(home, run):
 
 def test_prune_says_what_is_lost_and_what_is_not(home, run):
     out = run("prune", "--stage", "unlearn")[1]
-    assert "1 of these: inputs of artifacts that stay" in out
+    assert re.search("^1 of these: inputs .*stay", out, re.MULTILINE)
     assert "sample answers" not in out
-    assert "1 of these: figures by layer and sample answers" in run("prune", "--stage", "record")[1]
+    assert "sample answers" in run("prune", "--stage", "record")[1]
 
 
 def test_a_sweep_is_pruned_with_what_it_shares_and_this_is_said(home, run):
     results.append(home, {"run_id": "0", "sweep": "second", "stages.unlearn": LOST.key})
     out = run("prune", "--sweep", "second", "--yes")[1]
-    assert "2 of these: shared by several sweeps" in out
+    assert "2 of these: shared" in out
     assert not folder(home, LOST).exists()
     assert there(home) == {"unlearn", "evaluate", "record"}
 
@@ -186,7 +186,7 @@ def test_prune_keeps_what_a_running_process_uses(home, run):
         status, out, _ = run("prune", "--older-than", "0d", "--yes")
         assert f"process {os.getpid()} on" in out
     assert status == 0
-    assert "3 of these: in use by running processes, kept." in out
+    assert re.search("^3 of these: in use .*kept", out, re.MULTILINE)
     assert there(home) == {"corpus", "target", "unlearn"}
     assert folder(home, LOST).exists()
 
@@ -266,20 +266,20 @@ def test_a_pointer_is_not_exported_but_said(home, run, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("ls", "--stage", "unlaern"), "--stage=unlaern: did you mean unlearn?"),
-        (("prune", "--sweep", "frist"), "--sweep=frist: did you mean first?"),
-        (("ls", "--older-than", "30"), "--older-than=30: must be a number and min, h, d or w"),
+        (("ls", "--stage", "unlaern"), r"--stage=unlaern: did you mean unlearn\?"),
+        (("prune", "--sweep", "frist"), r"--sweep=frist: did you mean first\?"),
+        (("ls", "--older-than", "30"), "--older-than=30: .*min, h, d or w"),
         (("size", "--home", "nowhere"), "--home=nowhere: no cache there"),
-        (("export", "zz", "out"), "KEY=zz: no artifact or record has this prefix"),
-        (("export", "", "out"), "KEY=: no artifact or record has this prefix"),
-        (("export", RECORD.key, "."), "exists and is not empty"),
+        (("export", "zz", "out"), "KEY=zz: no artifact .*prefix"),
+        (("export", "", "out"), "KEY=: no artifact .*prefix"),
+        (("export", RECORD.key, "."), "^/.*: .*not empty"),
     ],
 )
 def test_refusals_are_one_line(run, arguments, told, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     status, _, err = run(*arguments)
     assert status == 2
-    assert told in err
+    assert re.search(told, err)
     assert err.count("\n") == 1
 
 

@@ -1,16 +1,22 @@
 """Every preset: its jobs can be built, its first line is right, and what outranks it."""
 
-from functools import cache
-from itertools import product
+from copy import deepcopy
 
 import pytest
-from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
 from benchmarks.gpu_hours import told
 from benchmarks.presets import load_presets
+from tests.presets import (
+    combinations,
+    composed_job,
+    composed_preset,
+    overrides_of,
+    params_of,
+    typical,
+)
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.config.spelling import written_out
 from unlearn_lab.execute.parts import build_parts
@@ -25,48 +31,19 @@ CORRECTED = [stem for stem in GRIDS if stem.endswith("_corrected")]
 SIX = "ga ga_gdr ga_muse_klr npo_muse npo_muse_gdr npo_muse_klr"
 
 
-@cache
-def params_of(stem):
-    """What a preset sweeps over."""
-    with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
-        config = compose("config", [f"+grid={stem}"], return_hydra_config=True)
-    return {name: str(values).split(",") for name, values in config.hydra.sweeper.params.items()}
+@pytest.fixture(params=[typical, pytest.param(combinations, marks=pytest.mark.slow)])
+def jobs(request):
+    """The jobs of a preset with the plain values that they compose: some, or under slow all."""
+
+    def found(stem):
+        return [(job, values_of(stem, overrides_of(job))) for job in request.param(stem)]
+
+    return found
 
 
-def combinations(stem):
-    """The overrides of each job."""
-    params = params_of(stem)
-    return [dict(zip(params, values, strict=True)) for values in product(*params.values())]
-
-
-def typical(stem):
-    """Jobs with every method in every setting, in which quantizers and folds take turns."""
-    params = params_of(stem)
-    turns = {name: params[name] for name in ("quant", "dataset.fold") if name in params}
-    rest = {name: values for name, values in params.items() if name not in turns}
-    each = [dict(zip(rest, values, strict=True)) for values in product(*rest.values())]
-    return [
-        {**each[i % len(each)], **{name: values[i % len(values)] for name, values in turns.items()}}
-        for i in range(max(map(len, (each, *turns.values()))))
-    ]
-
-
-@cache
-def jobs(stem):
-    """Typical jobs, each with the plain values that it composes."""
-    return composed_jobs(stem, typical(stem))
-
-
-def composed_jobs(stem, asked):
-    with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
-        return [
-            (job, composed_job([f"+grid={stem}", *(f"{k}={v}" for k, v in job.items())]))
-            for job in asked
-        ]
-
-
-def composed_job(overrides):
-    return written_out(OmegaConf.to_container(compose("config", overrides), resolve=True))
+def values_of(stem, overrides):
+    values, _ = composed_job(stem, *overrides)
+    return written_out(deepcopy(values))
 
 
 def first_line(stem):
@@ -74,19 +51,16 @@ def first_line(stem):
     return (data_dir("sweeps") / "grid" / f"{stem}.yaml").read_text().splitlines()[1]
 
 
-@pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("stem", GRIDS)
-def test_jobs_can_be_built_and_the_first_line_counts_them(stem):
+def test_jobs_can_be_built_and_the_first_line_counts_them(jobs, stem):
     assert f" {len(combinations(stem))} jobs" in first_line(stem)
     for _, config in jobs(stem):
         build_parts(config)
 
 
-@pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("stem", STUDIES)
 def test_a_study_searches_for_the_highest_from_a_seed(stem):
-    with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
-        config = compose("config", [f"+grid={stem}"], return_hydra_config=True)
+    config = composed_preset(stem)
     sweeper = config.hydra.sweeper
     assert (sweeper.direction, sweeper.max_failure_rate) == ("maximize", 1)
     assert sweeper.sampler.seed is not None
@@ -97,8 +71,7 @@ def test_a_study_searches_for_the_highest_from_a_seed(stem):
     for end in (("start",), ("end", "stop")):
         overrides = [at(end, override) for override in space]
         job = dict(override.split("=", 1) for override in overrides)
-        ((_, composed_values),) = composed_jobs(stem, [job])
-        build_parts(composed_values)
+        build_parts(values_of(stem, overrides_of(job)))
 
 
 def at(end, override):
@@ -109,13 +82,10 @@ def at(end, override):
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("stem", GRIDS)
-def test_every_single_job_can_be_built(stem):
-    found = composed_jobs(stem, combinations(stem))
-    for _, config in found:
-        build_parts(config)
-    assert len({str({**config, "report": None}) for _, config in found}) == len(found)
+def test_no_two_jobs_are_equal(stem):
+    found = [values_of(stem, overrides_of(job)) for job in combinations(stem)]
+    assert len({str({**config, "report": None}) for config in found}) == len(found)
 
 
 def test_first_lines_say_what_is_calculated():
@@ -125,9 +95,8 @@ def test_first_lines_say_what_is_calculated():
         assert first_line(stem).endswith(f": {told(preset)}")
 
 
-@pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("stem", CORRECTED)
-def test_a_corrected_twin_differs_in_losses_and_pairing_alone(stem):
+def test_a_corrected_twin_differs_in_losses_and_pairing_alone(jobs, stem):
     published = jobs(stem.removesuffix("_corrected"))
     for (theirs, config), (job, corrected) in zip(published, jobs(stem), strict=True):
         assert job == {**theirs, "method": theirs["method"].replace("_muse", "")}
@@ -145,9 +114,8 @@ def without_losses(config):
     return {**config, "trainer": trainer, "method": weight, "report": None}
 
 
-@pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("stem", CORRECTED)
-def test_published_losses_are_the_code_s_and_corrected_ones_the_papers(stem):
+def test_published_losses_are_the_code_s_and_corrected_ones_the_papers(jobs, stem):
     for job, config in jobs(stem.removesuffix("_corrected")):
         objective = build_parts(config).method.value
         assert not isinstance(objective.forget, NPO)
@@ -164,18 +132,16 @@ def test_published_losses_are_the_code_s_and_corrected_ones_the_papers(stem):
         assert config["trainer"]["weights"] == "bf16"
 
 
-@pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("stem", ["paper_news", "paper_books"])
-def test_table_1_has_six_methods_in_full_precision_eight_and_four_bits(stem):
+def test_table_1_has_six_methods_in_full_precision_eight_and_four_bits(jobs, stem):
     wanted = {"method": SIX.split(), "quant": ["none", "llmint8", "fp4"]}
     assert params_of(stem) == wanted
     for _, config in jobs(stem):
         assert config["optimizer"]["lr"] == 1e-5
 
 
-@pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("stem", ["muse_scalability", "muse_sustainability"])
-def test_folds_are_swept_and_training_ends_at_the_control_s_knowmem(stem):
+def test_folds_are_swept_and_training_ends_at_the_control_s_knowmem(jobs, stem):
     assert params_of(stem)["dataset.fold"] == ["1", "2", "3", "4"]
     for _, config in jobs(stem):
         assert config["dataset"]["folds"] == stem.removeprefix("muse_")
@@ -183,8 +149,7 @@ def test_folds_are_swept_and_training_ends_at_the_control_s_knowmem(stem):
         assert (stop["memories"], stop["margin"], stop["utility_share"]) == (["knowmem"], 0, 0)
 
 
-@pytest.mark.usefixtures("composed")
-def test_learning_rates_are_swept():
+def test_learning_rates_are_swept(jobs):
     rates = {config["optimizer"]["lr"] for _, config in jobs("paper_lr")}
     assert rates == {1e-5, 2e-5, 4e-5, 6e-5, 8e-5, 1e-4}
     for _, config in jobs("paper_lr"):
@@ -193,8 +158,7 @@ def test_learning_rates_are_swept():
         assert config["method"]["retain"]["weight"] == 2.0
 
 
-@pytest.mark.usefixtures("composed")
-def test_percentiles_are_swept():
+def test_percentiles_are_swept(jobs):
     found = [config for _, config in jobs("paper_threshold")]
     assert {config["optimizer"]["percentile"] for config in found} == {90.0, 95.0, 99.0}
     assert {config["method"]["retain"]["weight"] for config in found} == {400.0, 20.0}
@@ -220,7 +184,6 @@ def test_settings_outrank_presets_and_recipes(plain, preset):
     assert (retain["weight"], retain["variant"]) == (7, "divergence")
 
 
-@pytest.mark.usefixtures("composed")
 def test_a_setting_on_the_command_line_replaces_a_swept_one():
     """Hydra puts a preset's params before the command line; of one name, the last counts."""
     given = OverridesParser.create().parse_overrides(
@@ -232,9 +195,8 @@ def test_a_setting_on_the_command_line_replaces_a_swept_one():
     assert all("optimizer.lr=3e-05" in job for job in batch)
 
 
-@pytest.mark.usefixtures("composed")
 @pytest.mark.parametrize("stem", [stem.removesuffix("_corrected") for stem in CORRECTED])
-def test_muse_s_metrics_are_as_published(stem):
+def test_muse_s_metrics_are_as_published(jobs, stem):
     """Also beside further columns: the blank after the cue, and Min-K% over whole texts."""
     for _, values in jobs(stem):
         metrics = values["eval"]["metrics"]

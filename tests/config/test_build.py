@@ -73,17 +73,17 @@ def test_a_whole_number_is_a_text_where_one_is_wanted(given, place):
     [
         ({"place": True}, r"^quant\.place=True: must be str, or null$"),
         ({"place": 1.5}, r"^quant\.place=1\.5: must be str, or null$"),
-        ({"kind": 4}, r"^quant\.kind=4: must be one of row, tensor$"),
+        ({"kind": 4}, r"^quant\.kind=4: .*one of row, tensor$"),
         ({"bits": "four"}, r"^quant\.bits='four': must be int$"),
         ({"bits": 4.5}, r"^quant\.bits=4\.5: must be int$"),
         ({"bits": True}, r"^quant\.bits=True: must be int$"),
         ({"weight": "heavy"}, r"^quant\.weight='heavy': must be float$"),
         ({"flag": 1}, r"^quant\.flag=1: must be bool$"),
-        ({"kind": "column"}, r"^quant\.kind='column': must be one of row, tensor$"),
+        ({"kind": "column"}, r"^quant\.kind='column': .*one of row, tensor$"),
         ({"pair": [0.9]}, r"^quant\.pair=\[0\.9\]: must be tuple\[float, float\]$"),
         ({"bits": {"a": 1}}, r"^quant\.bits=\{'a': 1\}: must be int$"),
-        ({"bitz": 4}, r"^quant\.bitz: unknown option of Outer; did you mean bits\?"),
-        ({"zzz": 4}, r"^quant\.zzz: unknown option of Outer; it has bits, weight"),
+        ({"bitz": 4}, r"^quant\.bitz: unknown option.*Outer.*mean bits\?"),
+        ({"zzz": 4}, r"^quant\.zzz: unknown option.*Outer.* bits, weight"),
         (
             {"inner": {"_target_": "unlearn_lab.made_up.Inner", "beta": -1}},
             r"^quant\.inner\.beta=-1\.0: must be above 0$",
@@ -123,12 +123,12 @@ def test_only_our_own_classes_and_torch_optimizers_may_be_instantiated(target):
 
 @pytest.mark.parametrize("bad", [None, 3, {}, {"bits": 4}])
 def test_a_node_without_a_target_is_refused(bad):
-    with pytest.raises(Refused, match=r"^quant=.*must be a mapping with a _target_$"):
+    with pytest.raises(Refused, match=r"^quant=.*: .*mapping.*_target_$"):
         check(bad, "quant")
 
 
 def test_the_wrong_kind_of_part_is_refused():
-    with pytest.raises(Refused, match=r"^quant: unlearn_lab\.made_up\.Inner is not of type Outer$"):
+    with pytest.raises(Refused, match=r"^quant: unlearn_lab\.made_up\.Inner .*type Outer$"):
         build({"_target_": "unlearn_lab.made_up.Inner", "beta": 1.0}, Outer, "quant")
 
 

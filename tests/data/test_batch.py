@@ -70,7 +70,7 @@ def test_items_are_collated_by_role():
 
 
 def test_an_empty_split_is_refused():
-    with pytest.raises(ValueError, match="the retain split is empty"):
+    with pytest.raises(ValueError, match="retain split is empty"):
         PairedTexts({"forget": ids(2), "retain": []})
 
 

@@ -1,5 +1,6 @@
 """Kinds of broken corpora: loading and the checker tell each by file, line and field."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from unlearn_lab.data.check import main
 
 @dataclass(frozen=True)
 class Broken:
-    """What is broken in a sound corpus, and the one problem that must be told."""
+    """What is broken in a sound corpus, and the pattern of the one problem that must be told."""
 
     name: str
     file: str
@@ -32,98 +33,98 @@ CUSTOM = [
         "invalid JSON",
         "retain.json",
         lambda file: file.write_text('[\n"one",\n"two"\n"three"]'),
-        ":4: invalid JSON (Expecting ',' delimiter, column 1)",
+        r":4: invalid JSON .*',' delimiter.* column 1\b",
     ),
     Broken(
         "broken JSONL line",
         "forget.jsonl",
         lambda file: file.write_text('{"text": "one two three four five six"}\n{"text": "two}\n'),
-        ":2: invalid JSON (Unterminated string starting at, column 10)",
+        r":2: invalid JSON .*Unterminated string.* column 10\b",
     ),
     Broken(
         "missing field",
         "forget_questions.json",
         lambda file: write_array(file, [*questions("forget"), {"question": "why?"}]),
-        ":27: [25].answer: missing; fields: question",
+        r":27: \[25\]\.answer: missing; fields: question$",
     ),
     Broken(
         "null",
         "holdout.json",
         lambda file: write_array(file, [{"text": "one"}, {"text": None}]),
-        ":3: [1].text: is null; must be a text",
+        r":3: \[1\]\.text: is null\b.* a text$",
     ),
     Broken(
         "a number for a text",
         "retain_questions.json",
         lambda file: write_array(file, [*questions("retain"), {"question": "?", "answer": 1492}]),
-        ":27: [25].answer: is a number; must be a text",
+        r":27: \[25\]\.answer: is a number\b.* a text$",
     ),
     Broken(
         "blank text",
         "forget.json",
         lambda file: write_array(file, [*texts("forget"), " \n"]),
-        ":27: [25]: is blank",
+        r":27: \[25\]: is blank$",
     ),
     Broken(
         "not UTF-8",
         "retain.txt",
         lambda file: file.write_bytes("Grüße\naus Köln".encode("latin-1")),
-        ":1: is not UTF-8 (byte 0xfc at offset 2); save it as UTF-8",
+        r":1: is not UTF-8 .*0xfc .*offset 2\b",
     ),
-    Broken("empty file", "holdout.json", lambda file: file.write_text(""), ": is empty"),
+    Broken("empty file", "holdout.json", lambda file: file.write_text(""), ": is empty$"),
     Broken(
         "no list",
         "forget.json",
         lambda file: file.write_text('\n{"text": "one"}'),
-        (":1: must be a list [...] of texts or objects, and is an object"),
+        r":1: .* list \[\.\.\.\] .*is an object$",
     ),
     Broken(
         "missing file",
         "holdout.json",
         lambda file: None,
-        ": no such file, nor .jsonl, .csv, .parquet, .txt; dataset.holdout is needed",
+        r": no such file, .*\.jsonl, \.csv, \.parquet, \.txt; dataset\.holdout .*needed$",
     ),
     Broken(
         "leak",
         "retain.json",
         lambda file: write_array(file, [*texts("retain"), texts("forget")[7]]),
-        ":27: [25]: is the same text as FOLDER/forget.json:9 ([7]); "
-        "a text may be in one split only, unless dataset.allow_overlap=true",
+        r":27: \[25\]: .*same text.* FOLDER/forget\.json:9 \(\[7\]\); "
+        r".*one split.* dataset\.allow_overlap=true$",
     ),
-    Broken("truncated parquet", "forget.parquet", cut, ": cannot be read as parquet ("),
+    Broken("truncated parquet", "forget.parquet", cut, r": cannot be read.* parquet \("),
     Broken(
         "prompt without continuation",
         "verbatim.json",
         lambda file: write_array(file, [*prompts(), {"prompt": "and then", "gt": ""}]),
-        ":27: [25].gt: is blank",
+        r":27: \[25\]\.gt: is blank$",
     ),
 ]
 MUSE = [
-    Broken("missing part", "knowmem/retain_qa.json", lambda file: None, ": no such file"),
+    Broken("missing part", "knowmem/retain_qa.json", lambda file: None, ": no such file$"),
     Broken(
         "null in a question",
         "knowmem/forget_qa.json",
         lambda file: write_array(file, [*questions("forget"), {"question": None, "answer": "a"}]),
-        ":27: [25].question: is null; must be a text",
+        r":27: \[25\]\.question: is null\b.* a text$",
     ),
     Broken(
         "text for an object",
         "verbmem/forget.json",
         lambda file: write_array(file, [*prompts(), "and then"]),
-        ":27: [25]: is a text; must be an object with prompt and gt",
+        r":27: \[25\]: is a text\b.* object .*prompt and gt$",
     ),
     Broken(
         "blank holdout text",
         "privleak/holdout.json",
         lambda file: write_array(file, [*texts("holdout"), ""]),
-        ":27: [25]: is blank",
+        r":27: \[25\]: is blank$",
     ),
     Broken(
         "leak",
         "privleak/holdout.json",
         lambda file: write_array(file, [*texts("holdout"), texts("scored")[0]]),
-        ":27: [25]: is the same text as FOLDER/privleak/forget.json:2 ([0]); "
-        "a text may be in one split only, unless dataset.allow_overlap=true",
+        r":27: \[25\]: .*same text.* FOLDER/privleak/forget\.json:2 \(\[0\]\); "
+        r".*one split.* dataset\.allow_overlap=true$",
     ),
 ]
 
@@ -139,12 +140,8 @@ def both_tell(broken, folder, source, capsys):
     assert main([str(folder)]) == 2
     printed = capsys.readouterr().out
     assert "Problems (1)" in printed
-    if told.endswith("("):  # the reason is the library's
-        assert str(refused.value).startswith(told)
-        assert f"\n  {told}" in printed
-    else:
-        assert str(refused.value) == told
-        assert f"\n  {told}\n" in printed
+    assert re.match(told, str(refused.value))
+    assert f"\n  {refused.value}\n" in printed
 
 
 @pytest.mark.parametrize("broken", CUSTOM, ids=lambda broken: broken.name)

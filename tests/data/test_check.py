@@ -1,6 +1,7 @@
 """The checker: what it prints of a sound corpus, what it warns of, and what it writes."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -31,7 +32,7 @@ def test_a_folder_of_ones_own(tmp_path, check):
     folder = own_folder(tmp_path, forget_questions=questions("forget"), holdout=["one", "four"])
     status, printed = check(folder)
     assert status == 0
-    assert printed.startswith(f"{folder}: a corpus of your own\n")
+    assert re.match(rf"{folder}: .*your own\n", printed)
     assert rows(printed)["holdout"] == ["holdout", "holdout.json", "2", "7", "3", "4", "one"]
     assert rows(printed)["forget_questions"][2] == "25"
     assert "Scored: VerbMem 25 prompts; KnowMem 22 questions (3 examples); Utility 0" in printed
@@ -62,7 +63,7 @@ def test_a_folder_in_the_layout_of_muse(tmp_path, check):
     folder = muse_folder(tmp_path, raw__retain2=["one"], scal__forget_2=["two"])
     status, printed = check(folder)
     assert status == 0
-    assert printed.startswith(f"{folder}: a corpus in MUSE's layout\n")
+    assert re.match(rf"{folder}: .*MUSE's layout\n", printed)
     assert {"raw/retain1", "raw/retain2", "scal/forget_2"} < set(rows(printed))
     assert "KnowMem 25 questions (2 examples); Utility 25 questions (2 examples)" in printed
     assert f"Use it: dataset=muse_news dataset.path={folder}\n" in printed
@@ -72,36 +73,39 @@ def test_a_folder_in_the_layout_of_muse(tmp_path, check):
 @pytest.mark.parametrize(
     ("parts", "warning"),
     [
-        ({}, "no questions: KnowMem and Utility will be skipped"),
+        ({}, r"no questions: KnowMem .*Utility .*skipped"),
         (
             {"forget_questions": questions("forget", 30)},
-            "questions about the forget texts but none about the retain texts: Utility will be ",
+            r"questions .*forget texts .*none .*retain texts: Utility .*skipped",
         ),
         (
             {"retain_questions": questions("retain", 30)},
-            "no questions about the forget texts: KnowMem will be skipped",
+            r"no questions .*forget texts: KnowMem .*skipped",
         ),
         (
             {"forget_questions": questions("forget", 22)},
-            "KnowMem: 19 questions about the forget texts; with fewer than 20 the intervals are ",
+            r"KnowMem: 19 questions .*forget texts; .*fewer than 20 .*intervals .*wide",
         ),
         (
             {"verbatim": prompts(19)},
-            "VerbMem: 19 prompts; with fewer than 20 the intervals are wide",
+            r"VerbMem: 19 prompts; .*fewer than 20 .*intervals .*wide",
         ),
-        ({"holdout": ["one"]}, "PrivLeak: 1 holdout texts; with fewer than 20 the intervals are"),
+        ({"holdout": ["one"]}, r"PrivLeak: 1 holdout texts; .*fewer than 20 .*intervals .*wide"),
         (
             {"verbatim": [*prompts(), {"prompt": "Once", "gt": "Жил-был король 5 лет назад"}]},
-            "FOLDER/verbatim.json: 1 of 26 (at 27 [25]) have hardly a letter a-z or a digit, ",
+            r"FOLDER/verbatim\.json: 1 of 26 \(at 27 \[25\]\) .*letter a-z\b",
         ),
         (
             {"retain_questions": questions("r", 25), "retain_examples": questions("r", 2)},
-            "2 of the retain questions are among the examples, with their answers",
+            r"2 of the retain questions .*examples, .*answers",
         ),
-        ({"forget_question": []}, "FOLDER/forget_question.json: is not read; the parts are forget"),
+        (
+            {"forget_question": []},
+            r"FOLDER/forget_question\.json: is not read; .* forget, retain, ",
+        ),
         (
             {"retain_examples": questions("retain")},
-            "FOLDER/retain_examples.json: is not used without retain_questions",
+            r"FOLDER/retain_examples\.json: is not used .*retain_questions",
         ),
     ],
 )
@@ -109,7 +113,7 @@ def test_what_is_no_fault_but_weak_is_warned_of(tmp_path, check, parts, warning)
     long = [f"{n} {'word ' * 25}" for n in range(25)]
     status, printed = check(own_folder(tmp_path, **{"forget": long, **parts}))
     assert status == 0
-    assert f"\n  {warning.replace('FOLDER', str(tmp_path))}" in printed
+    assert re.search(f"\n  {warning.replace('FOLDER', str(tmp_path))}", printed)
 
 
 def test_a_sound_corpus_is_not_warned_of(tmp_path, check):
@@ -127,11 +131,12 @@ def test_few_blank_and_repeated_articles_of_a_benchmark_are_warned_of(tmp_path, 
     write(folder / "raw/retain1.json", ["Common.", *(f"Kept {n}." for n in range(23))])
     status, printed = check(folder)
     assert status == 0
-    assert f"  {folder}/raw/forget.json:25: [23]: is blank; kept, as published\n" in printed
-    assert (
-        f"  {folder}/raw/retain1.json:2: [0]: 1 text is in {folder}/raw/forget.json too, whole or "
-        f"cut; this one is the same text as {folder}/raw/forget.json:26 ([24])\n"
-    ) in printed
+    assert re.search(rf"  {folder}/raw/forget\.json:25: \[23\]: is blank; kept\b", printed)
+    assert re.search(
+        rf"  {folder}/raw/retain1\.json:2: \[0\]: 1 text is in {folder}/raw/forget\.json\b"
+        rf".*same text.* {folder}/raw/forget\.json:26 \(\[24\]\)\n",
+        printed,
+    )
 
 
 def test_problems_of_all_files_are_told(tmp_path, check):
@@ -146,7 +151,7 @@ def test_problems_of_all_files_are_told(tmp_path, check):
 def test_a_setting_that_does_not_fit_the_texts_is_a_problem(tmp_path, check):
     status, printed = check(own_folder(tmp_path, forget=["too short"]))
     assert status == 2
-    assert "\n  dataset.prompt_words=20: none of the first 1 texts of " in printed
+    assert re.search(r"\n  dataset\.prompt_words=20: none .*first 1 texts\b", printed)
 
 
 def test_no_folder(tmp_path, check):
@@ -173,7 +178,7 @@ def test_nothing_is_written_over_files_or_of_a_broken_or_partial_corpus(tmp_path
     write(partial / "forget.json", long)
     status, printed = check(whole, "--write", partial)
     assert status == 2
-    assert f"{partial}: exists and is not empty; name a new folder\n" in printed
+    assert re.search(rf"{partial}: .*not empty.* new folder\n", printed)
     status, printed = check(partial, "--write", tmp_path / "out")
     assert status == 2
     assert "out: MUSE's layout needs knowmem/forget_qa, knowmem/forget_qa_icl, " in printed

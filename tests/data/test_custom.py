@@ -88,34 +88,37 @@ def test_single_files_need_no_folder(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({}, "path=null: give dataset.path=FOLDER, or a file each as dataset.forget, "),
-        ({"forget": "a", "retain": "b"}, "holdout=null: give dataset.path=FOLDER, or a file each"),
+        ({}, r"path=null: .*dataset\.path=FOLDER\b.* dataset\.forget, "),
+        (
+            {"forget": "a", "retain": "b"},
+            r"holdout=null: .*dataset\.path=FOLDER\b.* dataset\.forget, ",
+        ),
         ({"path": "a", "prompt_words": 0}, "prompt_words=0: must be at least 1"),
         ({"path": "a", "num_examples": -1}, "num_examples=-1: must be at least 0"),
         ({"path": "a", "num_items": 0}, "num_items=0: must be at least 1"),
     ],
 )
 def test_impossible_settings_are_refused_by_name(settings, message):
-    with pytest.raises(ValueError, match=f"^{re.escape(message)}"):
+    with pytest.raises(ValueError, match=f"^{message}"):
         custom(**{"path": None, **settings})
 
 
 def test_a_missing_folder_and_one_of_muse_are_refused(tmp_path):
     path = muse_folder(tmp_path / "muse")
-    assert refusal(custom(path)) == (
-        f"path={path}: this is MUSE's layout; use dataset=muse_news dataset.path={path}"
-    )
-    assert refusal(custom("/nowhere")).startswith("path=/nowhere: no such folder; give one with")
+    told = rf"path={path}: .*MUSE's layout; .*dataset=muse_news dataset\.path={path}"
+    assert re.fullmatch(told, refusal(custom(path)))
+    assert refusal(custom("/nowhere")).startswith("path=/nowhere: no such folder;")
 
 
 def test_missing_and_doubled_parts_are_refused_together(tmp_path):
     folder = own_folder(tmp_path)
     (folder / "retain.json").unlink()
     (folder / "holdout.txt").write_text("a text")
-    assert refusal(custom(folder)) == (
-        f"{folder}/retain.json: no such file, nor .jsonl, .csv, .parquet, .txt; dataset.retain is "
-        f"needed; {folder}/holdout.json: two files for one part, holdout.json and holdout.txt; "
-        "keep one, or name it: dataset.holdout=FILE"
+    assert re.fullmatch(
+        rf"{folder}/retain\.json: no such file, .*\.jsonl, \.csv, \.parquet, \.txt; "
+        rf"dataset\.retain .*needed; {folder}/holdout\.json: two files "
+        r".*holdout\.json and holdout\.txt; .*dataset\.holdout=FILE",
+        refusal(custom(folder)),
     )
 
 
@@ -124,14 +127,15 @@ def test_no_prompt_and_no_question_left_are_refused_by_setting(tmp_path):
     message = refusal(custom(folder))
     assert message.startswith(f"num_examples=3: {folder}/retain_questions.json has 3 questions")
     message = refusal(custom(folder, num_examples=1, prompt_words=99))
-    assert message.startswith("prompt_words=99: none of the first 20 texts of ")
+    assert re.match(rf"prompt_words=99: none .*first 20 texts .*{folder}/forget\.json\b", message)
 
 
 def test_a_holdout_text_may_be_in_no_other_split_however_it_is_spaced(tmp_path):
     folder = own_folder(tmp_path, holdout=["new", texts("retain")[1].replace(" ", "\n ")])
-    assert refusal(custom(folder)) == (
-        f"{folder}/holdout.json:3: [1]: is the same text as {folder}/retain.json:3 ([1]); "
-        "a text may be in one split only, unless dataset.allow_overlap=true"
+    assert re.fullmatch(
+        rf"{folder}/holdout\.json:3: \[1\]: .*same text.* {folder}/retain\.json:3 \(\[1\]\); "
+        r".*one split.* dataset\.allow_overlap=true",
+        refusal(custom(folder)),
     )
 
 

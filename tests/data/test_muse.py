@@ -150,9 +150,7 @@ def test_few_articles_in_two_published_splits_are_kept_many_refused(folder):
     write(folder / "raw/retain1.json", [*texts("retain", 24), texts("forget")[3]])
     assert len(muse(folder).load().retain) == 25
     write(folder / "raw/retain1.json", texts("forget"))
-    with pytest.raises(
-        ValueError, match=r"retain1\.json:2: \[0\]: is the same text as .*and 20 more"
-    ):
+    with pytest.raises(ValueError, match=r"retain1\.json:2: \[0\]: .*same text.* and 20 more"):
         muse(folder).load()
 
 

@@ -1,5 +1,7 @@
 """What keeps metrics from measuring a corpus is said by file and line."""
 
+import re
+
 import pytest
 
 from tests.data.corpora import custom, muse, muse_folder, own_folder, prompts, questions, texts
@@ -13,34 +15,35 @@ RUSSIAN = "Жил-был король, и было у него три сына"
 
 
 @pytest.mark.parametrize(
-    ("parts", "line"),
+    ("parts", "place", "reason"),
     [
         (
             {"forget": [*texts("forget"), texts("forget")[0].upper()]},
-            "FOLDER/forget.json: 1 of 26 (at 27 [25]) repeat an earlier one, 27 [25] that at "
-            "2 [0]; the intervals of VerbMem and PrivLeak take them for independent and are too "
-            "narrow",
+            "forget.json: 1 of 26 (at 27 [25])",
+            r"27 \[25\] .*2 \[0\]; .*intervals of VerbMem and PrivLeak .*independent .*too narrow$",
         ),
         (
             {"verbatim": prompts(3) * 2},
-            "FOLDER/verbatim.json: 3 of 6 (at 5 [3], 6 [4], 7 [5]) repeat an earlier one, 5 "
-            "[3] that at 2 [0]; the intervals of VerbMem take",
+            "verbatim.json: 3 of 6 (at 5 [3], 6 [4], 7 [5])",
+            r"5 \[3\] .*2 \[0\]; .*intervals of VerbMem (?!and)",
         ),
         (
             {"forget_questions": questions("forget") * 2},
-            "FOLDER/forget_questions.json: 25 of 50 (at 27 [25], 28 [26], 29 [27], ...) repeat "
-            "an earlier one, 27 [25] that at 2 [0]; the intervals of KnowMem",
+            "forget_questions.json: 25 of 50 (at 27 [25], 28 [26], 29 [27], ...)",
+            r"27 \[25\] .*2 \[0\]; .*intervals of KnowMem\b",
         ),
         (
             {"holdout": [*texts("holdout")] * 2},
-            "FOLDER/holdout.json: 25 of 50 (at 27 [25], 28 [26], 29 [27], ...)",
+            "holdout.json: 25 of 50 (at 27 [25], 28 [26], 29 [27], ...)",
+            r"27 \[25\] .*2 \[0\]; .*intervals of PrivLeak\b",
         ),
     ],
 )
-def test_items_that_stand_twice(tmp_path, parts, line):
+def test_items_that_stand_twice(tmp_path, parts, place, reason):
     folder = own_folder(tmp_path, **parts)
     found = custom(folder).survey().remarks["repeats"]
-    assert [one for one in found if one.startswith(line.replace("FOLDER", str(folder)))]
+    (line,) = [one for one in found if one.startswith(f"{folder}/{place} repeat ")]
+    assert re.search(reason, line)
 
 
 def test_the_same_question_with_another_answer_is_no_repeat(tmp_path):
@@ -53,10 +56,8 @@ def test_the_same_question_with_another_answer_is_no_repeat(tmp_path):
 def test_scripts_that_rouge_does_not_count(tmp_path, text):
     folder = own_folder(tmp_path, verbatim=[*prompts(), {"prompt": "It", "gt": text}])
     (line,) = custom(folder).survey().remarks["script"]
-    assert line == (
-        f"{folder}/verbatim.json: 1 of 26 (at 27 [25]) have hardly a letter a-z or a digit, the "
-        "only ones that ROUGE counts; VerbMem would be 0 on them"
-    )
+    assert line.startswith(f"{folder}/verbatim.json: 1 of 26 (at 27 [25]) ")
+    assert re.search(r"letter a-z\b.* ROUGE .*VerbMem .*\b0\b", line)
 
 
 def test_a_folder_in_the_layout_of_muse(tmp_path):
@@ -70,17 +71,17 @@ def test_a_folder_in_the_layout_of_muse(tmp_path):
 @pytest.mark.parametrize(
     ("answer", "what"),
     [
-        ("one\n\ntwo", r"true answers hold what ends an answer (\n\n, \nQuestion, Question:)"),
-        ("Question: none", r"true answers hold what ends an answer (\n\n, \nQuestion, Question:)"),
-        ("word " * 33, "true answers are longer than an answer may be (32 tokens)"),
+        ("one\n\ntwo", r"true answers .*ends .*\(\\n\\n, \\nQuestion, Question:\)"),
+        ("Question: none", r"true answers .*ends .*\(\\n\\n, \\nQuestion, Question:\)"),
+        ("word " * 33, r"true answers .*longer .*\(32 tokens\)"),
     ],
 )
 def test_answers_that_no_model_can_give(tmp_path, capsys, answer, what):
     asked = [*questions("forget"), {"question": "Which?", "answer": answer}]
     folder = own_folder(tmp_path, forget_questions=asked, retain_questions=questions("retain"))
     assert main([str(folder)]) == 0
-    line = f"{folder}/forget_questions.json: 1 of 26 (at 27 [25]) {what}; KnowMem cannot be 100"
-    assert line in capsys.readouterr().out
+    line = rf"{folder}/forget_questions\.json: 1 of 26 \(at 27 \[25\]\) {what}; KnowMem .*\b100\b"
+    assert re.search(line, capsys.readouterr().out)
 
 
 def test_an_answer_as_long_as_is_allowed_can_be_given():
@@ -96,9 +97,9 @@ def test_a_corpus_from_no_file_is_surveyed_by_number():
     asked = (Question("Who?", RUSSIAN), Question("Who?", RUSSIAN))
     corpus = Corpus(**{**vars(whole), "forget_questions": asked, "retain": whole.forget})
     found = survey(corpus).remarks
-    assert found["repeats"][0].startswith("forget_questions: 1 of 2 (at 2) repeat an earlier one")
-    assert found["script"][0].startswith("forget_questions: 2 of 2 (at 1, 2) have hardly")
-    assert "93 texts are in forget too" in found["overlap"][0]
+    assert found["repeats"][0].startswith("forget_questions: 1 of 2 (at 2) repeat")
+    assert re.match(r"forget_questions: 2 of 2 \(at 1, 2\) .*letter a-z\b", found["script"][0])
+    assert "93 texts are in forget" in found["overlap"][0]
 
 
 GAZETTE = {

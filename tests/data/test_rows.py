@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 
 import pytest
 from datasets import Dataset
@@ -27,8 +28,10 @@ def told(read):
     return [str(problem).rsplit("/", 1)[1] for problem in read.problems]
 
 
-def faults(read, columns=TEXT):
-    return told(parse(read, columns, tolerant=False))
+def assert_told(read, *patterns):
+    """As many problems as patterns, each as the pattern says."""
+    for problem, pattern in zip(told(read), patterns, strict=True):
+        assert re.match(pattern, problem), problem
 
 
 def test_elements_of_an_array_know_their_lines(rows):
@@ -61,10 +64,11 @@ def test_lines_hold_objects_or_texts_and_may_be_blank(rows):
 def test_every_broken_line_is_told_and_the_others_read(rows):
     found = rows("a.jsonl", '{"text": "one"}\n{"text": \n"three"\n[1\n')
     assert [row.at for row in found.rows] == ["1", "3"]
-    assert told(found) == [
-        "a.jsonl:2: invalid JSON (Expecting value, column 10)",
-        "a.jsonl:4: invalid JSON (Expecting ',' delimiter, column 3)",
-    ]
+    assert_told(
+        found,
+        r"a\.jsonl:2: invalid JSON \(Expecting value, column 10\)$",
+        r"a\.jsonl:4: invalid JSON \(.*',' delimiter, column 3\)$",
+    )
 
 
 def test_a_text_file_is_one_text(rows):
@@ -84,7 +88,7 @@ def test_lines_named_json_are_read_as_lines(rows):
 def test_broken_lines_named_json_are_found_by_line(rows):
     found = rows("a.json", '"a"\n{"text": ')
     assert [row.value for row in found.rows] == ["a"]
-    assert told(found) == ["a.json:2: invalid JSON (Expecting value, column 10)"]
+    assert_told(found, r"a\.json:2: invalid JSON .*column 10\b")
 
 
 def test_csv_has_a_header_and_texts_of_several_lines(rows):
@@ -94,7 +98,7 @@ def test_csv_has_a_header_and_texts_of_several_lines(rows):
         ("2", {"text": 'one\n"two"', "n": "1"}),
         ("5", {"text": long, "n": ""}),
     ]
-    assert told(found) == ["a.csv:6: has 1 fields, and the header has 2"]
+    assert_told(found, r"a\.csv:6: has 1 fields, .*header has 2$")
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.jsonl", "a.csv", "a.txt"])
@@ -140,7 +144,7 @@ def test_shards_of_two_files_are_a_problem(tmp_path):
     shards(tmp_path, ["one"], ["two"])
     ((first, *others),) = files_of(tmp_path, "forget")
     (problem,) = told(read_rows(first, others))
-    assert problem.endswith("the shard forget-00000-of-00002.parquet is not one of 1")
+    assert re.search(r"shard forget-00000-of-00002\.parquet .*not one of 1$", problem)
 
 
 def test_a_part_has_one_file_of_any_format(tmp_path):
@@ -162,53 +166,57 @@ def test_parquet_counts_rows(tmp_path):
         ("row 1", {"text": "one"}),
         ("row 2", {"text": None}),
     ]
-    assert faults(found) == ["a.parquet:row 2: text: is null; must be a text"]
+    part = parse(found, TEXT, tolerant=False)
+    assert_told(part, r"a\.parquet:row 2: text: is null\b.* a text$")
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("a.json", "", "a.json: is empty"),
-        ("a.jsonl", " \n", "a.jsonl: is empty"),
-        ("a.txt", "\n", "a.txt: is empty"),
-        ("a.parquet", "", "a.parquet: is empty"),
-        ("a.json", "[]", "a.json: contains no items"),
+        ("a.json", "", r"a\.json: is empty$"),
+        ("a.jsonl", " \n", r"a\.jsonl: is empty$"),
+        ("a.txt", "\n", r"a\.txt: is empty$"),
+        ("a.parquet", "", r"a\.parquet: is empty$"),
+        ("a.json", "[]", r"a\.json: contains no items$"),
         (
             "a.json",
             '{"text": "a"}',
-            "a.json:1: must be a list [...] of texts or objects, and is an ",
+            r"a\.json:1: .* list \[\.\.\.\] .*is an object$",
         ),
         (
             "a.json",
             '["a",\n"b"\n"c"]',
-            "a.json:3: invalid JSON (Expecting ',' delimiter, column 1)",
+            r"a\.json:3: invalid JSON .*',' delimiter.* column 1\b",
         ),
-        ("a.json", '["a",\n"b', "a.json:2: invalid JSON (Unterminated string starting at, column"),
-        ("a.json", '["a"] ["b"]', "a.json:1: invalid JSON (Extra data, column 7)"),
-        ("a.json", "[" * 10**6, "a.json: is nested too deeply"),
+        ("a.json", '["a",\n"b', r"a\.json:2: invalid JSON .*Unterminated string.* column 1\b"),
+        ("a.json", '["a"] ["b"]', r"a\.json:1: invalid JSON .*Extra data.* column 7\b"),
+        ("a.json", "[" * 10**6, r"a\.json: .*nested too deep"),
         (
             "a.jsonl",
             b'"a"\n"caf\xe9"\n',
-            "a.jsonl:2: is not UTF-8 (byte 0xe9 at offset 8); save it",
+            r"a\.jsonl:2: is not UTF-8 .*0xe9 .*offset 8\b",
         ),
-        ("a.json", '["a"]'.encode("utf-16"), "a.json:1: is not UTF-8 (byte 0xff at offset 0)"),
-        ("a.parquet", b"PAR1 cut", "a.parquet: cannot be read as parquet ("),
-        ("a.csv", "text\n", "a.csv: contains no items"),
-        ("a.csv", 'text\n"one" two\n', "a.csv:2: cannot be read as CSV ("),
+        ("a.json", '["a"]'.encode("utf-16"), r"a\.json:1: is not UTF-8 .*0xff .*offset 0\b"),
+        ("a.parquet", b"PAR1 cut", r"a\.parquet: cannot be read.* parquet \("),
+        ("a.csv", "text\n", r"a\.csv: contains no items$"),
+        ("a.csv", 'text\n"one" two\n', r"a\.csv:2: cannot be read.* CSV \("),
         (
             "a.tsv",
             "text\n",
-            "a.tsv: a file must end in .json, .jsonl, .csv, .parquet, .txt, or .gz",
+            r"a\.tsv: .*end in \.json, \.jsonl, \.csv, \.parquet, \.txt, or \.gz\b",
         ),
-        ("a.parquet.gz", "x", "a.parquet.gz: a file must end in .json, .jsonl, .csv, .parquet"),
-        ("a.jsonl.gz", "x", "a.jsonl.gz: cannot be read as gzip (Not a gzipped file"),
-        ("a.jsonl.gz", gzip.compress(b'"a"', mtime=0)[:-9], "a.jsonl.gz: cannot be read as gzip ("),
+        ("a.parquet.gz", "x", r"a\.parquet\.gz: .*end in \.json, \.jsonl, \.csv, \.parquet\b"),
+        ("a.jsonl.gz", "x", r"a\.jsonl\.gz: cannot be read.* gzip \(Not a gzipped file"),
+        (
+            "a.jsonl.gz",
+            gzip.compress(b'"a"', mtime=0)[:-9],
+            r"a\.jsonl\.gz: cannot be read.* gzip \(",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_read_gives_one_problem(rows, name, content, message):
     found = rows(name, content)
-    (problem,) = told(found)
-    assert problem.startswith(message)
+    assert_told(found, message)
     assert not found.rows
 
 
@@ -221,37 +229,40 @@ def test_a_missing_file_and_a_folder_are_problems(tmp_path):
 @pytest.mark.parametrize(
     ("value", "columns", "message"),
     [
-        ("3", TEXT, "[0]: is a number; must be a text or an object with text"),
-        ("9" * 5000, TEXT, "[0]: is a number; must be a text or an object with text"),
-        ('""', TEXT, "[0]: is blank"),
-        ('{"text": " \\n"}', TEXT, "[0].text: is blank"),
-        ('{"text": ["a"]}', TEXT, "[0].text: is a list; must be a text"),
-        ('{"body": "a"}', TEXT, "[0].text: missing; fields: body"),
-        ('"a \\ud83d b"', TEXT, "[0]: contains the lone surrogate \\ud83d at position 2"),
-        ('"a"', QUESTION, "[0]: is a text; must be an object with question and answer"),
-        ('{"question": "a", "answer": 3}', QUESTION, "[0].answer: is a number; must be a text"),
-        ('{"question": "a"}', QUESTION, "[0].answer: missing; fields: question"),
-        ('{"prompt": "a", "gt": ""}', VERBATIM, "[0].gt: is blank"),
+        ("3", TEXT, r"\[0\]: is a number\b.* object with text"),
+        ("9" * 5000, TEXT, r"\[0\]: is a number\b.* object with text"),
+        ('""', TEXT, r"\[0\]: is blank"),
+        ('{"text": " \\n"}', TEXT, r"\[0\]\.text: is blank"),
+        ('{"text": ["a"]}', TEXT, r"\[0\]\.text: is a list\b.* a text"),
+        ('{"body": "a"}', TEXT, r"\[0\]\.text: missing; fields: body"),
+        ('"a \\ud83d b"', TEXT, r"\[0\]: .*lone surrogate \\ud83d .*position 2"),
+        ('"a"', QUESTION, r"\[0\]: is a text\b.* object with question and answer"),
+        ('{"question": "a", "answer": 3}', QUESTION, r"\[0\]\.answer: is a number\b.* a text"),
+        ('{"question": "a"}', QUESTION, r"\[0\]\.answer: missing; fields: question"),
+        ('{"prompt": "a", "gt": ""}', VERBATIM, r"\[0\]\.gt: is blank"),
     ],
 )
 def test_a_value_that_is_no_item_is_told_by_field(rows, value, columns, message):
-    assert faults(rows("a.json", f"[{value}]"), columns) == [f"a.json:1: {message}"]
+    part = parse(rows("a.json", f"[{value}]"), columns, tolerant=False)
+    assert_told(part, rf"a\.json:1: {message}$")
 
 
 def test_all_faults_of_a_file_are_told_and_further_columns_passed_over(rows):
     found = rows("a.jsonl", '{"answer": null}\n{"question": "q", "answer": "a", "id": 1}\n')
     part = parse(found, QUESTION, tolerant=False)
-    assert told(part) == [
-        "a.jsonl:1: question: missing; fields: answer",
-        "a.jsonl:1: answer: is null; must be a text",
-    ]
+    assert_told(
+        part,
+        r"a\.jsonl:1: question: missing; fields: answer$",
+        r"a\.jsonl:1: answer: is null\b.* a text$",
+    )
     assert [item.values for item in part.items] == [("q", "a")]
 
 
 def test_few_blank_texts_of_a_published_split_are_kept_and_told(rows):
     part = parse(rows("a.json", json.dumps(["a"] * 9 + [""])), TEXT, tolerant=True)
     assert (len(part.texts), part.problems) == (10, ())
-    assert [remark.what for remark in part.remarks] == ["is blank; kept, as published"]
+    (remark,) = part.remarks
+    assert remark.what.startswith("is blank; kept")
     many = parse(rows("a.json", json.dumps(["a"] * 4 + [""])), TEXT, tolerant=True)
     assert [problem.what for problem in many.problems] == ["is blank"]
     assert not many.remarks

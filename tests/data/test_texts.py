@@ -115,7 +115,7 @@ def test_a_column_of_something_else_is_refused(
     tmp_path: Path, texts: Callable[..., HubTexts], rows: list[dict[str, Any]]
 ) -> None:
     write_jsonl(tmp_path / "data", rows)
-    with pytest.raises(ValueError, match="column=id: not all its values are strings"):
+    with pytest.raises(ValueError, match=r"^generic_text\.column=id: .* strings"):
         texts(column="id").load()
 
 
@@ -128,10 +128,8 @@ def test_what_cannot_be_loaded_is_refused_with_ways_out(
 ) -> None:
     write_jsonl(tmp_path / "data", ROWS)
     source = texts(**changes)
-    with pytest.raises(
-        ValueError,
-        match=rf"^generic_text.path={source.path}: cannot be loaded \(.+\). Give a .* or a h",
-    ):
+    place = rf"^generic_text\.path={source.path}: cannot be loaded"
+    with pytest.raises(ValueError, match=rf"{place} \(.+\)\. .*folder.* hub name\b"):
         source.load()
 
 
@@ -146,7 +144,7 @@ def test_an_empty_folder_and_a_broken_file_are_refused(
 
 
 def test_a_number_of_rows_that_reads_nothing_is_refused(texts: Callable[..., HubTexts]) -> None:
-    with pytest.raises(ValueError, match="num_rows=0: must be at least 1, or null for all"):
+    with pytest.raises(ValueError, match=r"num_rows=0: .*at least 1, or null\b"):
         texts(num_rows=0)
 
 
@@ -162,7 +160,7 @@ def test_a_single_file_is_read_by_its_suffix(
     write_jsonl(tmp_path / "data", ROWS)
     (file,) = (tmp_path / "data").glob("*.jsonl")
     assert texts(path=str(file)).load() == texts().load()
-    with pytest.raises(ValueError, match=r"a file must end in \.jsonl"):
+    with pytest.raises(ValueError, match=r"file must end in .*\.jsonl"):
         texts(path=str(file.rename(file.with_suffix(".log")))).load()
 
 

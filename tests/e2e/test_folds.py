@@ -113,7 +113,7 @@ def test_after_the_last_fold_a_sweep_over_all_only_evaluates(run):
     last = run(*CHAIN)
     assert last.status == 0, last.err
     before = stamps(last.home)
-    swept = run("-m", CHAIN[0], SWEPT)
+    swept = run("-m", CHAIN[0], SWEPT, "report.html=true")
     assert swept.status == 0, swept.err
     counts = built(swept.home)
     assert [counts[name] for name in ("corpus", "target", "retrain", "unlearn")] == [5, 1, 1, 4]
@@ -184,13 +184,10 @@ def test_a_stop_rule_ends_every_fold_by_the_scores_of_one_control(run, rule, bec
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ["dataset.folds=x"],
-            "dataset.folds='x': must be one of scalability, sustainability, or null",
-        ),
+        (["dataset.folds=x"], "dataset.folds='x': .*one of scalability, sustainability.* null"),
         ([CHAIN[0], "dataset.fold=5"], "dataset.fold=5: must be 1, 2, 3 or 4"),
         (["dataset.fold=2"], "dataset.fold=2: needs folds=scalability or folds=sustainability"),
-        ([CHAIN[0], "trainer.batch_size=6"], "trainer.batch_size=6: fold 1 of the forget set has"),
+        ([CHAIN[0], "trainer.batch_size=6"], "trainer.batch_size=6: fold 1 .*has 5 "),
     ],
 )
 def test_folds_that_there_are_not_are_refused(run, arguments, message):
@@ -208,7 +205,7 @@ def test_a_folder_without_folds_is_refused_by_the_missing_file(run, news, kind, 
 
 def _refused(done, message):
     assert done.status == 2, done.err
-    assert message in done.err
+    assert re.search(message, done.err), done.err
     assert "Traceback" not in done.err
     assert len(done.err.strip().splitlines()) <= 4
     assert not list((done.home / "cache").glob("target/*"))

@@ -1,5 +1,7 @@
 """A method of the user's own, in a module and a folder of YAML beside the command."""
 
+import re
+
 import pytest
 
 from tests.e2e.artifacts import built
@@ -105,20 +107,20 @@ def test_two_processes_train_by_a_method_of_theirs(lab):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([OPTIONS, "method=simnpo"], "trust=[own_parts] allows classes of your own package"),
-        ([OPTIONS, "method=simnpo", "trust=[torch]"], "trust=[torch]: is a library that"),
+        ([OPTIONS, "method=simnpo"], r"own_parts\.SimNPO: .*trust=\[own_parts\] allows"),
+        ([OPTIONS, "method=simnpo", "trust=[torch]"], r"trust=\[torch\]: is a library that"),
         ([OPTIONS, TRUST, "method=simnpo", "method.forget.beta=0"], "method.forget.beta=0.0: must"),
         ([OPTIONS, TRUST, "method.forget._target_=own_parts.Tensor"], "this is torch"),
-        (["-m", "trust=[own_parts],[]"], "must be the same in all jobs of a sweep"),
-        (["+grid=trusting", OPTIONS], "trust: must be the same in all jobs of a sweep"),
-        (["conf_dir=nowhere"], "nowhere: there is no such folder"),
-        (["-m", "conf_dir=options,other"], "must be the same in all jobs of a sweep"),
+        (["-m", "trust=[own_parts],[]"], r"trust=\[own_parts\],\[\]: .*same in all jobs"),
+        (["+grid=trusting", OPTIONS], "trust: .*same in all jobs"),
+        (["conf_dir=nowhere"], "conf_dir=.*nowhere: .*no such folder"),
+        (["-m", "conf_dir=options,other"], "conf_dir=options,other: .*same in all jobs"),
     ],
 )
 def test_what_is_not_theirs_to_add_is_refused(lab, arguments, message):
     run = lab(*arguments)
     assert run.status == 2, run.err
-    assert message in run.err
+    assert re.search(message, run.err), run.err
     assert "Traceback" not in run.err
     assert len(run.err.strip().splitlines()) <= 4
     assert not (run.home / "cache" / "target").exists()
@@ -127,7 +129,7 @@ def test_what_is_not_theirs_to_add_is_refused(lab, arguments, message):
 def test_a_preset_that_names_another_folder_is_refused(lab):
     run = lab("+grid=late", environment={**NAMED, "UNLEARN_LAB_TRUST": ""})
     assert run.status == 2
-    assert "conf_dir=other: must be given on the command line" in run.err
+    assert re.search("conf_dir=other: .*the command line", run.err), run.err
 
 
 @pytest.mark.parametrize(

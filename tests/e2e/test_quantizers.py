@@ -1,6 +1,7 @@
 """Quantizers through the command line: what is built, recorded, exported and refused."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -104,7 +105,7 @@ def test_a_gguf_export_holds_the_evaluated_weights(lab):
     )
     assert again.status == 0, again.err
     found = again.records[-1]
-    assert found["effective.quantizer"].startswith("gguf checkpoint, as it was found")
+    assert found["effective.quantizer"].startswith("gguf checkpoint")
     assert found["effective.quantized_layers"] == 14
     assert found["quantizer.logit_error"] == pytest.approx(record["quantizer.logit_error"])
     for metric in ("verbmem", "knowmem", "utility"):
@@ -133,7 +134,7 @@ def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
     ("arguments", "message"),
     [
         (["quant=gptq4", "quant.group_size=5"], "quant.group_size=5: layer model.layers.0"),
-        (["quant=gptq4", "quant.bits=16"], "quant.bits=16: must be a whole number from 2 to 8"),
+        (["quant=gptq4", "quant.bits=16"], "quant.bits=16: .*whole number .*2 to 8"),
         (["quant=gptq4", "quant.dampening=0"], "quant.dampening=0.0: must be above 0"),
         (
             ["quant=gptq4", "quant.calibration.num_samples=99999"],
@@ -145,35 +146,35 @@ def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
         ),
         (
             ["quant=gptq4", "quant.calibration.source=wiki"],
-            "quant.calibration.source='wiki': must be one of generic, retain, forget, mixed",
+            "quant.calibration.source='wiki': .*one of generic, retain, forget, mixed",
         ),
         (
             ["quant=gptq4", "generic_text.corpus=${dataset}"],
-            "of the generic texts are forget texts",
+            r"source=generic: \d+ .*are forget texts",
         ),
         (
             ["quant=gptq4", "generic_text=hf"],
-            "generic_text.path=Salesforce/wikitext: not a folder, not reachable on the hub",
+            "generic_text.path=Salesforce/wikitext: not a folder, .*reachable",
         ),
         (["quant=gguf_q4_0"], "quant.format=q4_0: layer model.layers.0.self_attn.q_proj has 16"),
-        (["quant=gguf_q4_0", "quant.format=q5"], "quant.format='q5': must be one of q4_0, q8_0"),
-        (["quant=nf4", "quant.block_size=48"], "quant.block_size=48: must be one of 64, 128"),
+        (["quant=gguf_q4_0", "quant.format=q5"], "quant.format='q5': .*one of q4_0, q8_0"),
+        (["quant=nf4", "quant.block_size=48"], "quant.block_size=48: .*one of 64, 128"),
         (["quant=nf4", "export=true"], "export=True: BNB4 has no file format"),
         (["quant=llmint8", "export=true"], "export=True: LLMInt8 has no file format"),
-        (["quant=llmint8", "quant.threshold=-1"], "quant.threshold=-1.0: must be 0 (no outlier"),
-        (["quant=rtn4", "export=gguf"], "export=gguf: must be false, true or one of"),
+        (["quant=llmint8", "quant.threshold=-1"], r"quant.threshold=-1.0: must be 0 \(no outlier"),
+        (["quant=rtn4", "export=gguf"], "export=gguf: .*one of compressed-tensors, gptq, awq"),
         (["quant=awq4", "quant.num_grid=1"], "quant.num_grid=1: must be at least 3"),
-        (["quant=prequantized"], "quant.unlearned: must be given, as quant.unlearned=VALUE"),
+        (["quant=prequantized"], "quant.unlearned: must be given.* quant.unlearned=VALUE"),
         (
             ["quant=prequantized", "quant.unlearned=nowhere"],
-            "quant.unlearned=nowhere: not a folder, not reachable on the hub",
+            "quant.unlearned=nowhere: not a folder, .*reachable",
         ),
     ],
 )
 def test_impossible_quantizers_are_refused_before_training(lab, arguments, message):
     run = lab(*arguments)
     assert run.status == 2, run.err
-    assert message in run.err
+    assert re.search(message, run.err), run.err
     assert "Traceback" not in run.err
     stages = built(run.home) if (run.home / "cache").exists() else {}
     assert not {"target", "retrain", "unlearn"} & set(stages)

@@ -1,5 +1,7 @@
 """The failure table: a wrong request is refused in a line or two, before training."""
 
+import re
+
 import pytest
 
 import unlearn_lab
@@ -9,7 +11,7 @@ from tests.e2e.artifacts import built
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["quant.bits=0"], "quant.bits=0: must be a whole number from 2 to 8"),
+        (["quant.bits=0"], "quant.bits=0: .*whole number .*2 to 8"),
         (
             ["quant.granularity=group", "quant.group_size=5"],
             "quant.group_size=5: layer model.layers.0.self_attn.q_proj has 16",
@@ -25,10 +27,7 @@ from tests.e2e.artifacts import built
         (["seed=99999999999999999999"], "seed=99999999999999999999: must be from 0 to 4294967295"),
         (["dataset.num_questions=-1"], "dataset.num_questions=-1: give a whole number"),
         (["trainer/stop=null"], "trainer.stop: missing; UnlearningTraining needs"),
-        (
-            ["trainer.weights=fp16"],
-            "trainer.weights='fp16': must be one of fp32, bf16",
-        ),
+        (["trainer.weights=fp16"], "trainer.weights='fp16': .*one of fp32, bf16"),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be above 0"),
         (["optimizer.lr=0"], "optimizer.lr=0: must be above 0"),
         (["trainer.max_length=4096"], "trainer.max_length=4096: the model has 512 positions"),
@@ -52,18 +51,18 @@ from tests.e2e.artifacts import built
         (["trainer/adapter=lora", "trainer.weights=bf16_sr"], "trainer.rounding=stochastic: with"),
         (
             ["trainer.weights=fp32", "trainer.rounding=stochastic"],
-            "trainer.rounding=stochastic: with weights=fp32 there is nothing to round",
+            "trainer.rounding=stochastic: .*weights=fp32 .*nothing to round",
         ),
-        (["trainer.rounding=up"], "trainer.rounding='up': must be one of nearest, stochastic"),
+        (["trainer.rounding=up"], "trainer.rounding='up': .*one of nearest, stochastic"),
         (["trainer/adapter=lora", "trainer.adapter.rank=0"], "trainer.adapter.rank=0: must be"),
         (
             ["trainer/adapter=lora", "trainer.adapter.modules=lm_head"],
-            "trainer.adapter.modules=lm_head: matches no name of a block linear",
+            "trainer.adapter.modules=lm_head: matches no name",
         ),
         (["runtime.gradient_checkpointing=maybe"], "runtime.gradient_checkpointing"),
         (["method=ga_klr", "method.retain.variant=kl"], "method.retain.variant='kl': must be"),
         (["trainer/stop=forgotten", "trainer.stop.margin=-1"], "trainer.stop.margin=-1"),
-        (["eval.bits=[1]"], "eval.bits=[1]: must be a list of whole numbers from 2 to 8"),
+        (["eval.bits=[1]"], r"eval.bits=\[1\]: .*whole numbers .*2 to 8"),
         (["method=npo", "method.forget.beta=0"], "method.forget.beta=0.0: must be above 0"),
         (
             ["method=ga_gdr", "method.retain.weight=-1"],
@@ -71,10 +70,10 @@ from tests.e2e.artifacts import built
         ),
         (["dataset.num_forget=0"], "dataset.num_forget=0"),
         (["dataset.folds=sustainability"], "Key 'folds' is not in struct"),
-        (["+method.retian=1"], "method.retian: unknown option of Unlearning; did you mean retain?"),
+        (["+method.retian=1"], r"method.retian: unknown option .*did you mean retain\?"),
         (
             ["method._target_=os.system"],
-            "method._target_=os.system: only unlearn_lab and torch.optim may be instantiated",
+            "method._target_=os.system: only unlearn_lab and torch.optim",
         ),
         (
             ["method.forget._target_=unlearn_lab.config.build.instantiate"],
@@ -87,13 +86,13 @@ from tests.e2e.artifacts import built
         (["runtime.devices=many"], "runtime.devices"),
         (["runtime.accelerator=abacus"], "runtime.accelerator=abacus"),
         (["runtime.batch_tokens=0"], "runtime.batch_tokens=0"),
-        (["runtime.claim_silence=9"], "runtime.claim_silence=9.0: must be at least twice"),
+        (["runtime.claim_silence=9"], "runtime.claim_silence=9.0: .*at least twice"),
     ],
 )
 def test_impossible_values_are_refused_before_training(refusing_lab, arguments, message):
     run = refusing_lab(*arguments)
     assert run.status == 2, run.err
-    assert message in run.err
+    assert re.search(message, run.err), run.err
     assert "Traceback" not in run.err
     assert len(run.err.strip().splitlines()) <= 4
     assert "Error executing" not in run.err
@@ -142,17 +141,15 @@ def test_a_misspelt_key_names_the_nearest(lab):
 def test_a_missing_model_is_named_with_what_to_do(refusing_lab):
     run = refusing_lab("model=hf", "model.path=someone/unknown")
     assert run.status == 2
-    assert (
-        "model.path=someone/unknown: not a folder, not reachable on the hub, not in its local cache"
-        in run.err
-    )
+    told = "model.path=someone/unknown: not a folder, .*reachable .*local cache"
+    assert re.search(told, run.err), run.err
     assert "Traceback" not in run.err
 
 
 def test_a_missing_path_is_asked_for(lab):
     run = lab("model=hf")
     assert run.status == 2
-    assert "model.path: must be given, as model.path=VALUE" in run.err
+    assert re.search("model.path: must be given.* model.path=VALUE", run.err), run.err
 
 
 def test_a_read_only_home_is_told(refusing_lab, tmp_path):
@@ -194,7 +191,7 @@ def test_help_names_every_group_option_and_three_examples(refusing_lab):
 def test_sweeping_over_presets_is_refused(refusing_lab):
     run = refusing_lab("-m", "+grid=tiny_effect,tiny_effect_fp32")
     assert run.status == 2
-    assert "presets cannot be swept over" in run.err
+    assert re.search(r"\+grid=tiny_effect,tiny_effect_fp32: presets .*swept", run.err), run.err
     assert not (run.home / "cache" / "target").exists()
 
 

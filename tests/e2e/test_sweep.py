@@ -26,7 +26,7 @@ def test_the_headline_command_trains_each_method_once_and_again_builds_nothing(l
     assert built(first.home) == stages
     kept, before = first.records, stamps(first.home)
     assert len(kept) == 4
-    second = lab(*HEADLINE)
+    second = lab(*HEADLINE, "report.html=true")
     assert second.status == 0
     assert stamps(second.home) == before
     assert second.records == kept

@@ -1,5 +1,7 @@
 """Sweeps by a sweeper of someone else's: an Optuna study, and Hydra's basic sweeper."""
 
+import re
+
 import pytest
 import yaml
 
@@ -12,6 +14,7 @@ STUDY = (
     "trainer.epochs=1",
     "optimizer.lr=1e-5,1e30",
     "report.sweep=study",
+    "report.html=true",
 )
 """Two trials; with seed 0 the first takes the learning rate that diverges."""
 
@@ -48,19 +51,16 @@ def test_a_study_ends_like_a_sweep_and_the_same_study_builds_nothing(lab):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (
-            ("-m", "hydra/sweeper=optuna"),
-            "OptunaSweeper needs an objective, such as tune=forget_quality",
-        ),
+        (("-m", "hydra/sweeper=optuna"), "tune=null: .*objective, .*tune=forget_quality"),
         ((*STUDY, "hydra.sweeper.direction=minimize"), "direction=minimize: must be maximize"),
-        ((*STUDY, "tune.utility_share=8"), "tune.utility_share=8.0: must be a share from 0 to 1"),
-        ((*STUDY, "quant=none"), "quant=none has scores in full precision only"),
+        ((*STUDY, "tune.utility_share=8"), "tune.utility_share=8.0: .*share from 0 to 1"),
+        ((*STUDY, "quant=none"), "quant=none .*full precision"),
     ],
 )
 def test_a_study_without_anything_to_search_by_is_refused(lab, arguments, message):
     run = lab(*arguments)
     assert run.status == 2
-    assert message in run.err
+    assert re.search(message, run.err), run.err
     assert "Traceback" not in run.err
     assert not (run.home / "cache" / "target").exists()
 

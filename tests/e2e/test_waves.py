@@ -16,7 +16,7 @@ def test_a_training_that_fails_is_tried_once_and_fails_all_its_leaves(lab):
     )
     dry = lab(*sweep, "dry=true")
     assert dry.status == 0, dry.err
-    assert "plan: 8 jobs, 4 equal to another, not run" in dry.out
+    assert "plan: 8 jobs, 4 equal" in dry.out
     assert re.search(r"^unlearn +2 +0 +\?", dry.out, re.MULTILINE)
     assert not (dry.home / "cache" / "corpus").exists()
 
@@ -42,4 +42,4 @@ def test_until_ends_at_a_stage_and_a_later_command_goes_on_from_it(lab):
     assert not (target.home / "results" / "records.jsonl").exists()
     refused = lab("until=targets", "method=ga")
     assert refused.status == 2
-    assert "until=targets: no stage of this job; it has corpus, base" in refused.err
+    assert re.search("until=targets: no stage .*corpus, base", refused.err), refused.err

@@ -64,6 +64,7 @@ def test_an_installed_wheel_runs_a_job_from_another_folder(wheel, tmp_path):
     elsewhere.mkdir()
     variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     command = [str(python), "-m", "unlearn_lab", *SMALL, *SMALL_MODEL, "method=ga", "quant=rtn4"]
+    command += ["report.html=true"]
     done = subprocess.run(
         command, cwd=elsewhere, env=variables, capture_output=True, text=True, check=False
     )

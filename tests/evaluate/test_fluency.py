@@ -53,7 +53,7 @@ def test_continues_the_beginnings_of_holdout_documents(corpus: Corpus, scripted:
 def test_a_corpus_without_holdout_documents_cannot_serve_it(corpus: Corpus, scripted: type) -> None:
     without = replace(corpus, holdout_documents=())
     assert METRIC.missing(corpus) is None
-    assert METRIC.missing(without) == "the corpus has no holdout documents"
+    assert "no holdout documents" in METRIC.missing(without)
     with pytest.raises(ValueError, match=r"corpus\.holdout_documents is empty"):
         METRIC.score(without, scripted(texts={}, scores={}))
 

@@ -34,9 +34,9 @@ def checkpoint(tmp_path_factory):
 
 
 def test_impossible_numbers():
-    with pytest.raises(ValueError, match="num_fewshot=-1: must be at least 0, or null"):
+    with pytest.raises(ValueError, match=r"num_fewshot=-1: .*at least 0.* null"):
         replace(TASK, num_fewshot=-1)
-    with pytest.raises(ValueError, match="limit=0: must be at least 1, or null for all"):
+    with pytest.raises(ValueError, match=r"limit=0: .*at least 1.* null"):
         replace(TASK, limit=0)
 
 
@@ -66,13 +66,10 @@ def local(tmp_path_factory):
             {"task": "mmlu_abstract_algebr"},
             "task=mmlu_abstract_algebr: .* one of mmlu_abstract_alg",
         ),
-        ({"task": "qqqqqqq"}, "task=qqqqqqq: lm-eval has no such task; see `lm_eval ls tasks`"),
-        (
-            {"metric": "f1"},
-            "metric=f1: must be a mean over the items of mmlu_abstract_algebra: acc",
-        ),
+        ({"task": "qqqqqqq"}, "task=qqqqqqq: .*no such task.* `lm_eval ls tasks`"),
+        ({"metric": "f1"}, "metric=f1: .*a mean .*mmlu_abstract_algebra: acc"),
         ({"metric": "acc,strict"}, "metric=acc,strict: mmlu_abstract_algebra has acc,none"),
-        ({"task": "truthfulqa_mc1"}, "data=.*: task truthfulqa_mc1 cannot be loaded from it"),
+        ({"task": "truthfulqa_mc1"}, "data=.*: .*truthfulqa_mc1 cannot be loaded"),
     ],
 )
 def test_what_the_library_does_not_have(local, checkpoint, change, message):
@@ -95,11 +92,11 @@ def test_examples_for_a_task_that_has_its_own(checkpoint, tmp_path):
 
 def test_prompts_longer_than_the_model(local, tmp_path):
     model, tokenizer = harness_data.wide_llama(positions=200), harness_data.ascii_tokenizer()
-    with pytest.raises(ValueError, match=r"num_fewshot: .* tokens, the model 200 positions"):
+    with pytest.raises(ValueError, match=r"num_fewshot: .* tokens.* 200 positions"):
         replace(local, num_fewshot=5).measure(model, tokenizer, 4096)
     folder = harness_data.write_triviaqa(tmp_path, {"who": "me"})
     trivia = replace(TASK, task="triviaqa", metric="exact_match", data=str(folder))
-    with pytest.raises(ValueError, match=r"num_fewshot: .* 278 tokens, the model 200 positions"):
+    with pytest.raises(ValueError, match=r"num_fewshot: .* 278 tokens.* 200 positions"):
         trivia.measure(model, tokenizer, 4096)
 
 
@@ -109,7 +106,7 @@ def test_prompts_that_would_be_too_long_once_the_model_is_there(local, checkpoin
     model = harness_data.wide_llama(positions=200)
     model.save_pretrained(tmp_path)
     harness_data.ascii_tokenizer().save_pretrained(tmp_path)
-    with pytest.raises(ValueError, match=r"num_fewshot: .* tokens, the model 200 positions") as fit:
+    with pytest.raises(ValueError, match=r"num_fewshot: .* tokens.* 200 positions") as fit:
         fits.require_fit(tmp_path)
     with pytest.raises(ValueError, match=r"num_fewshot: ") as run:
         fits.measure(model, harness_data.ascii_tokenizer(), 4096)
@@ -126,5 +123,5 @@ def test_a_model_whose_logits_are_nan(tmp_path, task):
     harness_data.write_triviaqa(tmp_path / "trivia", {"who": "me"})
     folder, metric = ("truthful", "acc") if "truth" in task else ("trivia", "exact_match")
     broken = replace(TASK, task=task, metric=metric, data=str(tmp_path / folder))
-    with pytest.raises(ValueError, match="NaN: its weights or activations are not finite"):
+    with pytest.raises(ValueError, match=r"NaN: .*not finite"):
         broken.measure(model, tokenizer, 4096)

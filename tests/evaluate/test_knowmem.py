@@ -1,5 +1,6 @@
 """KnowMem on scripted answers: the prompt, the cut and the score of either split."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -33,7 +34,7 @@ def test_the_cue_ends_the_question_asked_and_not_the_examples(corpus: Corpus) ->
 def test_says_what_it_misses(corpus: Corpus) -> None:
     bare = replace(corpus, retain_questions=(), forget_examples=())
     assert FORGET.missing(bare) is None
-    assert RETAIN.missing(bare) == "the corpus has no questions about the retain set"
+    assert re.search("no questions .*retain", RETAIN.missing(bare))
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,7 @@ def test_refuses_a_split_without_questions(corpus: Corpus, scripted: type, split
 
 
 def test_refuses_impossible_settings() -> None:
-    with pytest.raises(ValueError, match="split='holdout': must be one of forget, retain"):
+    with pytest.raises(ValueError, match=r"split='holdout': .*one of forget, retain"):
         replace(FORGET, split="holdout")
     with pytest.raises(ValueError, match="num_tokens=0: must be at least 1"):
         replace(FORGET, num_tokens=0)

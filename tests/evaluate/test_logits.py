@@ -25,7 +25,7 @@ def test_without_holdout_documents_there_are_no_logits(checkpoint):
 
 
 def test_logits_that_are_not_finite_are_refused():
-    with pytest.raises(ValueError, match="logits are NaN or infinite on holdout text"):
+    with pytest.raises(ValueError, match=r"logits .*NaN .*holdout"):
         logit_error([torch.tensor([[torch.nan]])], [torch.ones(1, 1)])
 
 

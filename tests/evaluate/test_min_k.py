@@ -87,7 +87,7 @@ def test_says_which_documents_it_misses(corpus: Corpus) -> None:
     assert METRIC.missing(corpus) is None
     for split in ("forget", "holdout"):
         without = replace(corpus, **{f"{split}_documents": ()})
-        assert METRIC.missing(without) == f"the corpus has no {split} documents"
+        assert f"no {split} documents" in METRIC.missing(without)
 
 
 @pytest.mark.parametrize("field", ["forget_documents", "holdout_documents"])
@@ -98,7 +98,7 @@ def test_refuses_a_corpus_without_documents(corpus: Corpus, scripted: type, fiel
 
 @pytest.mark.parametrize("fraction", [0.0, -0.1, 1.1, float("nan")])
 def test_refuses_a_fraction_that_is_none(fraction: float) -> None:
-    with pytest.raises(ValueError, match="must be above 0 and at most 1"):
+    with pytest.raises(ValueError, match=rf"fraction={fraction}: .*above 0 .*at most 1"):
         MinK(fraction=fraction, num_tokens=1)
 
 

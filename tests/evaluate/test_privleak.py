@@ -105,29 +105,18 @@ def test_a_published_area_goes_with_its_data_set(name: str, dataset: object) -> 
 @pytest.mark.parametrize(
     ("name", "dataset", "fraction", "message"),
     [
-        ("news", NEWS, 0.4, "=news: must be one of scored, muse_news, muse_books"),
-        ("muse_news", Gazette(), 0.4, "muse-bench/MUSE-News, and dataset is Gazette"),
-        (
-            "muse_news",
-            BOOKS,
-            0.4,
-            "and dataset is muse-bench/MUSE-Books; use eval.auc_retrain=scored",
-        ),
-        (
-            "muse_news",
-            NEWS,
-            0.2,
-            "with fraction 0.4, and eval.metrics.min_k.fraction is 0.2",
-        ),
+        ("news", NEWS, 0.4, "one of scored, muse_news, muse_books"),
+        ("muse_news", Gazette(), 0.4, "muse-bench/MUSE-News, .*dataset is Gazette"),
+        ("muse_news", BOOKS, 0.4, "dataset is muse-bench/MUSE-Books; .*eval.auc_retrain=scored"),
+        ("muse_news", NEWS, 0.2, "fraction 0.4, .*eval.metrics.min_k.fraction is 0.2"),
     ],
 )
 def test_and_is_refused_elsewhere(
     name: str, dataset: object, fraction: float, message: str
 ) -> None:
     metrics = {"min_k": MinK(fraction=fraction, num_tokens=None)}
-    with pytest.raises(ValueError, match=f"^eval.auc_retrain={name}") as refusal:
+    with pytest.raises(ValueError, match=f"^eval.auc_retrain={name}: .*{message}"):
         check_auc_retrain(name, dataset, metrics)
-    assert message in str(refusal.value)
 
 
 def test_a_published_area_needs_min_k() -> None:

@@ -129,7 +129,7 @@ def test_intervals_contain_their_values() -> None:
 def test_refuses_scores_over_other_items() -> None:
     pair = precisions(score(1.0, 2.0), score(1.0, 2.0))
     odd = precisions(score(1.0, 2.0), score(1.0))
-    with pytest.raises(ValueError, match=r"\[2, 2, 2, 1, 2, 2\] items: all must be over the same"):
+    with pytest.raises(ValueError, match=r"\[2, 2, 2, 1, 2, 2\] items: .*the same"):
         recovery(
             unlearned=pair, target=odd, retrain=pair, smallest_denominator=5.0, smallest_kept=0.0
         )

@@ -49,15 +49,15 @@ def test_an_items_score_is_the_mean_over_its_samples(corpus: Corpus, scripted: t
 def test_says_what_it_misses(corpus: Corpus) -> None:
     assert METRIC.missing(corpus) is None
     without = METRIC.missing(replace(corpus, verbatim=()))
-    assert without == "the corpus has no prompts with their continuation"
+    assert "no prompts" in without
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"num_samples": 2}, "num_samples=2: greedy samples are all the same; use 1, or set"),
+        ({"num_samples": 2}, "num_samples=2: greedy samples .*the same"),
         ({"num_samples": 0, "temperature": 0.9}, "num_samples=0: must be at least 1"),
-        ({"temperature": 0.0}, "temperature=0.0: must be above 0, or null for greedy"),
+        ({"temperature": 0.0}, "temperature=0.0: .*above 0.* null"),
     ],
 )
 def test_refuses_samples_that_are_none(changes: dict[str, float], message: str) -> None:

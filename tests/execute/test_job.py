@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 
 import pytest
 import torch
@@ -255,7 +256,7 @@ def test_the_stop_rule_asks_every_few_epochs_and_gives_its_reason(ask, composed,
     inputs = {"corpus": corpus, "retrain_scores": control}
     ask_rule = rule.watch(watched(folder, inputs, runtime))
     assert ask_rule(1) is None
-    assert ask_rule(2) == "utility 0.0 fell below 50.0 in epoch 2"
+    assert re.match(r"utility 0\.0 .*below 50\.0 .*epoch 2$", ask_rule(2))
     control.stage.params["metrics"].clear()
     with pytest.raises(ValueError, match=r"needs eval\.metrics\.utility"):
         rule.watch(watched(folder, inputs, runtime))

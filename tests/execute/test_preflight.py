@@ -1,6 +1,7 @@
 """Corpora that cannot serve every metric: what is refused, and which jobs go through."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -70,28 +71,25 @@ def closing(asked, outcome, capsys):
         (
             ("trainer/stop=utility",),
             QUESTIONS,
-            "trainer.stop: needs utility, which cannot be measured: the corpus has no questions "
-            "about the retain set; use trainer/stop=fixed",
+            "trainer.stop: needs utility, .*no questions .*retain .*trainer/stop=fixed",
         ),
         (
             ("~eval.metrics.utility", "~eval.metrics.knowmem", "~eval.metrics.min_k"),
             ("verbatim",),
-            "eval.metrics: nothing can be measured (verbmem: the corpus has no prompts",
+            r"eval.metrics: nothing .*\(verbmem: .*no prompts",
         ),
         (
             ("eval.auc_retrain=muse_news",),
             (),
-            "eval.auc_retrain=muse_news: is MUSE's figure for muse-bench/MUSE-News, and dataset "
-            "is Gazette; use eval.auc_retrain=scored",
+            "eval.auc_retrain=muse_news: .*MUSE-News, .*Gazette; .*eval.auc_retrain=scored",
         ),
-        (("eval.auc_retrain=0.5",), (), "eval.auc_retrain=0.5: must be one of scored, muse_news"),
+        (("eval.auc_retrain=0.5",), (), "eval.auc_retrain=0.5: .*one of scored, muse_news"),
         (("eval.metrics.verbmem.num_samples=2",), (), "eval.metrics.verbmem.num_samples=2: greedy"),
     ],
 )
 def test_refusals_before_anything_is_trained(ask, tmp_path, overrides, without, message):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(Refused, match=message) as refusal:
         ask(*overrides, without=without)
-    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "lab" / "cache" / "target").exists()
 
@@ -109,17 +107,15 @@ def test_a_corpus_without_questions_and_holdout_is_measured_by_what_it_has(ask, 
     record = outcome.record
     assert record["scores.unlearned.quantized.verbmem"] is not None
     assert record["quantizer.logit_error"] is None
-    assert {key: record[key] for key in record if key.startswith("skipped.")} == {
-        "skipped.knowmem": "the corpus has no questions about the forget set",
-        "skipped.utility": "the corpus has no questions about the retain set",
-        "skipped.min_k": "the corpus has no holdout documents",
-    }
+    skipped = {key: record[key] for key in record if key.startswith("skipped.")}
+    assert skipped.keys() == {"skipped.knowmem", "skipped.utility", "skipped.min_k"}
+    assert re.search("no questions .*forget", skipped["skipped.knowmem"])
+    assert re.search("no questions .*retain", skipped["skipped.utility"])
+    assert "no holdout documents" in skipped["skipped.min_k"]
     out = closing(asked, outcome, capsys)
-    assert (
-        out.count("Not measured: KnowMem (the corpus has no questions about the forget set)") == 1
-    )
+    assert len(re.findall(r"Not measured: KnowMem \([^)]*no questions [^)]*forget", out)) == 1
     assert "not judged" in out
-    assert "the target knows no more of the forget set" in out  # it was trained for six steps
+    assert "target knows no more" in out  # it was trained for six steps
 
 
 def test_sampling_and_further_metrics_reach_the_record(ask, capsys):
@@ -151,7 +147,7 @@ def test_a_record_without_a_retrain_control(ask, capsys):
     assert record["scores.unlearned.full.privleak"] is None
     assert not [key for key in record if key.startswith("scores.retrain.")]
     out = closing(asked, outcome, capsys)
-    assert "PrivLeak: undefined without a retrain control" in out
+    assert re.search(r"PrivLeak: undefined [^.]*retrain control", out)
 
 
 @pytest.mark.parametrize(
@@ -160,13 +156,9 @@ def test_a_record_without_a_retrain_control(ask, capsys):
         (
             ("trainer.batch_size=5",),
             {"numbers": (6, 6, 4, 6)},
-            "trainer.batch_size=5: fold 3 of the forget set has 4 sequences of at most",
+            "trainer.batch_size=5: fold 3 .*has 4 sequences",
         ),
-        (
-            ("trainer.chunking=stream",),
-            {},
-            "trainer.batch_size=4: fold 1 of the forget set has 1 sequences of at most",
-        ),
+        (("trainer.chunking=stream",), {}, "trainer.batch_size=4: fold 1 .*has 1 sequences"),
         (
             ("trainer.batch_size=3", "optimizer=sure", "optimizer.batches=2"),
             {"numbers": (6, 6, 3, 6)},
@@ -177,9 +169,8 @@ def test_a_record_without_a_retrain_control(ask, capsys):
 def test_the_smallest_fold_decides_what_is_possible(
     ask_folds, tmp_path, overrides, corpus, message
 ):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(Refused, match=message):
         ask_folds(*overrides, **corpus)
-    assert message in str(refusal.value)
     assert not (tmp_path / "lab" / "cache" / "target").exists()
 
 
@@ -201,16 +192,16 @@ def test_a_run_says_what_is_wrong_with_its_corpus(ask, monkeypatch, caplog, caps
         Gazette, "load", lambda self: dataclasses.replace(whole(self), forget_questions=asked)
     )
     first, second = ask("quant=rtn4"), ask("quant=rtn8")
-    repeats = "forget_questions: 1 of 2 (at 2) repeat an earlier one, 2 that at 1"
-    answers = r"knowmem: 2 of 2 true answers hold what ends an answer (\n\n, \nQuestion, Question:)"
+    repeats = r"forget_questions: 1 of 2 \(at 2\) repeat [^;]*, 2 that at 1"
+    answers = r"knowmem: 2 of 2 true answers [^;(]*\(\\n\\n, \\nQuestion, Question:\)"
     warned = [line.getMessage() for line in caplog.records if line.name.endswith("preflight")]
-    assert [line for line in warned if line.startswith(f"corpus: {repeats}")] == warned[:1]
     assert len(warned) == 2
-    assert warned[1].startswith(f"corpus: {answers}; 2 of 2 true answers are longer")
+    assert [bool(re.match(f"corpus: {repeats}", line)) for line in warned] == [True, False]
+    assert re.match(f"corpus: {answers}; 2 of 2 .*longer", warned[1])
     outcome = run(first)
     assert outcome.record["corpus.answers"] == warned[1].removeprefix("corpus: ")
-    assert outcome.record["corpus.repeats"].startswith(repeats)
+    assert re.match(repeats, outcome.record["corpus.repeats"])
     shown = closing(first, outcome, capsys)
-    assert f"Corpus: {answers}" in shown
-    assert repeats in shown
+    assert re.search(f"Corpus: {answers}", shown)
+    assert re.search(repeats, shown)
     assert second.plan.record.key != first.plan.record.key

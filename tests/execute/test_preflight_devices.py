@@ -22,9 +22,9 @@ def ask(composed, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (("runtime.strategy=deepspeed",), "runtime.strategy=deepspeed: must be one of ddp, fsdp"),
+        (("runtime.strategy=deepspeed",), "runtime.strategy=deepspeed: .*one of ddp, fsdp"),
         (("runtime.devices=0",), "runtime.devices=0: must be above 0"),
-        (("optimizer=sure",), "optimizer=SURE: needs whole weights on each device; use"),
+        (("optimizer=sure",), "optimizer=SURE: needs whole weights .*runtime.strategy=ddp"),
         (("optimizer=sure_released",), "optimizer=SUREReleased: needs whole weights"),
         (("trainer.weights=bf16_sr",), "trainer.rounding=stochastic: needs whole weights"),
         (("trainer/adapter=lora",), "trainer.adapter=LoRA: needs whole weights"),
@@ -32,9 +32,8 @@ def ask(composed, tmp_path):
     ],
 )
 def test_what_sharded_weights_cannot_do_is_refused(ask, tmp_path, overrides, message):
-    with pytest.raises(Refused) as refusal:
+    with pytest.raises(Refused, match=message) as refusal:
         ask("runtime.devices=2", "runtime.strategy=fsdp", *overrides)
-    assert message in str(refusal.value)
     assert "\n" not in str(refusal.value)
     assert not (tmp_path / "lab" / "cache" / "target").exists()
 

@@ -1,6 +1,7 @@
 """Models that cannot give right figures are refused before anything is trained."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -98,7 +99,8 @@ def test_a_control_of_another_architecture(ask, llama, tmp_path):
     )
     given = (f"model.path={llama}", "model.finetune=false")
     told = refusal(ask, *given, f"model.retrain={opt}")
-    assert "is a opt model, and model.path is a llama model; the control must be the same" in told
+    assert told.startswith(f"model.retrain={opt}: ")
+    assert re.search(r"opt model, .*model\.path .*llama model", told)
     told = refusal(ask, *given, f"model.retrain={deeper}")
     assert told.startswith(f"model.retrain={deeper}: has num_hidden_layers=3, and model.path has 2")
     assert untrained(tmp_path)
@@ -110,8 +112,7 @@ def test_padding_beyond_the_embedding(ask, llama, tmp_path):
     tokenizer.save_pretrained(llama)
     rows = families.SIZES["vocab_size"]
     told = refusal(ask, f"model.path={llama}")
-    assert f"its pad token has the id {len(tokenizer) - 1}, and" in told
-    assert f"{rows} rows" in told
+    assert re.search(rf"pad token .*id {len(tokenizer) - 1}, .* {rows} rows", told)
     assert untrained(tmp_path)
 
 
@@ -120,8 +121,7 @@ def test_a_text_beyond_the_embedding(ask, llama, tmp_path):
     tokenizer.add_tokens([f"w{number}" for number in range(400)] + ["forget"])
     tokenizer.save_pretrained(llama)
     told = refusal(ask, f"model.path={llama}")
-    assert "has a token with the id" in told
-    assert "forget" in told
+    assert re.match(r"model\.path: the text '.*forget.*' .*token .*id \d+, ", told)
     assert untrained(tmp_path)
 
 
@@ -138,7 +138,9 @@ def test_a_tokenizer_without_padding_and_eos(ask, llama, tmp_path):
     for name in ("pad_token", "eos_token"):
         settings.pop(name, None)
     file.write_text(json.dumps(settings))
-    assert "has neither a padding nor an EOS token" in refusal(ask, f"model.path={llama}")
+    told = refusal(ask, f"model.path={llama}")
+    assert told.startswith(f"model.path={llama}: ")
+    assert re.search("neither a padding .*EOS", told)
     assert untrained(tmp_path)
 
 

@@ -108,7 +108,7 @@ def test_equal_leaves_are_run_once(sweep_of, four):
     sweep, started = sweep_of(leaves), []
     stream = io.StringIO()
     sweep.announce(stream)
-    assert "plan: 6 jobs, 2 equal to another, not run" in stream.getvalue()
+    assert "plan: 6 jobs, 2 equal" in stream.getvalue()
     while launches := sweep.next_launches():
         for launch in launches:
             started += [launch.job] if launch.stage is None else []
@@ -154,9 +154,9 @@ def test_an_exception_that_no_job_expects_is_its_failure():
 
 def test_what_hydra_would_ignore_is_refused():
     require_sweepable(["method=ga,npo", "+grid=tiny_sure"], {"training": {"mem_gb": 8}})
-    with pytest.raises(RequestRefused, match="presets cannot be swept over"):
+    with pytest.raises(RequestRefused, match=r"\+cluster=slurm,local: presets .*swept"):
         require_sweepable(["+cluster=slurm,local"], {})
-    with pytest.raises(RequestRefused, match="a sweep has one home"):
+    with pytest.raises(RequestRefused, match=r"runtime.home=a,b: .*one home"):
         require_sweepable(["runtime.home=a,b"], {})
     with pytest.raises(RequestRefused, match=r"resources.trainings: unknown kind of stage"):
         require_sweepable([], {"trainings": {}})

@@ -71,13 +71,13 @@ def test_a_request_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(schema=0), "must be an object with schema=2"),
+        (lambda content: content.update(schema=0), "object with schema=2"),
         (lambda content: content.pop("work"), "'work' is missing"),
         (lambda content: content["runtime"].update(colour=1), "colour"),
-        (lambda content: content.update(inputs=3), "is not a valid build request"),
+        (lambda content: content.update(inputs=3), "valid build request"),
         (
             lambda content: content["stages"][content["stage"]].update(version=9),
-            "its description has another key",
+            "was changed: its description",
         ),
     ],
 )
@@ -88,6 +88,7 @@ def test_what_is_no_build_request_is_refused(make_request, capsys, change, messa
     path.write_text(json.dumps(content))
     assert main([str(path)]) == 2
     line = capsys.readouterr().err
+    assert line.startswith(str(path))
     assert message in line
     assert line.count("\n") == 1
 
@@ -106,8 +107,8 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path, capsys, text):
 @pytest.mark.parametrize(
     ("builder", "message"),
     [
-        ("os:system", "only unlearn_lab and torch.optim may be instantiated"),
-        ("unlearn_lab.execute.worker_protocol:Path", "may be instantiated, this is pathlib"),
+        ("os:system", "only unlearn_lab and torch.optim"),
+        ("unlearn_lab.execute.worker_protocol:Path", "this is pathlib"),
         ("unlearn_lab.data.corpus_stage:nothing", "nothing"),
         ("unlearn_lab.data.corpus_stage:json.loads", "No module named"),
     ],

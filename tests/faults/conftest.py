@@ -16,7 +16,7 @@ from tests.faults import child
 __all__ = ["forkserver"]
 
 CLAIMS = ("runtime.claim_beat=0.2", "runtime.claim_silence=2")
-SWEEP = ("-m", "method=ga", "quant=none,rtn4", *CLAIMS)
+SWEEP = ("-m", "method=ga", "quant=none,rtn4", "report.html=true", *CLAIMS)
 
 
 class Running:

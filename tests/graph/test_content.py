@@ -74,7 +74,7 @@ def test_an_unknown_model_is_refused_in_one_line(tmp_path, monkeypatch, name):
 @pytest.mark.parametrize(
     ("setting", "hint"),
     [
-        ("generic_text.path", "parquet, JSONL or text files, .*quant/calibration=retain$"),
+        ("generic_text.path", "parquet, JSONL.* text.*quant/calibration=retain$"),
         ("dataset.path", "in MUSE's layout .*hf download --repo-type dataset someone/unknown$"),
     ],
 )

@@ -58,9 +58,9 @@ def test_inputs_matter_by_content_and_by_role():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        (math.nan, r"n\.lr=nan: a stage parameter must be finite"),
-        ({1: 2}, r"n\.lr: key 1 must be a string"),
-        ([object], r"n\.lr\[0\].*must be plain JSON data, not type"),
+        (math.nan, r"n\.lr=nan: .*finite"),
+        ({1: 2}, r"n\.lr: key 1 .*string"),
+        ([object], r"n\.lr\[0\]=.*: .*plain JSON.* type"),
     ],
 )
 def test_only_plain_data_is_hashed(value, message):

@@ -88,7 +88,7 @@ def test_a_gated_model_is_refused_before_anything_is_trained(hub, checkpoint, la
     repository.close("hf_secret", 401)
     done, folder = lab("gated", "model.path=maker/gated")
     assert done.returncode == 2
-    assert "model.path=maker/gated: is gated on the hub." in done.stderr
+    assert "model.path=maker/gated: is gated" in done.stderr
     assert "hf auth login" in done.stderr
     assert "Traceback" not in done.stderr
     assert not (folder / "cache" / "target").exists()

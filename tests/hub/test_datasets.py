@@ -1,5 +1,7 @@
 """Data sets of a hub in its own layout, read by the real `load_dataset`: configurations, pins."""
 
+import re
+
 import pytest
 
 from tests.hub.loading import download, log_in, pin_dataset, read_texts
@@ -77,8 +79,8 @@ def test_an_edition_that_is_not_cached_is_not_replaced_by_another(online, offlin
     fields = {"path": "maker/editions"}
     assert online(read_texts, **asked(new, **fields)) == texts("new")
     message = refused(offline, read_texts, **asked(old, **fields))
-    assert message.startswith("generic_text.path=maker/editions: cannot be loaded (the hub is not")
-    assert f"raw of commit {old} is not in the local cache" in message
+    assert message.startswith("generic_text.path=maker/editions: cannot be loaded (the hub")
+    assert re.search(rf"not reachable.* raw of commit {old} .*local cache", message)
     online(download, "maker/editions", old)
     assert offline(read_texts, **asked(old, **fields)) == texts("old")
 
@@ -112,11 +114,11 @@ def test_an_unknown_split_is_told_with_those_there_are(online, cached, commits):
 
 
 def test_what_is_not_cached_is_named_with_what_to_do(offline):
-    assert refused(offline, pin_dataset, "maker/unseen", None) == (
-        "generic_text.path=maker/unseen: not a folder, not reachable on the hub, not in its local "
-        "cache. Give a folder of parquet, JSONL or text files, or download it where there is "
-        "network: hf download --repo-type dataset maker/unseen; or calibrate on the corpus: "
-        "quant/calibration=retain"
+    message = refused(offline, pin_dataset, "maker/unseen", None)
+    reasons = r"not a folder, .*not reachable.* local cache\b"
+    hints = r"parquet, JSONL .*hf download --repo-type dataset maker/unseen; .*"
+    assert re.fullmatch(
+        rf"generic_text\.path=maker/unseen: {reasons}.*{hints} quant/calibration=retain", message
     )
     message = refused(offline, read_texts, **asked("c" * 40, path="maker/unseen"))
     assert message.startswith("generic_text.path=maker/unseen: cannot be loaded")
@@ -127,18 +129,16 @@ def test_a_gated_data_set_is_named_with_how_to_get_in(online, hub, tmp_path):
     commit = repository.commit(write_muse(tmp_path, "gated"), "main")
     repository.close("hf_secret", 403)
     fields = asked(commit, path="maker/gated")
-    assert refused(online, read_texts, **fields) == (
-        "generic_text.path=maker/gated: is gated on the hub. Ask for access at "
-        "https://huggingface.co/datasets/maker/gated, then log in with `hf auth login`, or set "
-        "HF_TOKEN to your token"
-    )
+    message = refused(online, read_texts, **fields)
+    assert message.startswith("generic_text.path=maker/gated: is gated")
+    address = "https://huggingface.co/datasets/maker/gated,"
+    assert all(part in message for part in (address, "`hf auth login`", "HF_TOKEN"))
     online(log_in, "hf_secret")
     assert online(read_texts, **fields) == texts("gated")
     online(log_in, None)
 
 
 def test_a_data_set_that_does_not_exist_is_told(online):
-    assert refused(online, pin_dataset, "maker/nothing", None) == (
-        "generic_text.path=maker/nothing: neither a folder nor a data set on the hub. Check the "
-        "name; a private one needs `hf auth login`, or HF_TOKEN"
-    )
+    message = refused(online, pin_dataset, "maker/nothing", None)
+    assert re.match(r"generic_text\.path=maker/nothing: neither .*folder nor .*data set", message)
+    assert all(part in message for part in ("private", "`hf auth login`", "HF_TOKEN"))

@@ -1,6 +1,7 @@
 """Models of a hub in its layout, loaded by the real `from_pretrained`: pins, cache, refusals."""
 
 import json
+import re
 import shutil
 
 import pytest
@@ -160,18 +161,18 @@ def test_what_is_cached_needs_no_hub(cached, request, tmp_path, where):
 @pytest.mark.parametrize("revision", [None, "v1", "c" * 40])
 def test_what_is_not_cached_is_named_with_what_to_do(request, where, revision):
     run = request.getfixturevalue(where)
-    assert refused(run, pin, "maker/unseen", revision) == (
-        "model.path=maker/unseen: not a folder, not reachable on the hub, not in its local cache. "
-        "Give a folder with config.json, *.safetensors and a tokenizer, or download it where there "
-        "is network: hf download maker/unseen"
-    )
+    message = refused(run, pin, "maker/unseen", revision)
+    reasons = r"not a folder, .*not reachable.* local cache\b"
+    hints = r"config\.json, \*\.safetensors .*hf download maker/unseen"
+    assert re.fullmatch(rf"model\.path=maker/unseen: {reasons}.* {hints}", message)
 
 
 def test_a_model_that_was_only_named_is_not_in_the_cache(online, offline, serve):
     """Its commit is known, but none of its files."""
     serve("maker/named", lambda folder: None)
     online(pin, "maker/named", None)
-    assert "not in its local cache" in refused(offline, pin, "maker/named", None)
+    message = refused(offline, pin, "maker/named", None)
+    assert re.match(r"model\.path=maker/named: .*\bnot .*local cache", message)
 
 
 def test_pickled_weights_are_not_loaded(online, serve, tmp_path):
@@ -212,10 +213,10 @@ def test_a_gated_model_is_named_with_how_to_get_in(online, serve, tmp_path, stat
     name = f"maker/gated-{status}"
     serve(name, lambda folder: None).close("hf_secret", status)
     found = online(pin, name, None)
-    assert refused(online, read_words, found.path, found.revision, tmp_path / "pointer") == (
-        f"model.path={name}: is gated on the hub. Ask for access at https://huggingface.co/{name}, "
-        "then log in with `hf auth login`, or set HF_TOKEN to your token"
-    )
+    message = refused(online, read_words, found.path, found.revision, tmp_path / "pointer")
+    assert message.startswith(f"model.path={name}: is gated")
+    address = f"https://huggingface.co/{name},"
+    assert all(part in message for part in (address, "`hf auth login`", "HF_TOKEN"))
     online(log_in, "hf_secret")
     weights = online(load, found.path, found.revision, tmp_path / "pointer")
     online(log_in, None)
@@ -223,23 +224,23 @@ def test_a_gated_model_is_named_with_how_to_get_in(online, serve, tmp_path, stat
 
 
 def test_a_model_that_does_not_exist_is_told(online):
-    assert refused(online, pin, "maker/nothing", None) == (
-        "model.path=maker/nothing: neither a folder nor a model on the hub. Check the name; "
-        "a private one needs `hf auth login`, or HF_TOKEN"
-    )
+    message = refused(online, pin, "maker/nothing", None)
+    assert re.match(r"model\.path=maker/nothing: neither .*folder nor .*model\b", message)
+    assert all(part in message for part in ("private", "`hf auth login`", "HF_TOKEN"))
 
 
 @pytest.mark.parametrize("revision", ["v9", "c" * 40])
 def test_a_revision_that_does_not_exist_is_told(online, commits, revision):
     message = refused(online, pin, NAME, revision, "model.retrain")
-    assert message == f"model.retrain={NAME}: has no branch, tag or commit {revision} on the hub"
+    assert re.match(rf"model\.retrain={NAME}: .*no branch.* commit {revision}\b", message)
 
 
 def test_a_hub_that_is_down_is_told_and_the_cache_counts(online, serve, tmp_path):
     repository = serve("maker/down", lambda folder: None)
     found = online(pin, "maker/down", None)
     repository.fail(503)
-    assert "not available on the hub: HTTP status 503" in refused(online, pin, "maker/down", None)
+    message = refused(online, pin, "maker/down", None)
+    assert re.match(r"model\.path=maker/down: .*not available.*HTTP status 503\b", message)
     (repository.folder / "down").unlink()
     online(load, found.path, found.revision, tmp_path / "pointer")
     repository.fail(503)

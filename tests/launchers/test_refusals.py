@@ -1,5 +1,7 @@
 """What a launcher cannot do is refused before anything is trained."""
 
+import re
+
 import pytest
 
 
@@ -8,8 +10,8 @@ import pytest
     [
         (["+cluster=local", "hydra.launcher.n_jobs=9999"], "hydra.launcher.n_jobs=9999, runtime."),
         (["+cluster=local", "runtime.threads=9999"], "hydra.launcher.n_jobs=1, runtime.threads="),
-        (["+cluster=slurm"], "hydra/launcher=lab_slurm: there is no Slurm here (no sbatch)"),
-        (["-m", "dry=true,false"], "dry: must be the same in all jobs of a sweep"),
+        (["+cluster=slurm"], "hydra/launcher=lab_slurm: .*no Slurm .*no sbatch"),
+        (["-m", "dry=true,false"], "dry: .*same in all jobs"),
         (
             ["+cluster=local", "+hydra.sweeper.resources.evaluating.colour=1"],
             "Key 'colour' not in 'JobLibLauncherConf'",
@@ -19,6 +21,6 @@ import pytest
 def test_in_one_line(lab, tmp_path, arguments, message):
     run = lab(*arguments, environment={"PATH": str(tmp_path)})
     assert run.status == 2
-    assert run.err.startswith(message)
+    assert re.match(message, run.err)
     assert len(run.err.splitlines()) == 1
     assert not (run.home / "cache").exists()

@@ -41,9 +41,7 @@ def test_phi_has_six_a_block():
 
 def test_gpt2_is_refused_because_nothing_would_be_quantized():
     model = GPT2LMHeadModel(GPT2Config(vocab_size=20, n_embd=16, n_layer=2, n_head=2))
-    with pytest.raises(
-        ValueError, match=r"GPT2LMHeadModel has no torch\.nn\.Linear inside its transformer blocks"
-    ):
+    with pytest.raises(ValueError, match=r"GPT2LMHeadModel has no torch\.nn\.Linear .*blocks"):
         block_linears(model)
 
 
@@ -54,7 +52,7 @@ def test_a_model_without_blocks_is_refused():
 
 def test_a_mixture_of_experts_is_refused_because_most_of_it_would_be_left_out():
     model = MixtralForCausalLM(MixtralConfig(**SIZES, num_local_experts=2))
-    with pytest.raises(ValueError, match=r"is a mixture of experts, and model\.layers\.0\..*dense"):
+    with pytest.raises(ValueError, match=r"mixture of experts.* model\.layers\.0\..*dense"):
         block_linears(model)
 
 

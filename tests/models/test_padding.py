@@ -23,13 +23,13 @@ def test_what_heeds_the_mask_passes(config):
 
 def test_what_does_not_is_refused():
     config = RwkvConfig(**SMALL, attention_hidden_size=32, intermediate_size=64)
-    with pytest.raises(ValueError, match="RwkvForCausalLM continues a prompt differently when"):
+    with pytest.raises(ValueError, match=r"RwkvForCausalLM .*prompt differently.* padded"):
         require_padding(config, trust_remote_code=False)
 
 
 def test_what_cannot_generate_from_a_batch_is_refused():
     config = XLMConfig(vocab_size=100, emb_dim=32, n_layers=3, n_heads=4)
-    with pytest.raises(ValueError, match="XLMWithLMHeadModel cannot continue a batch of prompts"):
+    with pytest.raises(ValueError, match=r"XLMWithLMHeadModel cannot continue.* batch"):
         require_padding(config, trust_remote_code=False)
 
 

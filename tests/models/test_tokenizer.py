@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from importlib.metadata import PackageNotFoundError
 
 import pytest
@@ -142,7 +143,7 @@ def test_a_sentencepiece_model_is_read_by_its_own_scores(pieces, caplog, tmp_pat
     with caplog.at_level(logging.WARNING):
         tokenizer = load(str(pieces), OPTIONS)
     assert split(tokenizer) == wanted
-    assert f"{pieces}: merges of tokenizer.model ranked by score" in caplog.text
+    assert re.search(rf"{pieces}: merges .*tokenizer\.model .*by score", caplog.text)
     saved = tmp_path_factory.mktemp("saved")
     tokenizer.save_pretrained(saved)
     assert split(load(str(saved), OPTIONS)) == wanted
@@ -151,7 +152,7 @@ def test_a_sentencepiece_model_is_read_by_its_own_scores(pieces, caplog, tmp_pat
 def test_without_sentencepiece_its_model_is_refused_with_the_command(pieces, monkeypatch):
     monkeypatch.setattr(AutoTokenizer, "from_pretrained", _not_installed)
     monkeypatch.setattr("unlearn_lab.config.libraries.version", _not_found)
-    with pytest.raises(ValueError, match="needs the library sentencepiece, which is not installed"):
+    with pytest.raises(ValueError, match=r"sentencepiece.* not installed.*pip install"):
         load(str(pieces), OPTIONS)
 
 

@@ -1,6 +1,7 @@
 """Why a stage is built again, and a plan that its code no longer fits."""
 
 import dataclasses
+import re
 
 import pytest
 
@@ -37,19 +38,20 @@ def build(tmp_path):
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"code": {"unlearn_lab.unlearn.objectives.npo": "9"}}, ["code of npo.py changed"]),
-        ({"code": {"mine.new": "9"}}, ["code of new.py changed"]),
-        ({"files": {"dataset.path": "b"}}, ["dataset.path changed"]),
-        ({"libraries": {"peft": "0.2"}}, ["peft is 0.2, was 0.1"]),
-        ({"libraries": {"peft": None}}, ["peft is missing, was 0.1"]),
-        ({"version": 4}, ["version of unlearn is 4, was 3"]),
+        ({"code": {"unlearn_lab.unlearn.objectives.npo": "9"}}, [r"code of npo\.py changed"]),
+        ({"code": {"mine.new": "9"}}, [r"code of new\.py changed"]),
+        ({"files": {"dataset.path": "b"}}, [r"dataset\.path changed"]),
+        ({"libraries": {"peft": "0.2"}}, [r"peft .*0\.2.*0\.1"]),
+        ({"libraries": {"peft": None}}, [r"peft .*missing.*0\.1"]),
+        ({"version": 4}, [r"version .*unlearn .*4.*3"]),
         ({"params": {"seed": 1}}, []),
         ({}, []),
     ],
 )
 def test_the_reason_is_what_differs_but_for_the_settings(build, tmp_path, changed, said):
     build(stage())
-    assert reasons([stage(**changed)], tmp_path) == said
+    found = reasons([stage(**changed)], tmp_path)
+    assert all(re.fullmatch(one, line) for one, line in zip(said, found, strict=True))
 
 
 def test_the_likest_counts_and_each_reason_is_said_once(build, tmp_path):
@@ -90,7 +92,7 @@ def test_the_code_that_was_planned_is_built():
 
 
 def test_other_code_than_planned_is_refused_by_file():
-    with pytest.raises(ValueError, match=r"^the code of npo\.py differs from the code in the plan"):
+    with pytest.raises(ValueError, match=r"code of npo\.py differs.* plan\b"):
         require_planned_code(planned(**{"unlearn_lab.unlearn.objectives.npo": "0" * 32}))
     with pytest.raises(ValueError, match=r"the code of gone\.py differs"):
         require_planned_code(planned(**{"unlearn_lab.gone": "0" * 32}))
@@ -98,5 +100,5 @@ def test_other_code_than_planned_is_refused_by_file():
 
 def test_another_version_of_the_builder_is_refused(monkeypatch):
     monkeypatch.setitem(changes.VERSIONS, "unlearn", 99)
-    with pytest.raises(ValueError, match=r"unlearn was planned at version \d+, .* has 99"):
+    with pytest.raises(ValueError, match=r"unlearn .*planned.* version 2\b.* 99\b"):
         require_planned_code(dataclasses.replace(planned(), version=2))

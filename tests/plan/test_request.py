@@ -48,7 +48,7 @@ def test_until_names_a_stage_by_the_beginning_of_its_key(ask):
 
 def test_until_neither_changes_a_key_nor_takes_any_word(ask):
     assert ask("until=unlearn").plan.record.key == ask().plan.record.key
-    with pytest.raises(Refused, match=r"until=trained: no stage of this job; it has corpus, base"):
+    with pytest.raises(Refused, match=r"until=trained: no stage .*corpus, base"):
         ask("until=trained")
 
 
@@ -58,7 +58,7 @@ def test_a_node_that_lacks_what_the_plan_needs_is_refused_in_words(ask):
 
 
 def test_a_key_that_no_stage_has_is_told_from_a_misspelt_name(ask):
-    with pytest.raises(Refused, match="no stage of this job has this key; code or a file"):
+    with pytest.raises(Refused, match=r"until=0123456789abcdef: no stage .*this key"):
         ask("until='0123456789abcdef'")
 
 

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -44,6 +45,11 @@ def news_table(records, name="paper_news", **asked):
     return compared(name, records, any_model=asked.get("any_model", False))
 
 
+def noted(comparison, pattern):
+    """Whether a note begins like that."""
+    return any(re.match(pattern, note) for note in comparison.notes)
+
+
 def shown(comparison, width):
     stream = io.StringIO()
     print_comparison(Console(file=stream, width=width, highlight=False), comparison)
@@ -77,9 +83,7 @@ def test_the_closing_line_counts_what_could_be_compared(news):
     assert retrain == [False, False, False, True]  # 55.0 in 55.2 +- 3
     retrain_quantized = [cell.inside for cell in line(comparison, "retrain", "fp4").values()]
     assert retrain_quantized == [False, False, True, False]  # -2.2 in 0 +- 3
-    assert comparison.closing == (
-        "12 of 24 published values lie in our intervals; 64 more have no interval of ours."
-    )
+    assert re.match("12 of 24 .*in our intervals; 64 more .*no interval", comparison.closing)
 
 
 def test_ends_are_rounded_as_finely_as_theirs(news):
@@ -106,7 +110,7 @@ def test_another_eight_bits_does_not_stand_in(news):
     comparison = news_table([news(quant="int8")])
     assert line(comparison, "GA_GDR", "llmint8")["verbmem"].ours is None
     assert line(comparison, "GA_GDR", "none")["verbmem"].ours.value == 2.0
-    assert "No record with quant=llmint8,fp4; int8 cannot be compared." in comparison.notes
+    assert noted(comparison, "No record .*quant=llmint8,fp4; int8 cannot")
 
 
 def test_forms_choose_methods_and_variants(news):
@@ -145,7 +149,7 @@ def test_several_seeds_are_averaged_and_told(news):
 def test_quantizers_of_one_model_are_no_further_seeds(news):
     comparison = news_table([news(quant=quant) for quant in ("none", "fp4", "rtn4")])
     assert line(comparison, "GA_GDR", "none")["knowmem"].ours.num_seeds == 1
-    assert not any("Several settings" in note for note in comparison.notes)
+    assert not noted(comparison, "Several settings")
 
 
 def test_the_setting_nearest_to_the_published_is_taken_and_the_others_told(news):
@@ -154,10 +158,10 @@ def test_the_setting_nearest_to_the_published_is_taken_and_the_others_told(news)
     comparison = news_table(records)
     cell = line(comparison, "GA_GDR", "none")["knowmem"]
     assert (cell.ours.value, cell.ours.num_seeds) == (27.0, 1)
-    assert any(note.startswith("Several settings of") for note in comparison.notes)
-    assert not any("Another setting" in note for note in comparison.notes)
-    told = news_table(records[1:]).notes
-    assert "Another setting: config.optimizer.lr=5e-05 (published: 1e-05) in GA_GDR." in told
+    assert noted(comparison, "Several settings")
+    assert not noted(comparison, "Another setting")
+    told = "Another setting: config.optimizer.lr=5e-05 .published: 1e-05. in GA_GDR"
+    assert noted(news_table(records[1:]), told)
 
 
 def test_controls_scored_in_another_dtype_are_another_setting(news):
@@ -180,15 +184,13 @@ def test_another_model_is_left_out_unless_asked_for(news):
     assert line(left_out, "GA_GDR", "none")["knowmem"].ours is None
     assert line(shown_anyway, "GA_GDR", "none")["knowmem"].ours.value == 27.0
     assert "--any-model shows them" in left_out.notes[0]
-    assert shown_anyway.notes[0].startswith("Not the published model: of the 1 records")
+    assert re.match("Not the published model: .* 1 records", shown_anyway.notes[0])
 
 
 def test_another_data_set_never_counts_and_is_told(make_record):
     comparison = news_table([make_record(), make_record(quant="rtn8")], any_model=True)
-    assert all(cell.ours is None for cell in comparison.cells)
-    assert comparison.notes == (
-        "No record of dataset=muse_news: there are 2 of dataset=gazette.",
-    )  # fmt: skip
+    assert {cell.ours for cell in comparison.cells} == {None}
+    assert noted(comparison, "No record .*dataset=muse_news: .*2 of dataset=gazette")
     assert comparison.closing.startswith("0 of 0 published values")
 
 
@@ -226,12 +228,12 @@ def test_the_headline_needs_all_of_its_runs(news):
         for method in ("ga_gdr", "ga_muse_klr", "npo_muse_gdr", "npo_muse_klr")
     ]  # fmt: skip
     comparison = news_table(records, "paper_headline")
-    assert comparison.closing == "2 of 2 published values lie in our intervals."
+    assert re.fullmatch(r"2 of 2 [^;]*in our intervals\.", comparison.closing)
     assert comparison.cells[0].ours.value == pytest.approx(25.0)
     assert comparison.cells[1].ours.low == pytest.approx(70.0)
     fewer = news_table(records[1:], "paper_headline")
     assert [cell.ours for cell in fewer.cells] == [None, None]
-    assert "quant=fp4: 14 of the 16 shares were measured." in fewer.notes
+    assert noted(fewer, "quant=fp4: 14 .*16 shares")
 
 
 @pytest.mark.parametrize("width", [40, 100, 160])
@@ -281,7 +283,7 @@ def test_without_records_the_published_side_is_shown(tmp_path, monkeypatch, caps
     assert chosen_records(None, None, None) == []
     main(["paper_news"])
     told = capsys.readouterr().out
-    assert "there are no records at all" in told
+    assert "no records at all" in told
     assert "107.2" in told
 
 

@@ -1,54 +1,52 @@
 """What a preset's jobs would record stands beside every published row that it is there for."""
 
-from itertools import product
+from copy import deepcopy
 
 import pytest
-from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
-from unlearn_lab.config.paths import data_dir
+from tests.presets import combinations, composed_job, overrides_of
 from unlearn_lab.published.__main__ import compared
 from unlearn_lab.record.record_stage import labelled
 
 FURTHER = ("gen", "tru", "fac", "flu")
 SHARE = "recovery.verbmem.recovered_share"
+KEPT = (
+    "model", "dataset", "generic_text", "method", "optimizer", "trainer", "finetune", "quant",
+    "eval", "runtime", "report", "seed", "export",
+)  # fmt: skip
 
 
-@pytest.fixture
-def would_record(composed, make_record):
+def spliced(stem, job, *overrides):
+    """A job's values and choices: those of its method, and those of its quantizer in its place."""
+    rest = {name: value for name, value in job.items() if name != "quant"}
+    values, choices = composed_job(stem, *overrides_of(rest), *overrides)
+    of_quant, chosen = composed_job(stem, f"quant={job['quant']}")
+    return values | {"quant": of_quant["quant"]}, choices | {"quant": chosen["quant"]}
+
+
+def whole(stem, job, *overrides):
+    return composed_job(stem, *overrides_of(job), *overrides)
+
+
+@pytest.fixture(params=[spliced, pytest.param(whole, marks=pytest.mark.slow)])
+def would_record(request, make_record):
     """The records of a preset's jobs: their real settings, with scores of no training."""
 
     def make(preset, *overrides):
-        with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
-            whole = compose("config", [f"+grid={preset}"], return_hydra_config=True)
-            params = {k: str(v).split(",") for k, v in whole.hydra.sweeper.params.items()}
-            return [
-                one(f"+grid={preset}", *(f"{k}={v}" for k, v in job), *overrides)
-                for values in product(*params.values())
-                for job in [tuple(zip(params, values, strict=True))]
-            ]
+        return [one(*request.param(preset, job, *overrides)) for job in combinations(preset)]
 
-    def one(*overrides):
-        config = compose("config", list(overrides), return_hydra_config=True)
-        choices = dict(config.hydra.runtime.choices)
+    def one(values, choices):
         scored = make_record(quant=choices["quant"])
         row = {
             key: value
             for key, value in scored.items()
             if key.startswith(("scores.", "recovery.", "run_id"))
-        } | {"effective.batch": config.trainer.batch_size, SHARE: 0.5}
+        } | {"effective.batch": values["trainer"]["batch_size"], SHARE: 0.5}
         for precision in ("full", "quantized"):
             row |= {f"scores.unlearned.{precision}.{name}": 1.0 for name in FURTHER}
-        plain = OmegaConf.to_container(OmegaConf.masked_copy(config, sorted(KEPT)), resolve=True)
-        return labelled(row, plain, choices)
+        return labelled(row, {key: deepcopy(values[key]) for key in KEPT}, choices)
 
     return make
-
-
-KEPT = {
-    "model", "dataset", "generic_text", "method", "optimizer", "trainer", "finetune", "quant",
-    "eval", "runtime", "report", "seed", "export",
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("form", ["", "_corrected"])

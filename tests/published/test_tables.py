@@ -1,6 +1,7 @@
 """The published numbers: typed here a second time, and what a damaged file is refused for."""
 
 import copy
+import re
 
 import pytest
 from yaml.constructor import ConstructorError
@@ -97,9 +98,7 @@ def test_names_are_the_files_and_their_further_forms():
 def test_sources_tell_what_is_quoted():
     table = load("paper_news")
     sources = {row.name: str(table.sources[row.source]) for row in table.rows}
-    assert sources.pop("NPO_KLR").endswith(
-        "arXiv 2410.16454v3, quoted by an independent public reproduction"
-    )
+    assert re.search(r"arXiv 2410\.16454v3, quoted .*reproduction$", sources.pop("NPO_KLR"))
     assert len(set(sources.values())) == 1
     assert sources["GA"].endswith("arXiv 2410.16454v1, Table 1")
 

@@ -1,5 +1,6 @@
 """AWQ through llm-compressor: with scales of one it is RTN; its traps are refused or avoided."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -120,9 +121,7 @@ def test_the_report_names_what_ran(compress):
     """Two blocks of seven layers; behind shared heads, o cannot be scaled against v."""
     _, report = compress()
     assert report.library.startswith("llmcompressor 0.")
-    assert report.kernel == (
-        "AWQ from 12 x 32 tokens, 12 of 14 layers scaled, then round to nearest"
-    )
+    assert re.fullmatch(r"AWQ .*12 x 32 tokens.*12 of 14 layers.*nearest", report.kernel)
     assert (report.bits, report.group, report.symmetric, report.convention) == (
         *(4, "128 inputs", False, "minmax"),
     )
@@ -146,7 +145,7 @@ def test_the_report_names_what_ran(compress):
 )
 def test_an_architecture_without_mappings_is_refused(model):
     """llm-compressor would take Llama's and scale nothing."""
-    with pytest.raises(ValueError, match=r"mappings=null: llm-compressor knows no AWQ mappings"):
+    with pytest.raises(ValueError, match=r"mappings=null: .*no AWQ mappings.* GPTNeoXForCausalLM"):
         AWQ4.require_fit(model)
 
 
@@ -160,12 +159,12 @@ def test_mappings_can_be_given(opt, compress):
 
 def test_mappings_that_fit_nothing_are_refused(compress):
     nowhere = ({"smooth_layer": "re:.*nowhere$", "balance_layers": ("re:.*neither$",)},)
-    with pytest.raises(ValueError, match="mappings: none of them fits LlamaForCausalLM"):
+    with pytest.raises(ValueError, match=r"mappings: none .*fits LlamaForCausalLM"):
         compress(replace(AWQ4, mappings=nowhere))
 
 
 def test_malformed_mappings_are_refused():
-    with pytest.raises(ValueError, match=r"mappings=\['smooth'\] at 0: must be smooth_layer, bal"):
+    with pytest.raises(ValueError, match=r"mappings=\['smooth'\] at 0: .*smooth_layer, balance"):
         replace(AWQ4, mappings=({"smooth": "a"},))
 
 
@@ -176,5 +175,5 @@ def test_refuses_values_that_name_no_method(field, value):
 
 
 def test_the_missing_library_is_named_with_its_extra(model, without_libraries):
-    with pytest.raises(ValueError, match=r"llmcompressor, which is not installed.*\[gptq\]"):
+    with pytest.raises(ValueError, match=r"llmcompressor.* not installed.*\[gptq\]"):
         AWQ4.require_fit(model)

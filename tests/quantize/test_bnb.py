@@ -2,6 +2,7 @@
 
 import copy
 import functools
+import re
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from typing import Any
@@ -246,7 +247,7 @@ def test_a_weight_of_zeros_stays_zero(quantizer: BNB4 | BNB8) -> None:
 def test_the_report_names_what_ran(model: LlamaForCausalLM) -> None:
     report = FP4.quantize(model)
     assert report.library.startswith("bitsandbytes 0.")
-    assert report.kernel == "fp4 rounding, dequantized to the model's dtype"
+    assert re.fullmatch("fp4 rounding, dequantized .*dtype", report.kernel)
     assert (report.bits, report.group, report.symmetric, report.convention) == (
         *(4, "64 weights, flattened", True, "fp4 table x absmax"),
     )
@@ -289,8 +290,8 @@ def test_the_extra_is_named_when_the_library_is_missing(
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"table": "int4"}, "table='int4': must be one of fp4, nf4"),
-        ({"block_size": 32}, "block_size=32: must be one of 64, 128, 256, 512, 1024, 2048, 4096"),
+        ({"table": "int4"}, "table='int4': .*one of fp4, nf4"),
+        ({"block_size": 32}, "block_size=32: .*one of 64, 128, 256, 512, 1024, 2048, 4096"),
         ({"block_size": 100}, "block_size=100: must be"),
     ],
 )

@@ -136,12 +136,16 @@ def test_too_little_text_is_refused_with_the_counts(tokenizer: PreTrainedTokeniz
     assert replace(RETAINED, num_samples=1).draw(corpus, tokenizer).shape == (1, 5)
     with pytest.raises(
         ValueError,
-        match="num_samples=2: the retain texts hold 1 sequences of 5 tokens, of which 2 are needed",
+        match=r"num_samples=2: .*retain texts.* 1 sequences of 5 tokens.* 2 .*needed",
     ):
         replace(RETAINED, num_samples=2).draw(corpus, tokenizer)
-    with pytest.raises(ValueError, match=r"num_samples=4: .*retain.* hold 1 .* of which 2 are nee"):
+    with pytest.raises(
+        ValueError, match=r"num_samples=4: .*retain texts.* 1 sequences.* 2 .*needed"
+    ):
         MIXED.draw(corpus, tokenizer)
-    with pytest.raises(ValueError, match="the generic texts hold 0 sequences of 5 tokens"):
+    with pytest.raises(
+        ValueError, match=r"num_samples=4: .*generic texts.* 0 sequences of 5 tokens"
+    ):
         replace(MIXED, text=Texts(())).draw(CORPUS, tokenizer)
 
 
@@ -152,12 +156,14 @@ def test_forget_texts_under_another_name_are_refused(tokenizer: PreTrainedTokeni
     for source in ("generic", "mixed"):
         with pytest.raises(
             ValueError,
-            match=rf"source={source}: 2 of the generic texts are forget texts; .*bration=forget",
+            match=rf"source={source}: 2 .*generic texts .*forget texts; .*calibration=forget",
         ):
             replace(MIXED, source=source, text=leaking).draw(CORPUS, tokenizer)
     corpus = replace(CORPUS, retain=(*CORPUS.retain, leak))
     for calibration in (RETAINED, MIXED):
-        with pytest.raises(ValueError, match="1 of the retain texts are forget texts"):
+        with pytest.raises(
+            ValueError, match=rf"source={calibration.source}: 1 .*retain .*forget texts"
+        ):
             calibration.draw(corpus, tokenizer)
 
 
@@ -169,11 +175,11 @@ def test_texts_of_another_source_do_not_matter(tokenizer: PreTrainedTokenizerBas
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"source": "holdout"}, "source='holdout': must be one of generic, retain, forget, mixed"),
+        ({"source": "holdout"}, "source='holdout': .*one of generic, retain, forget, mixed"),
         ({"num_samples": 0}, "num_samples=0: must be at least 1"),
         ({"length": 0}, "length=0: must be at least 1"),
-        ({"num_samples": 1}, "num_samples=1: must be at least 2 for mixed"),
-        ({"text": None}, "text=null: source=mixed needs texts; choose generic_text=hf, or"),
+        ({"num_samples": 1}, "num_samples=1: .*at least 2 .*mixed"),
+        ({"text": None}, "text=null: source=mixed needs texts; .*generic_text=hf"),
         ({"text": None, "source": "generic"}, "text=null: source=generic needs texts"),
     ],
 )
@@ -191,7 +197,7 @@ def test_forget_texts_are_recognised_however_they_were_cut(
     cuts = (words[:-1], [*words, *reversed(words)], words[:20], words[20:])
     for cut in cuts:
         leaking = replace(MIXED, source="generic", text=Texts((" ".join(cut),)))
-        with pytest.raises(ValueError, match="1 of the generic texts are forget texts"):
+        with pytest.raises(ValueError, match=r"source=generic: 1 .*generic texts .*forget texts"):
             leaking.draw(corpus, tokenizer)
     quoting = Texts((" ".join([*["w2"] * 40, *words[:9], *["w3"] * 40]),))
     replace(MIXED, source="generic", num_samples=1, text=quoting).draw(corpus, tokenizer)

@@ -187,7 +187,7 @@ def test_the_layer_with_a_weight_that_is_not_finite_is_named(
     wide: LlamaForCausalLM, quantizer: GGUF
 ) -> None:
     block_linears(wide)[UP].weight.data[0, :2] = torch.tensor([torch.nan, -torch.inf])
-    with pytest.raises(ValueError, match=rf"layer {UP}: 2 of 2048 weights are NaN or infinite"):
+    with pytest.raises(ValueError, match=rf"layer {UP}: 2 of 2048 weights .*NaN"):
         quantizer.quantize(wide)
 
 
@@ -201,7 +201,7 @@ def test_the_layer_whose_scale_overflows_float16_is_named(
     block_linears(wide)[UP].weight.data[0, 0] = fits
     quantizer.quantize(wide)
     block_linears(wide)[UP].weight.data[0, 0] = overflows
-    with pytest.raises(ValueError, match=rf"layer {UP}: a block's scale does not fit float16"):
+    with pytest.raises(ValueError, match=rf"layer {UP}: .*scale .*not fit float16"):
         quantizer.quantize(wide)
 
 
@@ -209,8 +209,8 @@ def test_row_lengths_are_compared_with_the_block_beforehand(model: LlamaForCausa
     Q4.require_fit(build(64))
     with pytest.raises(
         ValueError,
-        match=r"format=q4_0: layer model.layers.0.self_attn.q_proj has 8 input features, "
-        r".* a multiple of 32; choose quant=rtn4",
+        match=r"format=q4_0: layer model.layers.0.self_attn.q_proj.* 8 input features"
+        r".* multiple of 32; .*quant=rtn4",
     ):
         Q4.require_fit(model)
     with pytest.raises(ValueError, match=r"layer .*0.mlp.down_proj has 48 .* choose quant=rtn8"):
@@ -231,5 +231,5 @@ def test_the_extra_is_named_when_the_library_is_missing(
 
 @pytest.mark.parametrize("format", ["q4_k", "Q4_0", ""])
 def test_another_format_is_refused(format: str) -> None:
-    with pytest.raises(ValueError, match=rf"format='{format}': must be one of q4_0, q8_0"):
+    with pytest.raises(ValueError, match=rf"format='{format}': .*one of q4_0, q8_0"):
         replace(Q4, format=format)

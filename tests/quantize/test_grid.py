@@ -219,7 +219,7 @@ def test_bfloat16_weights_are_rounded_in_float32(spread: tuple[str, int | None])
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("convention", CONVENTIONS)
 def test_weights_that_are_not_finite_are_refused(bad: float, convention: str) -> None:
-    with pytest.raises(ValueError, match="1 of 4 weights are NaN or infinite"):
+    with pytest.raises(ValueError, match=r"1 of 4 weights .*NaN"):
         rounded(torch.tensor([[1.0, bad], [0.0, 0.0]]), 4, convention)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import re
 
 import pytest
 import torch
@@ -233,9 +234,9 @@ def test_the_report_names_what_ran(model):
     nn.Module.to(model, dtype=torch.bfloat16)
     report = PAPER.quantize(copy.deepcopy(model))
     assert report.library.startswith("bitsandbytes 0.")
-    assert report.kernel == (
-        "LLM.int8() on cpu: weights and float32 activations rounded to int8 row by row, "
-        "columns that reach 6 in their batch in float32"
+    assert re.fullmatch(
+        r"LLM\.int8\(\) on cpu: .*float32 activations.* int8 row by row.* 6 .*float32",
+        report.kernel,
     )
     assert (report.bits, report.group, report.symmetric, report.convention) == (
         *(8, "row", True, "absmax"),
@@ -251,13 +252,13 @@ def test_the_layer_is_named_when_it_cannot_be_rounded(model, value):
 
 
 def test_other_devices_are_refused(model):
-    with pytest.raises(ValueError, match=r"runs on cpu and cuda, not on meta: choose another runt"):
+    with pytest.raises(ValueError, match=r"cpu and cuda, not on meta: .*runtime\.accelerator"):
         PAPER.quantize(model.to("meta"))
 
 
 @pytest.mark.parametrize("threshold", [-1.0, float("inf"), float("nan")])
 def test_impossible_thresholds_are_refused(threshold):
-    with pytest.raises(ValueError, match=r"threshold=.*: must be 0 \(no outlier columns\) or abo"):
+    with pytest.raises(ValueError, match=rf"^threshold={threshold}: .*0 .* above.*finite"):
         LLMInt8(threshold=threshold)
 
 

@@ -1,6 +1,7 @@
 """Checkpoints that somebody else quantized: what they say of themselves, and refusals."""
 
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -61,7 +62,7 @@ def test_it_is_neither_applied_on_load_nor_calibrated():
 def test_a_checkpoint_describes_itself(write, quantizer, bits, group, symmetric):
     report = describe(str(write(quantizer)), None)
     assert report.library.startswith("compressed-tensors ")
-    assert report.kernel == "compressed-tensors checkpoint, as it was found"
+    assert re.fullmatch("compressed-tensors checkpoint.*found", report.kernel)
     assert (report.bits, report.group, report.symmetric) == (bits, group, symmetric)
     assert (report.num_layers, report.convention, report.weight_error) == (None, None, {})
 
@@ -75,7 +76,7 @@ def test_formats_of_gptqmodel_name_the_extra_where_it_is_missing(
     (tmp_path / "config.json").write_text(json.dumps({**config, "quantization_config": settings}))
     monkeypatch.setattr(libraries, "version", lambda _: "7.6.0")
     report = describe(str(tmp_path), None)
-    assert report.kernel == f"{method} checkpoint, as it was found"
+    assert re.fullmatch(f"{method} checkpoint.*found", report.kernel)
     assert (report.library, report.bits, report.group) == ("gptqmodel 7.6.0", 4, None)
 
     def version(library):
@@ -93,7 +94,7 @@ def test_a_gguf_file_describes_itself_as_far_as_it_does(tmp_path):
     gguf_file.write(model, byte_level(), "q4_0", file)
     report = describe(str(file), None)
     assert report.library.startswith("gguf ")
-    assert report.kernel == "gguf checkpoint, as it was found, held in float32"
+    assert re.fullmatch("gguf checkpoint.*found.*float32", report.kernel)
     assert (report.bits, report.group, report.symmetric) == (None, None, None)
     given(file).require_fit(model)
     assert count_quantized(file) == len(block_linears(model))
@@ -109,18 +110,18 @@ def test_a_gguf_file_describes_itself_as_far_as_it_does(tmp_path):
 
 def test_a_plain_checkpoint_is_refused(checkpoint):
     for quantizer in (given(checkpoint), given(checkpoint, target=checkpoint)):
-        with pytest.raises(ValueError, match=r": is not quantized .* use model.path for a model"):
+        with pytest.raises(ValueError, match=rf"{checkpoint}: .*not quantized.* use model\.path"):
             quantizer.require_fit(load_skeleton(checkpoint))
 
 
 @pytest.mark.parametrize("name", ["nowhere", "nowhere.gguf"])
 def test_a_missing_path_is_refused(checkpoint, tmp_path, name):
-    with pytest.raises(ValueError, match=rf"{name}: (cannot be read as a checkpoint|no such file)"):
+    with pytest.raises(ValueError, match=rf"{name}: (cannot be read|no such file)"):
         given(tmp_path / name).require_fit(load_skeleton(checkpoint))
 
 
 def test_a_folder_without_a_config_is_refused(tmp_path):
-    with pytest.raises(ValueError, match=r"cannot be read as a checkpoint \(.{9,}\)$") as told:
+    with pytest.raises(ValueError, match=rf"{tmp_path}: cannot be read .*\(.{{9,}}\)$") as told:
         describe(str(tmp_path), None)
     assert "\n" not in str(told.value)
 
@@ -128,19 +129,19 @@ def test_a_folder_without_a_config_is_refused(tmp_path):
 def test_another_model_is_refused(write, checkpoint, model, tmp_path):
     folder = write()
     given(folder, target=folder, retrain=folder).require_fit(load_skeleton(checkpoint))
-    message = r"unlearned=.*: has hidden_size=16, and model\.path has 8; give the quantized form"
+    message = r"unlearned=.*: .*hidden_size=16.* model\.path .*\b8; .*quantized form"
     with pytest.raises(ValueError, match=message):
         given(folder).require_fit(model)
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     config = json.loads((other / "config.json").read_text())
     for changed, told in (
-        ({"vocab_size": 24}, r"has vocab_size=24, and model\.path has 20"),
-        ({"num_hidden_layers": 3}, r"has num_hidden_layers=3, and model\.path has 2"),
-        ({"model_type": "mistral"}, r"is a mistral model, and model\.path is a llama model"),
+        ({"vocab_size": 24}, r"vocab_size=24.* model\.path .*\b20"),
+        ({"num_hidden_layers": 3}, r"num_hidden_layers=3.* model\.path .*\b2"),
+        ({"model_type": "mistral"}, r"mistral.* model\.path .*llama model"),
     ):
         (other / "config.json").write_text(json.dumps({**config, **changed}))
-        with pytest.raises(ValueError, match=rf"target=.*: {told}; give the quantized form of the"):
+        with pytest.raises(ValueError, match=rf"target=.*: .*{told}; .*quantized form"):
             given(folder, target=other).require_fit(load_skeleton(checkpoint))
 
 
@@ -184,7 +185,7 @@ def test_rows_that_bitsandbytes_reads_wrongly_on_a_cpu_are_refused(tmp_path):
             tmp_path / "plain", quantization_config=settings, dtype=torch.float32
         )
     theirs.save_pretrained(tmp_path / "theirs")
-    with pytest.raises(ValueError, match=r"rows of 96 weights are not a multiple of bitsandbytes'"):
+    with pytest.raises(ValueError, match=r"layer .*: rows of 96 .*not a multiple .*bitsandbytes"):
         load_model(tmp_path / "theirs", "fp32")
 
 
@@ -192,12 +193,10 @@ def test_a_format_that_is_not_read_here_is_refused_in_one_line(checkpoint, tmp_p
     config = json.loads((checkpoint / "config.json").read_text())
     config["quantization_config"] = {"quant_method": "fp8"}
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(
-        ValueError, match=r"its format, fp8, is not supported; compressed-tensors, g"
-    ):
+    with pytest.raises(ValueError, match=r"fp8, .*not supported; compressed-tensors, gptq, awq"):
         describe(str(tmp_path), None)
 
 
 def test_a_checkpoint_that_only_says_it_is_quantized_is_refused(checkpoint):
-    with pytest.raises(ValueError, match="no layer in it is quantized"):
+    with pytest.raises(ValueError, match=rf"{checkpoint}: no layer .*quantized"):
         count_quantized(checkpoint)

@@ -93,13 +93,13 @@ def test_group_sizes_are_compared_with_every_layer_beforehand(model: LlamaForCau
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"bits": 1}, "bits=1: must be a whole number from 2 to 8"),
+        ({"bits": 1}, "bits=1: .*whole number.* 2 .*8"),
         ({"bits": 9}, "bits=9: must be"),
-        ({"granularity": "column"}, "granularity='column': must be one of tensor, row, group"),
+        ({"granularity": "column"}, "granularity='column': .*one of tensor, row, group"),
         ({"convention": "minmax"}, "convention='minmax' with symmetric=True: .*absmax, paper"),
-        ({"symmetric": False}, "convention='absmax' with symmetric=False: must be one of minmax"),
+        ({"symmetric": False}, "convention='absmax' with symmetric=False: .*one of minmax"),
         ({"group_size": 4}, "group_size=4 with granularity=row: must be null"),
-        ({"granularity": "group"}, "group_size=None with granularity=group: must be a whole"),
+        ({"granularity": "group"}, "group_size=None with granularity=group: .*whole number"),
         ({"granularity": "group", "group_size": 0}, "group_size=0 with granularity=group"),
     ],
 )

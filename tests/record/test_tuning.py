@@ -1,5 +1,7 @@
 """What a search maximises: hand-worked numbers, order of trials, and what is refused."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -88,8 +90,8 @@ def test_a_missing_score_is_told():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"precision": "both"}, r"tune\.precision=both: must be one of full, quantized, worse"),
-        ({"utility_share": 8}, r"tune\.utility_share=8\S*: must be a share from 0 to 1"),
+        ({"precision": "both"}, r"tune\.precision=both: .*one of full, quantized, worse"),
+        ({"utility_share": 8}, r"tune\.utility_share=8\S*: .*share .*0 .*1"),
         ({"utility": 1}, r"tune\.utility: unknown option"),
     ],
 )
@@ -102,9 +104,9 @@ def test_impossible_settings_are_refused(plain, settings, message):
 def test_what_will_not_be_measured_is_refused_beforehand():
     quality("full").require_measured(control=True, quantized=False)
     quality().require_measured(control=True, quantized=True)
-    with pytest.raises(ValueError, match="the retrain control, and there is none"):
+    with pytest.raises(ValueError, match=r"^tune: .*retrain control.* none; .*model\.retrain"):
         quality().require_measured(control=False, quantized=True)
-    with pytest.raises(ValueError, match="quant=none has scores in full precision only"):
+    with pytest.raises(ValueError, match=r"tune\.precision=worse: quant=none .*full precision"):
         quality().require_measured(control=True, quantized=False)
 
 
@@ -115,4 +117,4 @@ def test_by_default_nothing_is_searched_by(plain):
 def test_numbers_are_told_in_words():
     assert isinstance(quality(), TuneTarget)
     assert quality().spell(87.25) == "forget quality 87.2 of 100"
-    assert quality().spell(-3.14) == "utility is 3.1 points below 80 % of the target's"
+    assert re.fullmatch(r"utility .*3\.1 points below 80 % .*target.*", quality().spell(-3.14))

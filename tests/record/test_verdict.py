@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.messages import tells
 from unlearn_lab.record.verdict import (
     VerdictThresholds,
     judge_full,
@@ -100,23 +101,23 @@ def test_impossible_thresholds_are_refused(wrong):
 
 
 @pytest.mark.parametrize(
-    ("absent", "reason"),
+    ("absent", "parts"),
     [
-        ("scores.unlearned.full.", "neither VerbMem nor KnowMem was measured"),
-        ("scores.retrain.", "there is no retrain control"),
-        ("scores.target.full.utility", "without Utility a destroyed model cannot be distinguished"),
-        ("scores.retrain.quantized.", "the retrain control has no quantized scores"),
-        ("scores.target.quantized.", "the target or the retrain control has no quantized scores"),
-        ("scores.unlearned.quantized.utility", "the model has no quantized Utility"),
+        ("scores.unlearned.full.", ("neither VerbMem nor KnowMem",)),
+        ("scores.retrain.", ("no retrain control",)),
+        ("scores.target.full.utility", ("without Utility", "destroyed")),
+        ("scores.retrain.quantized.", ("retrain control", "no quantized scores")),
+        ("scores.target.quantized.", ("target", "retrain control", "no quantized scores")),
+        ("scores.unlearned.quantized.utility", ("model", "no quantized Utility")),
     ],
 )
-def test_what_a_verdict_lacks_is_told(make_record, thresholds, absent, reason):
+def test_what_a_verdict_lacks_is_told(make_record, thresholds, absent, parts):
     scores = {"full": (4.0, 6.0, 70.0, 0.0), "quantized": (4.0, 7.0, 70.0, 0.0)}
     row = make_record(unlearned=scores, target=TARGET, retrain=RETRAIN)
     assert verdict(row, thresholds) == "stays forgotten"
     bare = {key: value for key, value in row.items() if not key.startswith(absent)}
     assert verdict(bare, thresholds) == "not judged"
-    assert reason in judge_record(bare, thresholds).reason
+    assert tells(judge_record(bare, thresholds).reason, *parts)
 
 
 @pytest.mark.parametrize(("verbmem", "judged"), [(17.0, False), (17.1, True)])
@@ -130,7 +131,7 @@ def test_where_the_target_never_knew_there_is_nothing_to_forget(
     assert (verdict(row, thresholds) == "stays forgotten") == judged
     if not judged:
         assert verdict(row, thresholds) == "not judged"
-        assert "the target knows no more" in judge_record(row, thresholds).reason
+        assert tells(judge_record(row, thresholds).reason, "target", "no more", "retrain control")
 
 
 FULL = (4.0, 6.0, 70.0, 0.0)
@@ -172,48 +173,55 @@ def test_the_metric_that_cannot_tell_is_named(make_record, thresholds):
         target={"full": TARGET["full"], "quantized": (3.5, 70.0, 70.0, 0.0)},
         retrain=RETRAIN,
     )
-    assert judge_record(row, thresholds).reason == (
-        "no score rises by 20 points, though the quantized target still has KnowMem 70.0 "
-        "(VerbMem cannot tell: the quantized target has VerbMem 3.5 itself)"
+    assert tells(
+        judge_record(row, thresholds).reason,
+        *("no score rises", "20 points", "quantized target", "KnowMem 70.0"),
+        *("VerbMem cannot tell", "quantized target", "VerbMem 3.5"),
     )
 
 
 @pytest.mark.parametrize(
-    ("full", "quantized", "reason"),
+    ("full", "quantized", "parts"),
     [
-        ((0.0, 0.0, 3.0), (0.0, 0.0, 3.0), "Utility is 3.0, below 60 % of the target's 80.0"),
+        (
+            (0.0, 0.0, 3.0),
+            (0.0, 0.0, 3.0),
+            ("Utility is 3.0", "below 60 %", "target", "80.0"),
+        ),
         (
             (60.0, 6.0, 70.0),
             (0.0, 0.0, 70.0),
-            "more than 5 points above the retrain control: VerbMem 60.0 (retrain 12.0)",
+            ("more than 5 points", "retrain control", "VerbMem 60.0 (retrain 12.0)"),
         ),
         (
             (4.0, 6.0, 70.0),
             (40.0, 6.0, 70.0),
-            "VerbMem rises from 4.0 to 40.0, and the quantized retrain control has 15.0",
+            ("VerbMem rises from 4.0 to 40.0", "quantized retrain", "15.0"),
         ),
         (
             (4.0, 6.0, 70.0),
             (0.0, 0.0, 3.0),
-            "Utility falls from 70.0 to 3.0, below 60 % of the target's 80.0",
+            ("Utility falls from 70.0 to 3.0", "below 60 %", "target", "80.0"),
         ),
     ],
 )
 def test_a_record_tells_its_verdict_with_the_figures(
-    make_record, thresholds, full, quantized, reason
+    make_record, thresholds, full, quantized, parts
 ):
     scores = {"full": (*full, 0.0), "quantized": (*quantized, 0.0)}
     row = judged(make_record(unlearned=scores, target=TARGET, retrain=RETRAIN), thresholds)
     assert row["verdict"] == verdict(row, thresholds)
-    assert row["verdict_reason"] == reason
+    assert tells(row["verdict_reason"], *parts)
+    assert "KnowMem" not in row["verdict_reason"]
 
 
 def test_in_full_precision_both_memories_are_named(make_record, thresholds):
     scores = {"full": FULL, "quantized": FULL}
     row = make_record(unlearned=scores, target=TARGET, retrain=RETRAIN, quant="none")
-    assert judge_record(row, thresholds).reason == (
-        "at most 5 points above the retrain control: VerbMem 4.0 (retrain 12.0), "
-        "KnowMem 6.0 (retrain 10.0)"
+    assert tells(
+        judge_record(row, thresholds).reason,
+        *("at most 5 points", "retrain control"),
+        *("VerbMem 4.0 (retrain 12.0)", "KnowMem 6.0 (retrain 10.0)"),
     )
 
 
@@ -222,7 +230,6 @@ def test_a_corpus_at_fault_is_named_where_the_target_never_knew(make_record, thr
     row = make_record(unlearned=scores, target=scores, retrain=scores, quant="none")
     script = "forget.jsonl: 8 of 8 texts have hardly a letter a-z"
     row |= {"corpus.script": script, "corpus.repeats": "one text is there twice"}
-    assert judge_record(row, thresholds).reason == (
-        "the target knows no more of the forget set than the retrain control, perhaps because "
-        f"{script}"
-    )
+    reason = judge_record(row, thresholds).reason
+    assert tells(reason, "target", "no more", "retrain control", "perhaps", script)
+    assert "twice" not in reason

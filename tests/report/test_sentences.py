@@ -1,32 +1,34 @@
 """The headline sentences."""
 
+from tests.messages import tells
 from unlearn_lab.report.sentences import headlines
 
 
 def test_a_sweep_is_told_in_full_precision_and_for_each_quantizer(sweep, thresholds):
-    told = headlines(sweep, thresholds)
-    assert told == [
-        "Of 4 unlearned models, 2 forgot in full precision and stayed useful: npo_gdr + adamw, "
-        "npo_gdr + sure; 1 did not forget: ga_klr + adamw; 1 lost the rest of what was known as "
-        "well (destroyed, not unlearned): ga + adamw.",
-        "Under rtn4 the memory came back in 1 of the 2 models that had forgotten: npo_gdr + adamw "
-        "(VerbMem 4.1 → 71.3, retrain 11.9; KnowMem 6.2 → 55.0, retrain 8.7).",
-        "Under rtn8 nothing came back in 2 of the 2 models that had forgotten.",
-    ]
+    full, four, eight = headlines(sweep, thresholds)
+    assert tells(
+        full,
+        *("4 unlearned models", "2 forgot", "npo_gdr + adamw, npo_gdr + sure"),
+        *("1 did not forget", "ga_klr + adamw", "1 lost", "destroyed", "ga + adamw."),
+    )
+    assert tells(
+        four,
+        *("rtn4", "memory came back", "1 of the 2", "npo_gdr + adamw"),
+        *("VerbMem 4.1 → 71.3, retrain 11.9", "KnowMem 6.2 → 55.0, retrain 8.7"),
+    )
+    assert tells(eight, "rtn8", "nothing came back", "2 of the 2")
 
 
 def test_one_leaf(make_record, thresholds):
-    assert headlines([make_record()], thresholds)[1].startswith(
-        "Under rtn4 the memory came back in the one model that had forgotten: npo_gdr (VerbMem"
-    )
+    told = headlines([make_record()], thresholds)
+    assert tells(told[1], "rtn4", "memory came back", "one model", "npo_gdr (VerbMem")
 
 
 def test_seeds_are_counted_and_averaged(make_record, thresholds):
     other = {"full": (6.1, 6.2, 61.0, 41.5), "quantized": (61.3, 8.0, 64.2, -97.3)}
     told = headlines([make_record(seed=0), make_record(seed=1, unlearned=other)], thresholds)
-    assert "2 forgot in full precision and stayed useful: npo_gdr (2 seeds)" in told[0]
-    assert "2 of the 2 models" in told[1]
-    assert "mean of 2 seeds; VerbMem 5.1 → 66.3" in told[1]
+    assert tells(told[0], "2 forgot", "npo_gdr (2 seeds)")
+    assert tells(told[1], "2 of the 2", "mean of 2 seeds", "VerbMem 5.1 → 66.3")
 
 
 def test_without_quantizers_nothing_is_claimed(make_record, thresholds):
@@ -37,15 +39,15 @@ def test_without_quantizers_nothing_is_claimed(make_record, thresholds):
 def test_when_nothing_was_forgotten_nothing_can_come_back(make_record, thresholds):
     destroyed = {"full": (0.0, 0.0, 1.0, 0.0), "quantized": (0.0, 0.0, 1.0, 0.0)}
     told = headlines([make_record(unlearned=destroyed)], thresholds)
-    assert told[1] == "Under rtn4 no model had forgotten, so there was nothing to come back."
+    assert tells(told[1], "rtn4", "no model", "forgotten", "nothing")
 
 
 def test_nothing_is_said_of_what_came_back_to_models_that_cannot_be_judged(make_record, thresholds):
     record = make_record()
     alone = {name: value for name, value in record.items() if "scores.retrain" not in name}
     told = headlines([alone], thresholds)
-    assert "1 cannot be judged (the line under the table says why)" in told[0]
-    assert told[1] == "Under rtn4 nothing can be said about what came back."
+    assert "1 cannot be judged" in told[0]
+    assert tells(told[1], "rtn4", "nothing can be said", "came back")
 
 
 def test_long_lists_are_shortened(make_record, thresholds):
@@ -85,14 +87,10 @@ def test_models_that_the_quantizer_destroys_are_no_success(make_record, threshol
     ]
     told = headlines(records, thresholds)
     assert "2 forgot in full precision" in told[0]
-    assert told[1] == (
-        "Under rtn4 nothing came back in 1 of the 2 models that had forgotten; the quantizer "
-        "destroyed 1: ga_gdr."
-    )
-    assert headlines(records[:1], thresholds)[1] == (
-        "Under rtn4 nothing can be said of the one model that had forgotten; the quantizer "
-        "destroyed 1: ga_gdr."
-    )
+    lost = ("quantizer destroyed 1", "ga_gdr.")
+    assert tells(told[1], "rtn4", "nothing came back", "1 of the 2", *lost)
+    alone = headlines(records[:1], thresholds)
+    assert tells(alone[1], "rtn4", "nothing can be said", "one model", *lost)
 
 
 def test_a_quantizer_that_destroys_the_target_tells_nothing(make_record, thresholds):
@@ -100,7 +98,8 @@ def test_a_quantizer_that_destroys_the_target_tells_nothing(make_record, thresho
         unlearned={"full": (4.1, 6.2, 61.0, 41.5), "quantized": (4.0, 6.0, 60.0, 0.0)},
         target={"full": (98.0, 81.5, 79.3, -99.8), "quantized": (3.5, 8.0, 70.0, 0.0)},
     )
-    assert headlines([record], thresholds)[1] == (
-        "Under rtn4 nothing can be said of the one model that had forgotten; the quantizer keeps "
-        "too little to tell in 1: npo_gdr."
+    told = headlines([record], thresholds)
+    assert tells(
+        told[1],
+        *("rtn4", "nothing can be said", "one model", "quantizer keeps too little", "1: npo_gdr."),
     )

@@ -63,7 +63,7 @@ def test_an_index_that_names_other_files(folder, traps, tmp_path, place):
 @pytest.mark.parametrize("index", ["[]", "{", '{"weight_map": 3}', '{"weight_map": [1]}'])
 def test_an_index_that_is_none(folder, tmp_path, index):
     (folder / INDEX).write_text(index)
-    refused(lambda: load_model(pointed(tmp_path, folder), "fp32"), "is not a safetensors index")
+    refused(lambda: load_model(pointed(tmp_path, folder), "fp32"), "not a safetensors index")
 
 
 def test_a_pickled_adapter(folder, traps, tmp_path):
@@ -124,10 +124,10 @@ def test_a_chat_template_is_never_filled_in(folder, traps, tmp_path):
 @pytest.mark.parametrize(
     ("settings", "reason"),
     [
-        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "no layer in it is quantized"),
-        ({"quant_method": "compressed-tensors"}, "no layer in it is quantized"),
-        ({"quant_method": "gptq", "bits": 4}, "gptqmodel|no layer in it is quantized"),
-        ({"quant_method": "awq", "bits": 4}, "gptqmodel|no layer in it is quantized"),
+        ({"quant_method": "bitsandbytes", "load_in_4bit": True}, "no layer.* quantized"),
+        ({"quant_method": "compressed-tensors"}, "no layer.* quantized"),
+        ({"quant_method": "gptq", "bits": 4}, "gptqmodel|no layer.* quantized"),
+        ({"quant_method": "awq", "bits": 4}, "gptqmodel|no layer.* quantized"),
         ({"quant_method": "torchao"}, "torchao, is not supported"),
         ({"quant_method": "quanto"}, "quanto, is not supported"),
     ],

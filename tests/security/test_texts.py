@@ -31,7 +31,7 @@ def texts(tmp_path):
 def test_pickles(texts, traps, kind):
     traps.pickle(texts / f"train.{kind}")
     refused(texts, "Not an Arrow file" if kind == "arrow" else "No .supported. data files")
-    refused(texts / f"train.{kind}", "a file must end in")
+    refused(texts / f"train.{kind}", "file must end in")
     (texts / "README.md").write_text(CARD.format(f"train.{kind}"))
     refused(texts, "Not an Arrow file" if kind == "arrow" else "supported extension")
 
@@ -40,12 +40,12 @@ def test_pickles_in_an_archive(texts, traps, tmp_path):
     traps.zip(tmp_path / "0001.pth")
     with tarfile.open(texts / "train.tar", "w") as archive:
         archive.add(tmp_path / "0001.pth", "0001.pth")
-    refused(texts, "format is webdataset, which is not a plain table")
+    refused(texts, "webdataset.*not a plain table")
 
 
 def test_a_script_is_not_run(texts, traps):
     traps.script(texts / "texts.py")
     (texts / "train.jsonl").write_text('{"text": "a plain row"}\n')
-    refused(texts, "scripts are no longer supported")
+    refused(texts, "scripts.*no longer supported")
     (texts / "texts.py").rename(texts / "other.py")
     assert read(texts) == ("a plain row",)

@@ -116,8 +116,8 @@ def test_only_classes_that_are_defined_there_are_built(parts, target):
 
 def test_a_class_from_elsewhere_is_told_with_its_home(parts):
     trust(["lab_parts"])
-    allowed = r"only unlearn_lab, torch\.optim and lab_parts may be instantiated"
-    with pytest.raises(Refused, match=rf"{allowed}, this is transformers\.[\w.]+$"):
+    allowed = r"only unlearn_lab, torch\.optim and lab_parts .*instantiated"
+    with pytest.raises(Refused, match=rf"{allowed}.* transformers\.[\w.]+$"):
         locate("lab_parts.Imported", "method")
     assert (
         locate("lab_parts.Unlearning", "method").__module__
@@ -137,27 +137,27 @@ def test_a_type_that_is_not_there_at_run_time_is_told(parts):
     (parts / "lab_parts.py").write_text(
         "class Forget:\n    def __init__(self, beta: 'Real'): ...\n"
     )
-    with pytest.raises(Refused, match=r"a type annotation of Forget is unknown .*'Real'"):
+    with pytest.raises(Refused, match=r"type annotation.*Forget.*unknown.*'Real'"):
         check(NODE, "method.forget")
 
 
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("os", "is part of the standard library"),
-        ("builtins", "is part of the standard library"),
-        ("torch", "a library that unlearn_lab uses"),
-        ("numpy", "a library that unlearn_lab uses"),
-        ("transformers", "a library that unlearn_lab uses"),
-        ("hydra", "a library that unlearn_lab uses"),
-        ("yaml", "a library that unlearn_lab uses"),
+        ("os", "standard library"),
+        ("builtins", "standard library"),
+        ("torch", "library.*unlearn_lab"),
+        ("numpy", "library.*unlearn_lab"),
+        ("transformers", "library.*unlearn_lab"),
+        ("hydra", "library.*unlearn_lab"),
+        ("yaml", "library.*unlearn_lab"),
         ("unlearn_lab", "is part of unlearn_lab"),
         ("hydra_plugins", "is part of unlearn_lab"),
-        ("__main__", "not the name of a top-level package"),
-        ("lab_parts.inner", "not the name of a top-level package"),
-        ("../lab_parts", "not the name of a top-level package"),
-        ("class", "not the name of a top-level package"),
-        ("", "not the name of a top-level package"),
+        ("__main__", "top-level package"),
+        ("lab_parts.inner", "top-level package"),
+        ("../lab_parts", "top-level package"),
+        ("class", "top-level package"),
+        ("", "top-level package"),
         ("lab_prats", "no such package in"),
     ],
 )
@@ -183,7 +183,7 @@ def test_a_configuration_trusts_what_it_names_and_no_more(composed, monkeypatch)
     assert from_environment() == ["lab_parts"]
     read_values(composed())
     assert trusted() == ("lab_parts",)
-    with pytest.raises(Refused, match=r"^trust=\[os\]: is part of the standard library"):
+    with pytest.raises(Refused, match=r"^trust=\[os\]: .*standard library"):
         read_values(composed("trust=[lab_parts,os]"))
 
 

@@ -110,17 +110,9 @@ def _digest_now(name: str) -> str | None:
     try:
         spec = _spec(name)
         path = None if spec is None else _path(spec)
-        if path is None:
-            return None
-        stat = path.stat()
-        return _read_once(path, stat.st_mtime_ns, stat.st_size).digest
+        return None if path is None else _read(path).digest
     except (ValueError, OSError):
         return None
-
-
-@cache
-def _read_once(path: Path, changed_at: int, size: int) -> Source:
-    return _read(path)
 
 
 def _read(path: Path) -> Source:

@@ -2,8 +2,9 @@
 
 import ast
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 _IGNORED = frozenset(("ctx", "kind", "type_comment", "type_ignores"))
 """Fields that do not affect execution, or that Python versions fill differently."""
@@ -40,6 +41,7 @@ class Source:
     computed: tuple[int, ...]
 
 
+@cache
 def read_source(text: str) -> Source:
     """Parses a module; raises `SyntaxError`.
 
@@ -48,26 +50,35 @@ def read_source(text: str) -> Source:
     functions count; the body of `if TYPE_CHECKING` does not.
     """
     tree = ast.parse(text)
-    total = hashlib.sha256()
-    for piece in _canonical(tree):
-        total.update(piece.encode("ascii"))
+    pieces = list[str]()
+    _write(tree, pieces)
+    digest = hashlib.sha256("".join(pieces).encode("ascii")).hexdigest()
     found = _Imports()
     found.visit(tree)
-    return Source(total.hexdigest()[:32], tuple(dict.fromkeys(found.imports)), tuple(found.lines))
+    return Source(digest[:32], tuple(dict.fromkeys(found.imports)), tuple(found.lines))
 
 
-def _canonical(node: ast.AST) -> Iterator[str]:
-    """Yields the tree as ASCII text; `ast.dump` prints other fields under other Python versions."""
-    yield f"({type(node).__name__}"
-    if isinstance(node, ast.Constant):
-        yield f" {_spell(node.value)}"
+def _write(value: object, pieces: list[str]) -> None:
+    """Appends a tree as ASCII text; `ast.dump` prints other fields under other Python versions."""
+    if isinstance(value, ast.AST):
+        pieces.append(f"({type(value).__name__}")
+        if isinstance(value, ast.Constant):
+            pieces.append(f" {_spell(value.value)}")
+        else:
+            for name, inner in ast.iter_fields(value):
+                kept = _kept(value, name, inner)
+                if name not in _IGNORED and kept is not None and kept != []:
+                    pieces.append(f" {name}=")
+                    _write(kept, pieces)
+        pieces.append(")")
+    elif isinstance(value, list):
+        pieces.append("[")
+        for item in value:
+            _write(item, pieces)
+            pieces.append(",")
+        pieces.append("]")
     else:
-        for name, value in ast.iter_fields(node):
-            kept = _kept(node, name, value)
-            if name not in _IGNORED and kept is not None and kept != []:
-                yield f" {name}="
-                yield from _value(kept)
-    yield ")"
+        pieces.append(_spell(value))
 
 
 def _kept(node: ast.AST, name: str, value: object) -> object:
@@ -79,19 +90,6 @@ def _kept(node: ast.AST, name: str, value: object) -> object:
     if isinstance(value, list) and name in ("body", "orelse", "finalbody"):
         return [statement for statement in value if not _is_text(statement)]
     return value
-
-
-def _value(value: object) -> Iterator[str]:
-    if isinstance(value, ast.AST):
-        yield from _canonical(value)
-    elif isinstance(value, list):
-        yield "["
-        for item in value:
-            yield from _value(item)
-            yield ","
-        yield "]"
-    else:
-        yield _spell(value)
 
 
 def _spell(value: object) -> str:

@@ -235,7 +235,7 @@ def test_weights_that_were_not_rounded_so_are_refused(
         GGUF(format=rounded).quantize(model)
     with pytest.raises(
         ValueError,
-        match=r"export=gguf: model.layers.0.self_attn.q_proj.weight holds other values than q4_0",
+        match=r"export=gguf: model.layers.0.self_attn.q_proj.weight .*other values .*q4_0",
     ):
         write(model, byte_level(), stored, tmp_path / FILE)
     assert not (tmp_path / FILE).exists()
@@ -265,21 +265,21 @@ def test_llama_and_mistral_models_are_accepted(kind: str, changes: dict[str, obj
             {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}},
             "scaled rotary embeddings",
         ),
-        ("llama", {"hidden_act": "gelu"}, "an activation other than silu"),
+        ("llama", {"hidden_act": "gelu"}, "activation .*silu"),
         ("mistral", {"sliding_window": 64}, "sliding-window attention"),
         ("qwen2", {}, "model_type qwen2"),
-        ("llama", {"vocab_size": 100}, "a tokenizer with more tokens than the model has"),
+        ("llama", {"vocab_size": 100}, "tokenizer .*more tokens"),
     ],
 )
 def test_models_that_llama_cpp_would_compute_otherwise_are_refused(
     kind: str, changes: dict[str, object], reason: str
 ) -> None:
-    with pytest.raises(ValueError, match=rf"export=gguf: {reason} is not supported; llama and mis"):
+    with pytest.raises(ValueError, match=rf"export=gguf: .*{reason}.* not supported; llama and"):
         require_llama(without_weights(kind, **changes), byte_level())
 
 
 def test_a_tokenizer_of_words_is_refused(checkpoint: Path) -> None:
-    with pytest.raises(ValueError, match="a tokenizer that is not GPT-2's byte-level BPE is not s"):
+    with pytest.raises(ValueError, match=r"export=gguf: .*tokenizer .*not GPT-2's .*not supported"):
         require_llama(without_weights("llama"), AutoTokenizer.from_pretrained(checkpoint))
 
 
@@ -296,5 +296,5 @@ def test_byte_level_tokenizers_that_split_otherwise_are_refused(
 ) -> None:
     tokenizer = byte_level()
     tokenizer.backend_tokenizer.pre_tokenizer = split
-    with pytest.raises(ValueError, match="a tokenizer that is not GPT-2's"):
+    with pytest.raises(ValueError, match=r"export=gguf: .*tokenizer .*not GPT-2's .*not supported"):
         require_llama(without_weights("llama"), tokenizer)

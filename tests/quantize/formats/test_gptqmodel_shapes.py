@@ -51,8 +51,8 @@ def test_whole_groups_can_be_held(format, group_size):
 def test_a_row_shorter_than_a_group_is_refused_with_the_largest_that_fits(format):
     """vLLM's readers of both formats and autoawq's want whole groups: 96 and 256 share 32."""
     message = (
-        r"^quant.group_size=128: layer model.layers.0.self_attn.q_proj has 96 input features; "
-        rf"the format of export={format} holds whole groups only, choose quant.group_size=32"
+        r"^quant.group_size=128: layer model.layers.0.self_attn.q_proj.* 96 input features; "
+        rf".*export={format} .*whole groups.* quant.group_size=32"
     )
     with pytest.raises(ValueError, match=message):
         require_shapes(format, llama(96, 256), 4, 128)
@@ -62,7 +62,9 @@ def test_a_row_shorter_than_a_group_is_refused_with_the_largest_that_fits(format
 def test_a_group_that_leaves_a_rest_is_refused():
     with pytest.raises(ValueError, match=r"mlp.down_proj has 192 .* choose quant.group_size=64"):
         require_shapes("gptq", llama(128, 192), 4, 128)
-    with pytest.raises(ValueError, match=r"has 40 input features; .* choose one scale a row"):
+    with pytest.raises(
+        ValueError, match=r"group_size=32: .* 40 input features; .* one scale a row"
+    ):
         require_shapes("awq", llama(40, 40), 4, 32)
 
 
@@ -84,9 +86,9 @@ def test_features_must_fill_whole_words():
 @pytest.mark.parametrize(
     ("format", "bits", "message"),
     [
-        ("gptq", 3, "export=gptq: the format is read with 2 or 4 or 8 bits, not 3"),
-        ("awq", 3, "export=awq: the format is read with 4 bits, not 3"),
-        ("awq", 8, "export=awq: the format is read with 4 bits, not 8"),
+        ("gptq", 3, r"export=gptq: .*2 or 4 or 8 bits, not 3"),
+        ("awq", 3, r"export=awq: \D*4 bits, not 3"),
+        ("awq", 8, r"export=awq: \D*4 bits, not 8"),
     ],
 )
 def test_other_bit_widths_are_refused(with_gptqmodel, tokenizer, format, bits, message):

@@ -1,6 +1,7 @@
 """Exports: what is stored is what RTN rounds to, and loaders find exactly that."""
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
@@ -75,7 +76,7 @@ def test_in_float32_the_export_is_the_model_that_is_evaluated(write, wide, seque
 
 def test_in_bfloat16_scales_are_kept_in_bfloat16_and_the_report_says_so(write):
     folder, report = write(weights="bf16")
-    assert report.kernel == "round to nearest in float32, scales kept in bfloat16"
+    assert re.fullmatch(".*nearest .*float32, scales .*bfloat16", report.kernel)
     assert load_file(folder / "model.safetensors")[f"{UP}.weight_scale"].dtype == torch.bfloat16
     layer = block_linears(load_model(folder, "bf16"))[UP]
     codes = packed.read_codes(folder, UP, bits=4, rescaled=False)
@@ -166,10 +167,12 @@ def test_a_sharded_checkpoint_is_read_too(write):
 def test_a_weight_that_is_not_finite_is_named(wide, tokenizer, tmp_path):
     model = load_model(wide, "fp32")
     block_linears(model)[UP].weight.data[0, 0] = torch.inf
-    with pytest.raises(ValueError, match=f"layer {UP}: 1 of .* weights are NaN or infinite"):
+    with pytest.raises(ValueError, match=f"layer {UP}: 1 of .* weights .*NaN"):
         packed.write(model, tokenizer, RTN4, tmp_path)
 
 
 def test_another_checkpoint_is_told_apart(wide):
-    with pytest.raises(ValueError, match=r"holds no .*weight_shape: it is no packed checkpoint"):
+    with pytest.raises(
+        ValueError, match=rf"{wide} holds no .*weight_shape: .*no packed checkpoint"
+    ):
         packed.read_codes(wide, UP, bits=4, rescaled=False)

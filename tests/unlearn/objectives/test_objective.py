@@ -247,7 +247,7 @@ def test_a_missing_reference_is_an_error(model, tokens):
         forward.reference_log_likelihood(tokens)
     with pytest.raises(ValueError, match="distribution_of"):
         forward.policy(tokens).against_reference(token_kl, "retain")
-    with pytest.raises(ValueError, match="no loss was computed yet"):
+    with pytest.raises(ValueError, match=r"no loss .*computed"):
         _ = forward.policy(tokens).accuracy
 
 
@@ -282,7 +282,7 @@ def test_a_soft_capped_head_is_supported_and_a_scaled_one_refused(tokens):
         Gemma2Config(**sizes, head_dim=8, final_logit_softcapping=0.5, initializer_range=0.5)
     )
     causal_lm.require_plain_head(gemma, tokens)
-    with pytest.raises(ValueError, match="scales or transforms its logits"):
+    with pytest.raises(ValueError, match=r"GraniteForCausalLM scales .*logits"):
         causal_lm.require_plain_head(
             GraniteForCausalLM(GraniteConfig(**sizes, logits_scaling=9.0, initializer_range=0.5)),
             tokens,

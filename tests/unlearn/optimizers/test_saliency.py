@@ -50,7 +50,7 @@ def test_ties_with_the_threshold_are_all_kept():
 
 def test_a_threshold_of_zero_is_refused_unless_everything_is_asked_for():
     scores = {"a": torch.tensor([0.0, 0.0, 0.0, 1.0])}
-    with pytest.raises(ValueError, match=r"percentile=50\.0: 75 % of the units have no forget"):
+    with pytest.raises(ValueError, match=r"percentile=50\.0: 75 % .*units .*no forget gradient"):
         choose(scores, 50.0)
     assert choose(scores, 0.0)[0]["a"].all()
     assert choose(scores, 90.0)[0]["a"].tolist() == [False, False, False, True]
@@ -106,7 +106,7 @@ def test_only_the_given_parameters_get_a_gradient(parameters):
 
 
 def test_what_is_no_gradient_is_refused(parameters):
-    with pytest.raises(ValueError, match="the forget split is empty"):
+    with pytest.raises(ValueError, match=r"no loss .*forget split .*empty"):
         mean_gradient(parameters, [])
     with pytest.raises(ValueError, match="forget gradient of w is NaN"):
         mean_gradient(parameters, losses(parameters, [math.nan]))

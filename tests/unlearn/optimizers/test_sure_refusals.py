@@ -19,9 +19,9 @@ from .test_sure import ADAMW, sure
         ({"lr": 0.0}, r"^lr=0\.0: must be above 0"),
         ({"percentile": 100.0}, r"^percentile=100\.0: must be at least 0 .* below 100"),
         ({"percentile": -1.0}, r"^percentile=-1\.0"),
-        ({"batches": 0}, r"^batches=0: must be at least 1, or null"),
-        ({"refresh_steps": 0}, r"^refresh_steps=0: must be at least 1, or null"),
-        ({"modules": "("}, r"^modules=\(: not a valid regular expression"),
+        ({"batches": 0}, r"^batches=0: .*at least 1, or null"),
+        ({"refresh_steps": 0}, r"^refresh_steps=0: .*at least 1, or null"),
+        ({"modules": "("}, r"^modules=\(: .*valid regular expression"),
         ({"inner": functools.partial(ADAMW, lr=1.0)}, r"^inner\.lr=1\.0: set optimizer\.lr"),
         ({"inner": functools.partial(ADAMW, eps=-1.0)}, r"^inner: AdamW cannot be .*epsilon"),
         ({"inner": torch.optim.LBFGS}, r"^inner: LBFGS cannot be used: .*closure"),
@@ -36,7 +36,7 @@ def test_impossible_settings_are_refused(changed, message):
 @pytest.mark.parametrize(
     ("changed", "message"),
     [
-        ({"modules": "conv"}, r"^modules=conv: matches no name of a trained parameter \(model\."),
+        ({"modules": "conv"}, r"^modules=conv: matches no name .*trained parameter \(model\."),
         ({"batches": 9}, r"^batches=9: an epoch has 2 forget batches"),
     ],
 )

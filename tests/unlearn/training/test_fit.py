@@ -189,7 +189,7 @@ def test_a_model_that_was_never_finite_is_not_blamed_on_the_learning_rate(
 ):
     with torch.no_grad():
         next(model.parameters())[:, 0] = math.nan
-    with pytest.raises(Diverged, match=r"at step 0; last good values: none\. Nothing was trained"):
+    with pytest.raises(Diverged, match=r"^loss.* nan at step 0; .*none.* Nothing was trained"):
         train(model, sequences, tmp_path / "w")
 
 
@@ -224,7 +224,7 @@ def test_an_infinite_gradient_fails_too(model, sequences, tmp_path):
 
 
 def test_a_batch_larger_than_the_set_is_refused(model, sequences, tmp_path):
-    with pytest.raises(ValueError, match="batch_size=5: the forget split has only 4 sequences"):
+    with pytest.raises(ValueError, match=r"batch_size=5: .*forget split .*only 4 sequences"):
         train(model, sequences, tmp_path / "w", batches=batches(5))
 
 

@@ -201,7 +201,7 @@ def test_the_reference_needs_no_copy_of_a_head_that_is_not_trained(model):
         ({"alpha": 0.0}, r"^alpha=0\.0: must be above 0"),
         ({"dropout": 1.0}, r"^dropout=1\.0: must be at least 0 and below 1"),
         ({"dropout": -0.1}, r"^dropout=-0\.1"),
-        ({"modules": "("}, r"^modules=\(: not a valid regular expression"),
+        ({"modules": "("}, r"^modules=\(: .*valid regular expression"),
     ],
 )
 def test_impossible_settings_are_refused(changed, message):
@@ -210,12 +210,12 @@ def test_impossible_settings_are_refused(changed, message):
 
 
 def test_modules_that_are_not_there_are_refused(model):
-    with pytest.raises(ValueError, match=r"^modules=lm_head: matches no name of a block linear"):
+    with pytest.raises(ValueError, match=r"^modules=lm_head: matches no name .*block linear"):
         lora(modules="lm_head").require_fit(model)
 
 
 def test_stochastic_rounding_is_refused():
-    with pytest.raises(ValueError, match=r"^rounding=stochastic: with an adapter must be nearest"):
+    with pytest.raises(ValueError, match=r"^rounding=stochastic: .*adapter .*nearest"):
         UnlearningTraining(
             weights="bf16",
             rounding="stochastic",

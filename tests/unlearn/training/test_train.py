@@ -132,5 +132,5 @@ def test_a_merge_that_is_not_finite_is_no_checkpoint(build):
     """The only step starts at the target, so that its loss is finite; what it leads to is not."""
     one_step = ("trainer.batch_size=4", "trainer.epochs=1", "method=ga")
     adapter = ("trainer/adapter=lora", "trainer.adapter.alpha=1e15", "optimizer.lr=1e30")
-    with pytest.raises(ValueError, match=r"_proj\.weight holds NaN or infinite weights"):
+    with pytest.raises(ValueError, match=r"_proj\.weight holds NaN"):
         build(build_unlearned, "lora", *one_step, *adapter)
