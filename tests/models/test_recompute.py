@@ -7,9 +7,9 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, OPTConfig, OPTForCausalLM
 
 from tests.unlearn.training.test_fit import RUNTIME
+from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.models.recompute import recomputed_blocks
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.training.lora import LoRA
 
 ON = dataclasses.replace(RUNTIME, gradient_checkpointing=True)
@@ -33,7 +33,7 @@ def opt():
 
 def gradients(model, runtime, *, passes=1):
     model.zero_grad()
-    with float32_arithmetic(model), recomputed_blocks(model, runtime):
+    with training_arithmetic(model, "fp32"), recomputed_blocks(model, runtime):
         torch.manual_seed(7)
         loss = model.base_model(input_ids=TOKENS, use_cache=False).last_hidden_state.tanh().sum()
         for left in range(passes, 0, -1):

@@ -13,7 +13,7 @@ from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.logits import logit_error
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import load_model, to_compute
+from unlearn_lab.models.load import load_model
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize.bnb import BNB8
 from unlearn_lab.quantize.llmint8 import LLMInt8
@@ -188,13 +188,13 @@ def test_a_model_is_near_one_whose_weights_alone_are_rounded(wide, sequences):
 def test_casting_to_compute_keeps_codes_scales_and_results(wide, sequences):
     """As the evaluate stage does: bfloat16 weights, quantized, then float32 activations."""
     late, early, used = (load_model(wide, "bf16") for _ in range(3))
-    early = to_compute(early)
+    early = early.float()
     for each in (late, early, used):
         PAPER.quantize(each)
     layer = block_linears(late)[UP]
     codes, scales = layer.weight.CB.clone(), layer.weight.SCB.clone()
     used(sequences)  # the first pass hands codes and scales from the weight to the layer
-    late, used = to_compute(late), to_compute(used)
+    late, used = late.float(), used.float()
     assert late.dtype == torch.float32
     assert torch.equal(layer.weight.CB, codes)
     assert torch.equal(layer.weight.SCB, scales)
@@ -216,7 +216,7 @@ def test_answers_are_repeatable_and_no_pass_is_commented(wide, tokenizer, caplog
         for _ in range(2):
             model = load_model(wide, "bf16")
             PAPER.quantize(model)
-            answers = answer(to_compute(model), tokenizer, requests, batch_tokens=64)
+            answers = answer(model.float(), tokenizer, requests, batch_tokens=64)
             found.append((answers.text(requests[0]), answers.text(requests[1])))
             found[-1] += (answers.log_probabilities(requests[2]).tolist(),)
     assert found[0] == found[1]
@@ -235,7 +235,7 @@ def test_the_report_names_what_ran(model):
     report = PAPER.quantize(copy.deepcopy(model))
     assert report.library.startswith("bitsandbytes 0.")
     assert re.fullmatch(
-        r"LLM\.int8\(\) on cpu: .*float32 activations.* int8 row by row.* 6 .*float32",
+        r"LLM\.int8\(\) on cpu: .*activations.* int8 row by row.* 6 .*unrounded",
         report.kernel,
     )
     assert (report.bits, report.group, report.symmetric, report.convention) == (

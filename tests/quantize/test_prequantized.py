@@ -13,7 +13,7 @@ from tests.quantize.formats.test_gguf_file import SIZES, byte_level
 from unlearn_lab.config import libraries
 from unlearn_lab.models.hub import point
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import Source, load_model, load_skeleton, to_compute
+from unlearn_lab.models.load import Source, load_model, load_skeleton
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize.bnb import BNB4, BNB8
 from unlearn_lab.quantize.formats import gguf_file, packed
@@ -101,7 +101,7 @@ def test_a_gguf_file_describes_itself_as_far_as_it_does(tmp_path):
     elsewhere = {"tokenizer": None, "tokenizer_revision": None}
     point(tmp_path, Source(path=str(file), revision=None, trust_remote_code=False, **elsewhere))
     for weights in ("fp32", "bf16"):
-        loaded = to_compute(load_model(tmp_path, weights))
+        loaded = load_model(tmp_path, weights).float()
         assert torch.equal(loaded.lm_head.weight, model.lm_head.weight)
         assert torch.equal(
             loaded.model.layers[0].mlp.up_proj.weight, model.model.layers[0].mlp.up_proj.weight

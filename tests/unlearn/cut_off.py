@@ -13,8 +13,8 @@ from lightning.pytorch import Callback
 from tests.unlearn.conftest import VOCABULARY, random_llama
 from tests.unlearn.optimizers.test_sure import OBJECTIVE, RUNTIME, prepare, sure
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.linears import trained_parameters
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.optimizers.update import Prepared
 from unlearn_lab.unlearn.training.fit import Batches, Budget, fit
 from unlearn_lab.unlearn.training.lora import LoRA
@@ -79,7 +79,7 @@ def train(kind, work, *callbacks, stop=lambda epoch: None, epochs=3, **runtime):
     module = UnlearnModule(
         model, OBJECTIVE, None, ready.make, schedule, (*ready.callbacks, *callbacks)
     )
-    with float32_arithmetic(model) if kind == "sure" else nullcontext():
+    with training_arithmetic(model, "fp32") if kind == "sure" else nullcontext():
         facts = fit(
             module,
             dict.fromkeys(OBJECTIVE.roles, texts()),

@@ -17,9 +17,9 @@ from torch.distributed.tensor import DTensor
 
 from tests.unlearn.conftest import VOCABULARY, random_llama
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.device import device_of
 from unlearn_lab.models.linears import trained_parameters
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import remember_reference
 from unlearn_lab.unlearn.objectives.ga import GradientAscent
 from unlearn_lab.unlearn.objectives.npo import NPO, NPOLogits
@@ -113,7 +113,7 @@ def train(case, work, runtime=RUNTIME):
     adapters = None if case.adapter is None else case.adapter.inject(model, 0)
     torch.nn.Module.to(model, device_of(runtime.accelerator))
     objective, splits = case.objective, dict.fromkeys(case.objective.roles, sequences)
-    with float32_arithmetic(model):
+    with training_arithmetic(model, "fp32"):
         reference = remember_reference(
             model,
             splits,

@@ -25,6 +25,8 @@ class Runtime:
         claim_look: seconds between checks of a stage that another process builds.
         claim_silence: seconds without a heartbeat after which its builder counts as dead.
         gradient_checkpointing: whether to recompute activations; None: on a GPU.
+        auto_arithmetic: what `arithmetic=auto` means for jobs that run elsewhere; None: jobs run
+            here, and it depends on the device.
     """
 
     home: str = MISSING
@@ -39,6 +41,7 @@ class Runtime:
     claim_look: float = MISSING
     claim_silence: float = MISSING
     gradient_checkpointing: bool | None = MISSING
+    auto_arithmetic: str | None = MISSING
 
 
 @dataclass

@@ -80,6 +80,11 @@ def present_record(record: Mapping[str, Any]) -> dict[str, Any]:
     if weights is not None and "config.trainer.rounding" not in row:
         full = _IN_FULL if weights == _SHORT else {"rounding": "nearest"}
         row |= {f"config.trainer.{name}": value for name, value in full.items()}
+    ran = row.get("effective.arithmetic")
+    if ran is not None and "config.trainer.arithmetic" not in row:
+        before = row.get("config.finetune.weights", ran) if ran == "bf16" else ran
+        row |= {f"config.{group}.arithmetic": ran for group in ("trainer", "eval")}
+        row["config.finetune.arithmetic"] = before
     return row
 
 

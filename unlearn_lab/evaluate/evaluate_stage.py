@@ -26,8 +26,9 @@ from unlearn_lab.evaluate.metric import (
     missing_metrics,
 )
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.models.device import device_of, peak_gb, reset_peak
-from unlearn_lab.models.load import load_model, load_tokenizer, to_compute
+from unlearn_lab.models.arithmetic import evaluation_arithmetic
+from unlearn_lab.models.device import device_of, peak_gb, require_bfloat16, reset_peak
+from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.plan.protocols import FullPrecision
 from unlearn_lab.quantize.quantizer import AnyQuantizer, Quantizer
 
@@ -40,7 +41,7 @@ def build(
     """Builds the artifact `scores.json`: a `Score` per metric for which the corpus has data.
 
     Args:
-        params: the stage's parameters: `metrics`, `quant`, and the dtype `weights`.
+        params: the stage's parameters: `metrics`, `quant`, `weights` and `arithmetic`.
         inputs: the artifacts `corpus` and `model`, and `quantized` if a quantize stage has run.
         work: the folder to write to.
         runtime: `accelerator` selects the device; `batch_tokens` bounds a batch.
@@ -49,6 +50,7 @@ def build(
         The facts: what ran, the number of items per metric, why metrics were skipped, and remarks
         on the corpus.
     """
+    require_bfloat16(params["arithmetic"], device_of(runtime.accelerator))
     reset_peak()
     metrics = {
         name: make(node, AnyMetric, f"eval.metrics.{name}")
@@ -57,14 +59,15 @@ def build(
     corpus = read_corpus(inputs["corpus"])
     model, ran = _model(params, inputs, corpus, device_of(runtime.accelerator))
     tokenizer = load_tokenizer(inputs["model"].path)
-    scores = score_all(model, tokenizer, corpus, metrics, runtime.batch_tokens)
+    with evaluation_arithmetic(model, params["arithmetic"]):
+        scores = score_all(model, tokenizer, corpus, metrics, runtime.batch_tokens)
     rows = {name: dataclasses.asdict(score) for name, score in scores.items()}
     (work / FILE).write_text(
         json.dumps(rows, ensure_ascii=False, allow_nan=False), encoding="utf-8"
     )
     return {
         **ran,
-        "compute": _spell(model.dtype),
+        "arithmetic": params["arithmetic"],
         "device": str(model.device),
         "peak_gb": peak_gb(model.device.type),
         "items": {name: len(score.per_item) for name, score in scores.items()},
@@ -100,9 +103,11 @@ def _model(
     source, quantizer = inputs["model"], make(params["quant"], AnyQuantizer, "quant")
     tokenizer, texts = load_tokenizer(source.path), corpus.holdout_documents
     full, ran = None, dict[str, object]()
+    kind = params["arithmetic"]
     if not isinstance(quantizer, FullPrecision):
-        original = to_compute(_load(source, params["weights"], device))
-        full = holdout_logits(original, tokenizer, texts)
+        original = _load(source, params["weights"], device)
+        with evaluation_arithmetic(original, kind):
+            full = holdout_logits(original, tokenizer, texts)
         del original  # memory may suffice for only one model
     if "quantized" in inputs:
         model = _load(inputs["quantized"], params["weights"], device)
@@ -112,18 +117,15 @@ def _model(
         started = time.monotonic()
         report = dataclasses.asdict(cast("Quantizer", quantizer).quantize(model))
         ran["quantize_seconds"] = time.monotonic() - started
-    storage_dtype, model = model.dtype, to_compute(model)
-    error = None if full is None else logit_error(holdout_logits(model, tokenizer, texts), full)
-    ran |= {"quantizer": report, "logit_error": error, "weights": _spell(storage_dtype)}
+    ran |= {"quantizer": report, "weights": str(model.dtype).removeprefix("torch.")}
+    with evaluation_arithmetic(model, kind):
+        error = None if full is None else logit_error(holdout_logits(model, tokenizer, texts), full)
+    ran["logit_error"] = error
     return model, ran
 
 
 def _load(artifact: Artifact, weights: str, device: torch.device) -> PreTrainedModel:
     return cast("Any", load_model(artifact.path, weights)).to(device)
-
-
-def _spell(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
 
 
 def score_all(

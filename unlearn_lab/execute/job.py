@@ -18,6 +18,7 @@ from unlearn_lab.config.build import Refused, locate
 from unlearn_lab.config.exits import NO_ROOM
 from unlearn_lab.config.once import warn_once
 from unlearn_lab.config.redaction import reject_secrets
+from unlearn_lab.execute.arithmetic import with_arithmetic
 from unlearn_lab.execute.launch import build_in_processes
 from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.execute.preflight import compare_sizes, require_possible
@@ -111,6 +112,7 @@ def request(
         reject_secrets(values.config, "")
         require_possible(values.runtime, values.report)
         require_devices(values.runtime)
+        values = replace(values, config=with_arithmetic(values.config))
         parts = build_parts(values.config)
         require_shardable(values.runtime, parts.optimizer.value, parts.trainer.value)
         asked = plan_request(values, parts, choices, content or content_key(values))

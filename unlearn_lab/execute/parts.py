@@ -1,13 +1,14 @@
 """Builds each node of a configuration once, into typed parts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from unlearn_lab.config.build import Part, Refused, assemble
 from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.privleak import check_auc_retrain
+from unlearn_lab.execute.arithmetic import with_arithmetic
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.models.import_stage import BaseModel
 from unlearn_lab.plan.request import JobRequest, Values, plan_request
@@ -95,6 +96,7 @@ def plan_values(values: Values, choices: Mapping[str, str], content: ContentKey)
         choices: the selected option of each config group.
         content: digests of files outside the cache.
     """
+    values = replace(values, config=with_arithmetic(values.config))
     return plan_request(values, build_parts(values.config), choices, content)
 
 

@@ -15,6 +15,22 @@ def device_of(accelerator: str) -> torch.device:
     return torch.device({"gpu": "cuda"}.get(accelerator, accelerator))
 
 
+def computes_in_bfloat16(device: torch.device) -> bool:
+    """Whether a device has bfloat16 products; other devices emulate them, several times slower."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    if device.type != "cpu":
+        return device.type == "xpu"
+    known = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+    return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def require_bfloat16(arithmetic: str, device: torch.device) -> None:
+    """Raises `ValueError` for bf16 arithmetic on a device that only emulates it."""
+    if arithmetic == "bf16" and not computes_in_bfloat16(device):
+        raise ValueError(f"arithmetic=bf16: {device} here only emulates bfloat16; use fp32")
+
+
 def processor(device: str) -> str:
     """Names the hardware and CPU threads: others sum floats differently and yield other weights."""
     if device == "cuda":

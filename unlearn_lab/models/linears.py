@@ -95,7 +95,7 @@ def choose_trainable(model: PreTrainedModel, trainable: Trainable) -> None:
 def trained_parameters(model: PreTrainedModel) -> dict[str, Parameter]:
     """Returns the trainable parameters, by their names in a checkpoint.
 
-    Under `upcast.float32_arithmetic` a layer's weight is computed; this is the stored parameter.
+    Under `training_arithmetic` a layer's weight may be computed; this is the stored parameter.
     """
     return {
         name.replace(".parametrizations.", ".").removesuffix(".original"): parameter

@@ -197,17 +197,3 @@ def _missing(path: str, error: Exception) -> str:
         "*.safetensors and a tokenizer, or a hub name that is in the local cache or reachable "
         "(hf download NAME on a machine with network)"
     )
-
-
-def compute_dtype(model: PreTrainedModel) -> torch.dtype:
-    """Returns the dtype of the activations after `to_compute`."""
-    return torch.float32 if model.device.type == "cpu" else model.dtype
-
-
-def to_compute(model: PreTrainedModel) -> PreTrainedModel:
-    """Upcasts a model on a CPU to float32, in place, for evaluation; returns the model.
-
-    On a CPU, bfloat16 arithmetic is emulated and slow. Weights keep their exact values; only
-    activations have a higher precision.
-    """
-    return model.float() if model.device.type == "cpu" else model

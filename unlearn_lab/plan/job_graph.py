@@ -191,7 +191,7 @@ class _Planner:
         if forget is None:
             raise ValueError("optimizer: SURE needs a method with a forget term, method.forget")
         trainer = self.trainer.node
-        settings = ("batch_size", "max_length", "chunking", "trainable")
+        settings = ("arithmetic", "batch_size", "max_length", "chunking", "trainable")
         params = {
             "forget": forget.node,
             "weights": self._weights,
@@ -252,6 +252,7 @@ class _Planner:
             "metrics": {name: metric.node for name, metric in self.metrics.items()},
             "quant": quant.node,
             "weights": self._weights,
+            "arithmetic": self._config["eval"]["arithmetic"],
         }
         if isinstance(quant.value, BatchDependent):
             params["batch_tokens"] = self._config["runtime"]["batch_tokens"]

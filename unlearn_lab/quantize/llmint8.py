@@ -12,7 +12,6 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.config.libraries import require
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.load import compute_dtype
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize.bnb import BNB8, LIBRARY, round_rows
 from unlearn_lab.quantize.grid import relative_error
@@ -79,12 +78,11 @@ class LLMInt8:
             dequantized = integers * (largest / 127)[:, None]
             errors[name] = relative_error(dequantized, layer.weight.detach())
             model.set_submodule(name, self._layer(layer, integers, largest))
-        dtype = str(compute_dtype(model)).removeprefix("torch.")
-        kept = f"columns that reach {self.threshold:g} in their batch in {dtype}"
+        kept = f"columns that reach {self.threshold:g} in their batch unrounded"
         kept = kept if self.threshold else "no outlier columns"
         return QuantReport(
             library=require(LIBRARY),
-            kernel=f"LLM.int8() on {device}: weights and {dtype} activations rounded to int8 "
+            kernel=f"LLM.int8() on {device}: weights and activations rounded to int8 "
             f"row by row, {kept}",
             bits=self.bits,
             group="row",

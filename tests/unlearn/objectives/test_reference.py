@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unlearn_lab.data.batch import pad
+from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.causal_lm import hidden_states
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import remember_reference
 
 
@@ -54,7 +54,7 @@ def test_hidden_states_keep_their_bits(make_llama, sequences, tmp_path, dtype, p
 
 def test_they_are_in_the_dtype_of_the_arithmetic(make_llama, sequences, tokens, tmp_path):
     model = make_llama().to(torch.bfloat16)
-    with float32_arithmetic(model):
+    with training_arithmetic(model, "fp32"):
         found = remember(model, sequences, tmp_path).hidden("retain", tokens)
     assert found.dtype == torch.float32
     assert not torch.equal(found, found.bfloat16().float())

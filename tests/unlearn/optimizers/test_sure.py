@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.linears import trained_parameters
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.ga import GradientAscent
 from unlearn_lab.unlearn.objectives.objective import Unlearning
 from unlearn_lab.unlearn.objectives.retain import RetainNLL
@@ -100,7 +100,7 @@ def test_only_the_chosen_rows_move(make_llama, sequences, tmp_path, dtype, round
     model = make_llama().to(dtype)
     before = weights(model)
     rounding = rounding_seed if dtype == torch.bfloat16 else None
-    with float32_arithmetic(model):
+    with training_arithmetic(model, "fp32"):
         facts = train(sure(), model, sequences, tmp_path / "w", rounding_seed=rounding)
     assert_only_chosen_rows_moved(before, model, tmp_path / "w")
     mask = read_mask(tmp_path / "w")

@@ -7,8 +7,8 @@ import torch
 from safetensors import safe_open
 
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.linears import block_linears, trained_parameters
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import Reference
 from unlearn_lab.unlearn.training.fit import CHECKPOINT, Batches
 from unlearn_lab.unlearn.training.lora import LoRA
@@ -27,7 +27,7 @@ def lora(**changed):
 def fit(model, sequences, work, **changed):
     """Trains what the adapters left trainable, as the stage does on a CPU."""
     changed.setdefault("make", lambda: adamw(trained_parameters(model).values()))
-    with float32_arithmetic(model):
+    with training_arithmetic(model, "fp32"):
         return train(model.train(), sequences, work, **changed)
 
 
@@ -47,7 +47,7 @@ def adapters(model):
 
 def logits(model, tokens):
     model.eval()
-    with torch.no_grad(), float32_arithmetic(model):
+    with torch.no_grad(), training_arithmetic(model, "fp32"):
         return model(input_ids=tokens.ids, attention_mask=tokens.real.long()).logits
 
 

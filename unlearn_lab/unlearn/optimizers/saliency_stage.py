@@ -16,12 +16,12 @@ from unlearn_lab.data.batch import PairedOrder, Sequences, pad, to_device
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.device import device_of
 from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.tokenizer import pad_id
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import ModelForward, Reference, remember_reference
 from unlearn_lab.unlearn.objectives.objective import ForgetTerm, Unlearning
 from unlearn_lab.unlearn.optimizers.saliency import mean_gradient, unit_scores
@@ -55,7 +55,7 @@ def build(
     sequences = chunk(forget, tokenizer, params["max_length"], params["chunking"])
     batches = first_epoch(len(sequences), params["batch_size"], params["seed"], params["batches"])
     padding, objective = pad_id(tokenizer), Unlearning(forget=term, retain=None)
-    with float32_arithmetic(model), recomputed_blocks(model, runtime):
+    with training_arithmetic(model, params["arithmetic"]), recomputed_blocks(model, runtime):
         parameters = trained_parameters(model)
         layouts = layouts_of(model, parameters, params["granularity"], params["modules"])
         reference = remember_reference(

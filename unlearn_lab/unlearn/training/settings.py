@@ -6,6 +6,7 @@ from typing import Literal
 
 from unlearn_lab.data.batch import Pairing
 from unlearn_lab.data.tokenise import Chunking
+from unlearn_lab.models.arithmetic import Arithmetic
 from unlearn_lab.models.linears import Trainable
 from unlearn_lab.unlearn.training.adapter import Adapter
 from unlearn_lab.unlearn.training.stop import StopRule
@@ -22,6 +23,7 @@ class FineTuning:
 
     Attributes:
         weights: dtype of weights, gradients and optimizer state.
+        arithmetic: see `UnlearningTraining`.
         steps: optimizer steps.
         batch_size: sequences in a batch.
         max_length: tokens in a sequence.
@@ -35,6 +37,7 @@ class FineTuning:
     """
 
     weights: Weights
+    arithmetic: Arithmetic
     steps: int
     batch_size: int
     max_length: int
@@ -66,6 +69,8 @@ class UnlearningTraining:
 
     Attributes:
         weights: dtype in which the model's weights are stored.
+        arithmetic: dtype of the products of a forward pass (see `training_arithmetic`); `auto` in
+            a configuration is resolved before this.
         rounding: how an updated weight is rounded to that dtype.
         epochs: maximum number of epochs.
         batch_size: forget sequences in a batch, each paired with a retain sequence.
@@ -79,6 +84,7 @@ class UnlearningTraining:
     """
 
     weights: Weights
+    arithmetic: Arithmetic
     rounding: Rounding
     epochs: int
     batch_size: int

@@ -16,13 +16,13 @@ from unlearn_lab.data.batch import Sequences, pad, to_device
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.arithmetic import Arithmetic, training_arithmetic
 from unlearn_lab.models.causal_lm import require_plain_head
-from unlearn_lab.models.device import device_of, peak_gb, processor, reset_peak
+from unlearn_lab.models.device import device_of, peak_gb, processor, require_bfloat16, reset_peak
 from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.recompute import recomputed_blocks
 from unlearn_lab.models.tokenizer import pad_id
-from unlearn_lab.models.upcast import float32_arithmetic
 from unlearn_lab.unlearn.objectives.forward import Reference, remember_reference
 from unlearn_lab.unlearn.objectives.objective import ForgetTerm, Learning, Objective
 from unlearn_lab.unlearn.optimizers import saliency_stage
@@ -50,6 +50,7 @@ def build_finetuned(
         The facts: what ran, as `fit` returns it, dtype, memory and number of parameters.
     """
     settings = make(params["finetune"], FineTuning, "finetune")
+    require_bfloat16(settings.arithmetic, device_of(runtime.accelerator))
     model, tokenizer = _start(inputs["base"].path, settings.weights, work)
     corpus = read_corpus(inputs["corpus"])
     texts = [text for split in params["learn"] for text in getattr(corpus, split)]
@@ -58,7 +59,7 @@ def build_finetuned(
     )
     schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
     sequences = chunk(texts, tokenizer, settings.max_length, settings.chunking)
-    with float32_arithmetic(model), recomputed_blocks(model, runtime):
+    with training_arithmetic(model, settings.arithmetic), recomputed_blocks(model, runtime):
         _require_plain_head(model, sequences, pad_id(tokenizer))
         facts = fit(
             UnlearnModule(
@@ -72,7 +73,7 @@ def build_finetuned(
             work=work,
             runtime=runtime,
         )
-    return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.weights)
+    return _finish(model, work, facts, settings.weights) | _machine(runtime, settings.arithmetic)
 
 
 def build_unlearned(
@@ -90,6 +91,7 @@ def build_unlearned(
         The facts: as of `build_finetuned`, and those of the update rule and the adapter.
     """
     settings = make(params["trainer"], UnlearningTraining, "trainer")
+    require_bfloat16(settings.arithmetic, device_of(runtime.accelerator))
     objective = make(params["method"], Objective, "method")
     model, tokenizer = _start(inputs["target"].path, settings.weights, work)
     adapters = _choose_trained(model, settings, params["seed"])
@@ -101,7 +103,7 @@ def build_unlearned(
     padding = pad_id(tokenizer)
     torch.nn.Module.to(model, device_of(runtime.accelerator))
     context = StopContext(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
-    with float32_arithmetic(model), recomputed_blocks(model, runtime):
+    with training_arithmetic(model, settings.arithmetic), recomputed_blocks(model, runtime):
         _require_plain_head(model, splits["forget"], padding)
         reference = remember_reference(
             model,
@@ -129,7 +131,7 @@ def build_unlearned(
         )
     facts |= {**prepared.facts, **({} if adapters is None else adapters.merge())}
     weights = in_one_word(settings.weights, settings.rounding)
-    return _finish(model, work, facts, weights) | _machine(runtime, settings.weights)
+    return _finish(model, work, facts, weights) | _machine(runtime, settings.arithmetic)
 
 
 def _choose_trained(
@@ -214,14 +216,14 @@ def _finish(
     }
 
 
-def _machine(runtime: Runtime, weights: Weights) -> dict[str, object]:
+def _machine(runtime: Runtime, arithmetic: Arithmetic) -> dict[str, object]:
     """Returns the facts on the hardware: dtype of the arithmetic, processor, peak memory in GB.
 
     On a CPU, the peak is that of the process, earlier stages included.
     """
     device = device_of(runtime.accelerator).type
     return {
-        "arithmetic": weights if device == "cuda" else "fp32",
+        "arithmetic": arithmetic,
         "processor": processor(device),
         "peak_gb": peak_gb(device),
     }
