@@ -218,6 +218,7 @@ def test_stochastic_rounding_is_refused():
     with pytest.raises(ValueError, match=r"^rounding=stochastic: .*adapter .*nearest"):
         UnlearningTraining(
             weights="bf16",
+            arithmetic="fp32",
             rounding="stochastic",
             epochs=1,
             batch_size=1,

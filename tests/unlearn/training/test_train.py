@@ -48,9 +48,8 @@ def params(plain):
         trainer = config["trainer"]
         finetune = config["finetune"] | {"batch_size": 2, "steps": 2}
         unlearning = {name: config[name] for name in ("method", "optimizer", "seed")}
-        ranking = {
-            name: trainer[name] for name in ("batch_size", "max_length", "chunking", "trainable")
-        }
+        shared = ("arithmetic", "batch_size", "max_length", "chunking", "trainable")
+        ranking = {name: trainer[name] for name in shared}
         ranking |= {"granularity": "row", "modules": None, "batches": None, "weights": "bf16"}
         return {
             build_finetuned: {"finetune": finetune, "learn": SPLITS, "seed": 0},
