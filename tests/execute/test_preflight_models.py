@@ -117,11 +117,11 @@ def test_padding_beyond_the_embedding(ask, llama, tmp_path):
 
 
 def test_a_text_beyond_the_embedding(ask, llama, tmp_path):
-    tokenizer = families.tokenizer(bos=True)
-    tokenizer.add_tokens([f"w{number}" for number in range(400)] + ["forget"])
+    tokenizer, rows = families.tokenizer(bos=True), families.SIZES["vocab_size"]
+    assert tokenizer.add_tokens("forget") == 1
     tokenizer.save_pretrained(llama)
     told = refusal(ask, f"model.path={llama}")
-    assert re.match(r"model\.path: the text '.*forget.*' .*token .*id \d+, ", told)
+    assert re.match(rf"model\.path: the text '.*forget.*' .*token .*id {rows}, ", told)
     assert untrained(tmp_path)
 
 
