@@ -24,6 +24,7 @@ SMALL_LLAMA = (
     "finetune.steps=4",
     "finetune.batch_size=2",
     "trainer.epochs=1",
+    "trainer.arithmetic=fp32",  # the preset's is what the processor has
     "eval.metrics.verbmem.num_tokens=16",
     "report.wandb.mode=disabled",
     "runtime.threads=1",

@@ -123,6 +123,28 @@ def test_adapters_end_in_an_ordinary_checkpoint(build, checkpoint, weights):
     assert facts["parameters"] == sum(p.numel() for p in before.parameters())
 
 
+@pytest.mark.parametrize("weights", ["fp32", "bf16"])
+@pytest.mark.parametrize("builder", [build_finetuned, build_unlearned])
+def test_what_ran_is_the_arithmetic_that_was_asked_for(build, monkeypatch, builder, weights):
+    monkeypatch.setattr("unlearn_lab.models.device.computes_in_bfloat16", lambda device: True)
+    asked = (f"trainer.weights={weights}", f"finetune.weights={weights}", "method=npo_klr")
+    (one, facts), (other, exact) = (
+        build(builder, kind, *asked, f"trainer.arithmetic={kind}") for kind in ("bf16", "fp32")
+    )
+    assert (facts["arithmetic"], exact["arithmetic"]) == ("bf16", "fp32")
+    assert facts["weights"] == weights
+    ends = [load_file(folder / "model.safetensors") for folder in (one, other)]
+    assert {value.dtype for end in ends for value in end.values()} == {weights_dtype(weights)}
+    assert any((value != ends[1][name]).any() for name, value in ends[0].items())
+
+
+@pytest.mark.parametrize("builder", [build_finetuned, build_unlearned])
+def test_a_device_without_bfloat16_refuses_it(build, monkeypatch, builder):
+    monkeypatch.setattr("unlearn_lab.models.device.computes_in_bfloat16", lambda device: False)
+    with pytest.raises(ValueError, match=r"arithmetic=bf16: cpu .*emulates"):
+        build(builder, "refused", "trainer.arithmetic=bf16")
+
+
 def weights_dtype(weights):
     return {"fp32": torch.float32, "bf16": torch.bfloat16}[weights]
 
