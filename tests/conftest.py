@@ -8,6 +8,7 @@ from jaxtyping import install_import_hook
 
 install_import_hook("unlearn_lab", "beartype.beartype")
 
+import signal
 from pathlib import Path
 
 import hypothesis
@@ -46,6 +47,14 @@ def _offline_hub(tmp_path_factory: pytest.TempPathFactory):
     patch.syspath_prepend(str(plugin_dir()))
     yield
     patch.undo()
+
+
+@pytest.fixture(autouse=True)
+def _same_sigterm():
+    """The command installs a handler; in this process it ends with the test that ran it."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 @pytest.fixture

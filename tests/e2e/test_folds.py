@@ -22,6 +22,7 @@ SETTINGS = (
     "quant=rtn4",
     "optimizer.lr=1e-3",
     "runtime.checkpoint_seconds=0",
+    "report.html=true",
 )
 CHAIN = ("dataset.folds=sustainability", "dataset.fold=4")
 SWEPT = "dataset.fold=1,2,3,4"
@@ -113,7 +114,7 @@ def test_after_the_last_fold_a_sweep_over_all_only_evaluates(run):
     last = run(*CHAIN)
     assert last.status == 0, last.err
     before = stamps(last.home)
-    swept = run("-m", CHAIN[0], SWEPT, "report.html=true")
+    swept = run("-m", CHAIN[0], SWEPT)
     assert swept.status == 0, swept.err
     counts = built(swept.home)
     assert [counts[name] for name in ("corpus", "target", "retrain", "unlearn")] == [5, 1, 1, 4]

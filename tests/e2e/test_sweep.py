@@ -6,7 +6,7 @@ import pytest
 from tests.e2e.artifacts import built, stamps
 from unlearn_lab.record.results import read_records, read_sweeps
 
-HEADLINE = ("-m", "method=ga,npo", "quant=rtn4,rtn8")
+HEADLINE = ("-m", "method=ga,npo", "quant=rtn4,rtn8", "report.html=true")
 
 
 def test_the_headline_command_trains_each_method_once_and_again_builds_nothing(lab):
@@ -26,7 +26,7 @@ def test_the_headline_command_trains_each_method_once_and_again_builds_nothing(l
     assert built(first.home) == stages
     kept, before = first.records, stamps(first.home)
     assert len(kept) == 4
-    second = lab(*HEADLINE, "report.html=true")
+    second = lab(*HEADLINE)
     assert second.status == 0
     assert stamps(second.home) == before
     assert second.records == kept
