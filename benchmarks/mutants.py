@@ -1,6 +1,7 @@
 """Mutation test: are small faults in the code noticed by the tests that run the faulty line?
 
-Puts one fault into one line of each of 30 files, both drawn with a seed. For each, the tests whose
+Puts one fault into one line of each of 30 files, both drawn with a seed and kept in mutants.json,
+so that later versions of the tests are judged by the same faults. For each, the tests whose
 coverage touches the line run until one fails. `make test-mutation` measures the coverage first.
 """
 
@@ -21,6 +22,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+LIST = Path(__file__).with_name("mutants.json")
 SEED, NUM_MUTANTS = 16, 30
 CPU_SECONDS, SECONDS = 60, 300
 """Limits of a mutant's tests: of the processor's time, and for tests that wait for ever."""
@@ -70,9 +72,13 @@ def main() -> None:
     parser.add_argument("--coverage", type=Path, default=ROOT / ".coverage.mutants")
     parser.add_argument("--parallel", type=int, default=2, help="mutants at a time")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
+    parser.add_argument("--draw", action="store_true", help="draw others into mutants.json")
     asked = parser.parse_args()
-    mutants = draw(SEED, NUM_MUTANTS)
-    if asked.list:
+    if asked.draw:
+        rows = [[one.file, *_named(one)] for one in draw(SEED, NUM_MUTANTS)]
+        LIST.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    mutants = kept()
+    if asked.list or asked.draw:
         for mutant in mutants:
             print(f"{mutant.file}:{mutant.line}: {mutant.before}  ->  {mutant.after}")
         return
@@ -84,6 +90,35 @@ def main() -> None:
     killed = verdicts.count("killed")
     print(f"{killed} of {len(mutants)} mutants killed")
     sys.exit(0 if killed == len(mutants) else 1)
+
+
+def kept() -> list[Mutant]:
+    """Returns the mutants of mutants.json whose expressions are still in the code.
+
+    Prints the others: with `--draw` they are replaced.
+    """
+    mutants = list[Mutant]()
+    for name, before, after, number in json.loads(LIST.read_text(encoding="utf-8")):
+        equal = [one for one in _every(name) if (one.before, one.after) == (before, after)]
+        mutants += equal[number : number + 1]
+        if number >= len(equal):
+            print(f"gone: {name}: {before}")
+    return mutants
+
+
+def _every(name: str) -> list[Mutant]:
+    file = ROOT / name
+    return [mutate(file, place) for place in faults_of(file)] if file.exists() else []
+
+
+def _named(mutant: Mutant) -> list[object]:
+    """Returns the fault's expressions, and how many equal faults stand before it in its file."""
+    equal = [
+        one.source
+        for one in _every(mutant.file)
+        if (one.before, one.after) == (mutant.before, mutant.after)
+    ]
+    return [mutant.before, mutant.after, equal.index(mutant.source)]
 
 
 def draw(seed: int, number: int) -> list[Mutant]:

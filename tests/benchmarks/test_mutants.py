@@ -1,16 +1,29 @@
 """Faults are drawn repeatably, one in a file, and judged by the tests that run their line."""
 
 import ast
+import json
 
 import pytest
 from coverage import CoverageData
 
-from benchmarks.mutants import ROOT, Mutant, covering_tests, draw, faults_of, judge, mutate
+from benchmarks.mutants import ROOT, Mutant, covering_tests, draw, faults_of, judge, kept, mutate
 
 
 @pytest.fixture(scope="module")
 def mutants():
     return draw(16, 30)
+
+
+def test_the_kept_faults_are_found_where_the_code_has_moved(tmp_path, monkeypatch, capsys):
+    rows = [["a.py", "3", "4", 1], ["a.py", "y", "z", 0], ["b.py", "1", "2", 0]]
+    monkeypatch.setattr("benchmarks.mutants.ROOT", tmp_path)
+    monkeypatch.setattr("benchmarks.mutants.LIST", tmp_path / "list.json")
+    (tmp_path / "list.json").write_text(json.dumps(rows))
+    for moved in ("", "a = 7\n"):
+        (tmp_path / "a.py").write_text(f"{moved}b = x < 3\nc = 3\nd = 3\n")
+        (found,) = kept()
+        assert (found.before, found.after, found.line) == ("3", "4", 3 + bool(moved))
+    assert capsys.readouterr().out.count("gone: ") == 4
 
 
 def test_each_file_has_one_fault_of_one_expression(mutants):
