@@ -16,12 +16,15 @@ def device_of(accelerator: str) -> torch.device:
 
 
 def computes_in_bfloat16(device: torch.device) -> bool:
-    """Whether a device has bfloat16 products; other devices emulate them, several times slower."""
+    """Whether a device has bfloat16 products; others emulate them.
+
+    A CPU counts as without where torch is too old to say.
+    """
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":
         return device.type == "xpu"
-    known = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+    known = getattr(torch.cpu, "get_capabilities", dict)()
     return any(known.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
 

@@ -29,7 +29,7 @@ def test_a_first_sweep_builds_everything_and_knows_no_cost(tmp_path):
         "1 evaluating", "2 training", "2 training", "8 evaluating", "4 leaves",
     ]  # fmt: skip
     text = shown(forecast)
-    assert re.search("plan: 5 jobs, 1 .*not run", text)
+    assert re.search("plan: 5 jobs, 1 equal .*not run", text)
     assert re.search(r"\?: nothing like it .*before", text)
 
 

@@ -138,7 +138,7 @@ def test_what_ran_is_the_arithmetic_that_was_asked_for(build, monkeypatch, build
     assert any((value != ends[1][name]).any() for name, value in ends[0].items())
 
 
-@pytest.mark.parametrize("builder", [build_finetuned, build_unlearned])
+@pytest.mark.parametrize("builder", [build_finetuned, build_unlearned, saliency_stage.build])
 def test_a_device_without_bfloat16_refuses_it(build, monkeypatch, builder):
     monkeypatch.setattr("unlearn_lab.models.device.computes_in_bfloat16", lambda device: False)
     with pytest.raises(ValueError, match=r"arithmetic=bf16: cpu .*emulates"):

@@ -17,7 +17,7 @@ from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.arithmetic import training_arithmetic
-from unlearn_lab.models.device import device_of
+from unlearn_lab.models.device import device_of, require_bfloat16
 from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.models.recompute import recomputed_blocks
@@ -46,6 +46,7 @@ def build(
     Returns:
         The facts: numbers of units and batches, seconds for the gradient and for the scores.
     """
+    require_bfloat16(params["arithmetic"], device_of(runtime.accelerator))
     term = make(params["forget"], ForgetTerm, "method.forget")
     model: PreTrainedModel = load_model(inputs["target"].path, params["weights"]).eval()
     tokenizer = load_tokenizer(inputs["target"].path)
