@@ -4,13 +4,17 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from tests.e2e import command
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
+
+REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 class Run:
@@ -44,6 +48,20 @@ def execute(forkserver, arguments, folder, home, environment=None, hosts=()) -> 
     return Run(process.exitcode, out, err, home)
 
 
+def execute_apart(arguments, folder, home, environment=None) -> Run:
+    """One command in an interpreter of its own.
+
+    joblib's idle workers end with an interpreter that ends; a forked one waits 300 s for them.
+    """
+    places = os.pathsep.join(filter(None, [str(REPOSITORY), os.environ.get("PYTHONPATH")]))
+    done = subprocess.run(
+        [sys.executable, "-m", "unlearn_lab", *arguments],
+        env={**os.environ, "COLUMNS": "160", "PYTHONPATH": places, **(environment or {})},
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return Run(done.returncode, done.stdout, done.stderr, home)
+
+
 def in_full(arguments, home, small):
     """The flags, the settings of the smallest run if it is asked for, then the overrides."""
     settings = [*SMALL, f"runtime.home={home}"] if small else []
@@ -59,6 +77,8 @@ def lab(tmp_path, forkserver):
 
     def run(*arguments, small=True, home=tmp_path / "lab", environment=None):
         given = in_full(arguments, home, small)
+        if "+cluster=local" in arguments:
+            return execute_apart(given, tmp_path, home, environment)
         return execute(forkserver, given, tmp_path, home, environment)
 
     return run

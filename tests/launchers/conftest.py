@@ -2,8 +2,6 @@
 
 import os
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -57,23 +55,9 @@ def variables(request, repository):
 
 
 @pytest.fixture
-def sweep(lab, tmp_path, variables):
+def sweep(lab, variables):
     """Runs the command to its end."""
-
-    def run(*arguments) -> Run:
-        if "+cluster=local" not in arguments:
-            return lab("-m", *arguments, environment=variables)
-        # joblib's idle workers end with an interpreter that ends, which a forked one does not
-        home = tmp_path / "lab"
-        made = [*SMALL, *SMALL_MODEL, f"runtime.home={home}", *arguments]
-        done = subprocess.run(
-            [sys.executable, "-m", "unlearn_lab", "-m", *made],
-            env={**os.environ, **variables}, cwd=tmp_path, capture_output=True, text=True,
-            check=False,
-        )  # fmt: skip
-        return Run(done.returncode, done.stdout, done.stderr, home)
-
-    return run
+    return lambda *arguments: lab("-m", *arguments, environment=variables)
 
 
 class Started:
