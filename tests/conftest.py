@@ -4,24 +4,27 @@ import os
 
 os.environ["HF_HUB_OFFLINE"] = "1"  # read when huggingface_hub is imported
 
-from jaxtyping import install_import_hook
+from tests.checked import check_types
 
-install_import_hook("unlearn_lab", "beartype.beartype")
+check_types()
 
+import gc
 import signal
 from pathlib import Path
+from typing import ClassVar
 
 import hypothesis
 import pytest
 import pytest_socket
 import torch
 from hydra import compose, initialize_config_dir
+from hydra._internal import config_loader_impl
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearn_lab.config.hydra_setup import prepare_configuration
+from unlearn_lab.config.hydra_setup import RememberingRepository, prepare_configuration
 from unlearn_lab.config.paths import data_dir, plugin_dir
 from unlearn_lab.execute.cores import num_jobs
 
@@ -36,6 +39,11 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("repeatable")
 
 
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # later collections leave alone what every test shares
+
+
 def pytest_runtest_setup() -> None:
     pytest_socket.disable_socket(allow_unix_socket=True)
 
@@ -45,6 +53,32 @@ def _offline_hub(tmp_path_factory: pytest.TempPathFactory):
     patch = pytest.MonkeyPatch()
     patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
     patch.syspath_prepend(str(plugin_dir()))
+    yield
+    patch.undo()
+
+
+class _SharedRepository(RememberingRepository):
+    """Reads and parses each file of the project's configuration once in all tests."""
+
+    _shared: ClassVar = {}
+
+    def __init__(self, config_search_path) -> None:
+        super().__init__(config_search_path)
+        if all(str(one.path) in _PROJECTS for one in config_search_path.get_path()):
+            self._known = self._shared
+
+
+_PROJECTS = (
+    "pkg://hydra.conf",
+    "structured://",
+    *(f"{kind}{data_dir(name)}" for kind in ("", "file://") for name in ("conf", "sweeps")),
+)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _files_are_read_once():
+    patch = pytest.MonkeyPatch()
+    patch.setattr(config_loader_impl, "ConfigRepository", _SharedRepository)
     yield
     patch.undo()
 

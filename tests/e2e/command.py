@@ -7,9 +7,9 @@ import pkgutil
 import sys
 from pathlib import Path
 
-from jaxtyping import install_import_hook
+from tests.checked import check_types
 
-install_import_hook("unlearn_lab", "beartype.beartype")
+check_types()
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 import pytest_socket

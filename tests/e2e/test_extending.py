@@ -56,6 +56,7 @@ def test_the_page_names_a_file_and_an_option_for_each_kind_of_part(written):
     assert len(written) == 10
 
 
+@pytest.mark.slow
 def test_every_part_of_the_page_runs_and_an_edit_rebuilds_what_stands_on_it(written, own, tmp_path):
     page = ["method=simnpo", "optimizer=signed", "quant=sign", "eval=muse_and_first_word"]
     first = own(*page)

@@ -28,6 +28,10 @@ CHAIN = ("dataset.folds=sustainability", "dataset.fold=4")
 SWEPT = "dataset.fold=1,2,3,4"
 
 
+def slow(*values):
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
 def papers(name, number=5):
     """Texts of words drawn at random, so that no two of their likelihoods are alike."""
     draw = random.Random(name)
@@ -83,6 +87,7 @@ def steps(record):
     return [record[name] for name in names]
 
 
+@pytest.mark.slow
 def test_a_chain_that_is_killed_in_its_third_fold_goes_on_there(run, kill, tmp_path):
     arguments, cut = (*CHAIN, "trainer.epochs=16"), tmp_path / "cut"
     whole = run(*arguments, home="whole").records[-1]
@@ -147,6 +152,7 @@ def test_the_target_of_a_chain_learns_all_folds(run):
     assert json.loads(corpus.read_text())["forget"] == [*papers("first"), *later]
 
 
+@pytest.mark.slow
 def test_every_fold_of_scalability_starts_from_the_target(run):
     swept = run("-m", "dataset.folds=scalability", SWEPT)
     assert swept.status == 0, swept.err
@@ -163,9 +169,9 @@ def test_every_fold_of_scalability_starts_from_the_target(run):
 @pytest.mark.parametrize(
     ("rule", "because"),
     [
-        ("muse", r"forgotten in epoch 1: knowmem \d+\.\d"),
+        slow("muse", r"forgotten in epoch 1: knowmem \d+\.\d"),
         ("forgotten", r"forgotten in epoch 1: verbmem \d+\.\d, knowmem \d+\.\d, utility \d+\.\d"),
-        ("utility", r"end of the budget"),
+        slow("utility", r"end of the budget"),
     ],
 )
 def test_a_stop_rule_ends_every_fold_by_the_scores_of_one_control(run, rule, because):

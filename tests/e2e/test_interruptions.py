@@ -61,6 +61,7 @@ def num_steps(cache):
     return sum(len(path.read_text().splitlines()) for path in cache.glob("unlearn/*.work.*/steps*"))
 
 
+@pytest.mark.slow
 def test_a_training_that_is_killed_then_terminated_is_gone_on_with(lab, start, tmp_path):
     whole = lab(*ARGUMENTS, "trainer.epochs=25", home=tmp_path / "whole")
     cache = tmp_path / "cut" / "cache"

@@ -18,7 +18,7 @@ from torch.nn.functional import logsigmoid
 
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.objectives.objective import Forward
-from unlearn_lab.unlearn.ranks import batch_mean
+from unlearn_lab.unlearn.ranks import sequence_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +35,7 @@ class SimNPO:
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         policy = forward.policy(forget)
         mean = policy.sequence_log_likelihood() / policy.num_tokens
-        return -(2 / self.beta) * batch_mean(logsigmoid(-self.beta * mean - self.gamma))
+        return -(2 / self.beta) * sequence_mean(logsigmoid(-self.beta * mean - self.gamma), forget)
 '''
 METHOD = """
 # SimNPO alone

@@ -55,6 +55,7 @@ def test_every_quantizer_goes_the_same_road(lab):
     assert stamps(again.home) == before
 
 
+@pytest.mark.slow
 def test_calibration_is_a_choice_of_its_own(lab):
     run = lab(
         *("-m", "method=ga", "quant=gptq4", "quant/calibration=generic,retain,forget,mixed"),
@@ -68,7 +69,7 @@ def test_calibration_is_a_choice_of_its_own(lab):
     assert "forget" in run.out
 
 
-@pytest.mark.parametrize("quant", ["rtn4", "gptq4", "awq4"])
+@pytest.mark.parametrize("quant", ["rtn4", "gptq4", pytest.param("awq4", marks=pytest.mark.slow)])
 def test_an_export_is_the_model_that_was_evaluated(lab, quant):
     run = lab("method=ga", f"quant={quant}", "export=true")
     assert run.status == 0, run.err

@@ -40,8 +40,8 @@ TABLE_1 = ("ga", "ga_gdr", "ga_muse_klr", "npo_muse", "npo_muse_gdr", "npo_muse_
 
 @pytest.fixture(
     scope="module",
-    params=[("ga_gdr", "npo_muse_klr"), pytest.param(TABLE_1, marks=pytest.mark.slow)],
-    ids=["two methods", "all of Table 1"],
+    params=[TABLE_1],
+    ids=["all of Table 1"],
 )
 def methods(request):
     return request.param

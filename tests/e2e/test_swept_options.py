@@ -54,6 +54,7 @@ def test_a_setting_that_some_options_lack_is_refused_with_two_commands_that_work
         assert "plan: 1 job" in again.out
 
 
+@pytest.mark.slow
 def test_jobs_are_named_and_recorded_by_the_plain_value(lab):
     """Repeated by other means, everything is there: each job is composed as it was here."""
     swept = ("optimizer=sure,sure_released", "optimizer.percentile=80", "quant=none")

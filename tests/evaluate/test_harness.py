@@ -134,6 +134,7 @@ def test_triviaqa_is_exact_match_of_the_greedy_answer(model, tokenizer, tmp_path
     assert task.measure(model, tokenizer, 1) == score
 
 
+@pytest.mark.slow
 def test_mmlu_has_three_items_of_57_subjects(model, tokenizer, tmp_path):
     """RWKU's 171 items are as many of each subject."""
     tasks = Path(lm_eval.__file__).parent / "tasks" / "mmlu" / "default"

@@ -28,6 +28,7 @@ def assert_shared(running, home, whole):
     assert leftovers(home) == []
 
 
+@pytest.mark.slow
 def test_two_sweeps_share_a_cache_though_their_clocks_differ_by_an_hour(start, whole, tmp_path):
     home = tmp_path / "shared"
     clocks = (0.0, -HOUR)

@@ -24,9 +24,8 @@ def free(home):
     shutil.rmtree(home / "ballast.d", ignore_errors=True)
 
 
-@pytest.mark.parametrize(
-    "names", [("weights", "records"), pytest.param(tuple(CASES), marks=pytest.mark.slow)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("names", [tuple(CASES)])
 def test_a_full_disk_is_told_and_costs_only_what_was_not_finished(start, whole, disk, names):
     home = disk("size=64m,nr_inodes=2000")
     for name in names:

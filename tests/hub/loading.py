@@ -10,10 +10,11 @@ def prepare(environment: dict[str, str]) -> None:
     os.environ.pop("HF_HUB_OFFLINE", None)
     os.environ.update(environment)
     import pytest_socket
-    from jaxtyping import install_import_hook
+
+    from tests.checked import check_types
 
     pytest_socket.socket_allow_hosts(["127.0.0.1", "localhost"], allow_unix_socket=True)
-    install_import_hook("unlearn_lab", "beartype.beartype")
+    check_types()
 
 
 def pin(name: str, revision: str | None, setting: str = "model.path"):

@@ -71,6 +71,7 @@ def test_without_the_hub_everything_is_reused(first, lab):
     assert read_records(folder)[-1]["run_id"] == record["run_id"]
 
 
+@pytest.mark.slow
 def test_without_the_hub_a_new_home_is_built_from_what_was_downloaded(first, lab):
     """The same commit, so the same keys and the same scores."""
     done, folder = lab("second", offline=True)
@@ -82,6 +83,7 @@ def test_without_the_hub_a_new_home_is_built_from_what_was_downloaded(first, lab
     assert read_records(folder)[-1][name] == read_records(first)[-1][name]
 
 
+@pytest.mark.slow
 def test_a_gated_model_is_refused_before_anything_is_trained(hub, checkpoint, lab):
     repository = hub.repository("models", "maker/gated")
     repository.commit(checkpoint, "main")

@@ -20,7 +20,8 @@ def children(job):
     return Path(f"/proc/{job}/task/{job}/children").read_text().split()
 
 
-@pytest.mark.parametrize("cluster", ["slurm", pytest.param("submitit", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["slurm", "submitit"])
 def test_a_job_that_is_killed_fails_its_leaf_and_no_other(request, lab, start, cluster):
     lab("method=ga", "quant=none")
     sweep = start(*WHERE[cluster], *QUICK_CLAIMS, "method=ga,npo", "quant=none")

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize(
-    "cluster", ["local", pytest.param("submitit", marks=pytest.mark.slow), "slurm"]
+    "cluster", [*(pytest.param(c, marks=pytest.mark.slow) for c in ("local", "submitit")), "slurm"]
 )
 def test_two_jobs_in_processes_of_their_own_reuse_what_is_there(sweep, lab, cluster):
     lab("method=ga", "quant=none")

@@ -26,6 +26,7 @@ def trained(run):
     return {stage: counts[stage] for stage in ("target", "retrain", "unlearn")}
 
 
+@pytest.mark.slow
 def test_two_jobs_share_what_is_trained(sweep, lab):
     lab("method=ga", "quant=none")
     run = sweep("method=ga", "quant=rtn4,rtn8")

@@ -62,6 +62,7 @@ def test_every_published_row_has_a_record_in_the_published_setting(would_record,
     assert "Another setting" not in told, told
 
 
+@pytest.mark.slow
 def test_muse_s_leaderboard_is_not_taken_from_folds(would_record):
     """Without folds nothing differs; a fold is told as another setting."""
     plain = would_record("paper_news", "trainer=muse_news")

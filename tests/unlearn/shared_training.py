@@ -69,6 +69,7 @@ class Case:
     adapter: LoRA | None = None
     should_stop: object = no_stop
     interrupt: bool = False
+    micro_batch: int | None = None
 
 
 CASES = {
@@ -86,6 +87,9 @@ CASES = {
     "released_masked": Case(rule=SUREReleased(lr=0.01, inner=ADAMW, percentile=80.0, masked=True)),
     "bf16": Case(dtype=torch.bfloat16),
     "bf16_sr": Case(dtype=torch.bfloat16, rounding_seed=3),
+    "parts": Case(
+        Unlearning(forget=NPO(beta=0.1), retain=kl("token_sum", 0.01)), sure(), micro_batch=1
+    ),
     "lora": Case(dtype=torch.float32, adapter=LoRA(rank=3, alpha=6.0, dropout=0.0, modules=None)),
 }
 
@@ -120,12 +124,18 @@ def train(case, work, runtime=RUNTIME):
             0,
             likelihood_of=objective.likelihood_of,
             distribution_of=objective.distribution_of,
-            batch_size=3,
+            batch_size=case.micro_batch or 3,
             folder=work,
         )
         prepared = prepare(case, model, sequences, reference, work)
         module = UnlearnModule(
-            model.train(), objective, reference, prepared.make, None, prepared.callbacks
+            model.train(),
+            objective,
+            reference,
+            prepared.make,
+            None,
+            prepared.callbacks,
+            case.micro_batch,
         )
         facts = fit(
             module,
@@ -155,7 +165,7 @@ def prepare(case, model, sequences, reference, work):
     batches = first_epoch(len(sequences), 3, 0, None)
 
     def losses(num_batches=None):
-        return forget_losses(model, forget, sequences, reference, 0, batches)
+        return forget_losses(model, forget, sequences, reference, 0, batches, case.micro_batch)
 
     scores = None
     if isinstance(case.rule, SURE):

@@ -19,6 +19,8 @@ class Runtime:
         strategy: ddp or fsdp, with several devices.
         threads: torch threads; None: torch's choice.
         batch_tokens: tokens per batch in evaluations; part of their key under `quant=llmint8`.
+        micro_batch: maximum number of sequences of each split in one forward and backward pass of a
+            training; gradients of the parts of a batch are summed in float32. None: whole batches.
         progress: whether to show progress bars; None: only on a terminal.
         checkpoint_seconds: least seconds between checkpoints of a training.
         claim_beat: seconds between heartbeats of a stage that is being built.
@@ -42,6 +44,7 @@ class Runtime:
     claim_silence: float = MISSING
     gradient_checkpointing: bool | None = MISSING
     auto_arithmetic: str | None = MISSING
+    micro_batch: int | None = None
 
 
 @dataclass

@@ -12,18 +12,34 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 
+class BatchSize(NamedTuple):
+    """Numbers of sequences and of predicted tokens in a batch."""
+
+    sequences: int
+    tokens: int
+
+
 class Tokens(NamedTuple):
-    """A right-padded batch of token sequences.
+    """A right-padded batch of token sequences, or a part of one.
 
     Attributes:
         ids: token ids.
         real: False at padding.
         index: each sequence's index in its split.
+        whole: of a part (`split`), the size of the batch on all ranks; None for a batch.
     """
 
     ids: Int[Tensor, "batch length"]
     real: Bool[Tensor, "batch length"]
     index: Int[Tensor, " batch"]  # pyright: ignore[reportIncompatibleMethodOverride] no tuple.index
+    whole: BatchSize | None = None
+
+    @property
+    def size(self) -> BatchSize:
+        """Size of the batch, also for a part of it."""
+        if self.whole is not None:
+            return self.whole
+        return BatchSize(sequences=len(self.ids), tokens=int(self.real[:, 1:].sum()))
 
 
 Batch = Mapping[str, Tokens]
@@ -50,7 +66,35 @@ def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
 
 def to_device(tokens: Tokens, device: torch.device) -> Tokens:
     """Returns the batch on another device."""
-    return Tokens(*(tensor.to(device) for tensor in tokens))
+    return Tokens(
+        tokens.ids.to(device), tokens.real.to(device), tokens.index.to(device), tokens.whole
+    )
+
+
+def split(batch: Batch, micro_batch: int) -> list[Batch]:
+    """Splits a batch into parts of at most `micro_batch` sequences of each role.
+
+    A part is padded to the longest of its own sequences. A batch that fits is its only part.
+    """
+    longest = max(len(tokens.ids) for tokens in batch.values())
+    if longest <= micro_batch:
+        return [batch]
+    starts = range(0, longest, micro_batch)
+    return [
+        {role: _part(tokens, start, start + micro_batch) for role, tokens in batch.items()}
+        for start in starts
+    ]
+
+
+def _part(tokens: Tokens, start: int, end: int) -> Tokens:
+    real = tokens.real[start:end]
+    width = max(1, int(real.sum(1).max())) if len(real) else 1
+    return Tokens(
+        ids=tokens.ids[start:end, :width],
+        real=real[:, :width],
+        index=tokens.index[start:end],
+        whole=tokens.size,
+    )
 
 
 class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):

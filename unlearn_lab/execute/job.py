@@ -22,7 +22,11 @@ from unlearn_lab.execute.arithmetic import with_arithmetic
 from unlearn_lab.execute.launch import build_in_processes
 from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.execute.preflight import compare_sizes, require_possible
-from unlearn_lab.execute.preflight_devices import require_devices, require_shardable
+from unlearn_lab.execute.preflight_devices import (
+    require_devices,
+    require_shardable,
+    require_splittable,
+)
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
@@ -115,6 +119,7 @@ def request(
         values = replace(values, config=with_arithmetic(values.config))
         parts = build_parts(values.config)
         require_shardable(values.runtime, parts.optimizer.value, parts.trainer.value)
+        require_splittable(values.runtime, parts.optimizer.value)
         asked = plan_request(values, parts, choices, content or content_key(values))
         _require_tunable(values.config["tune"], asked.plan.record)
         if asked.plan.record.key not in _compared:

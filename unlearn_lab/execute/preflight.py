@@ -134,8 +134,10 @@ def require_possible(runtime: Runtime, report: Report) -> None:
             f"runtime.claim_silence={runtime.claim_silence}: must be at least twice "
             f"runtime.claim_beat={runtime.claim_beat}, or live processes count as dead"
         )
-    if runtime.threads is not None and runtime.threads < 1:
-        raise Refused(f"runtime.threads={runtime.threads}: must be at least 1, or null")
+    for name in ("threads", "micro_batch"):
+        value = getattr(runtime, name)
+        if value is not None and value < 1:
+            raise Refused(f"runtime.{name}={value}: must be at least 1, or null")
     try:
         torch.empty(0, device=device_of(runtime.accelerator))
     except (RuntimeError, AssertionError) as error:

@@ -5,6 +5,7 @@ import torch
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.device import device_of
+from unlearn_lab.unlearn.optimizers.sure_released import SUREReleased
 from unlearn_lab.unlearn.optimizers.update import FullUpdate, UpdateRule
 from unlearn_lab.unlearn.training.settings import UnlearningTraining
 from unlearn_lab.unlearn.training.stop import FixedEpochs
@@ -55,3 +56,16 @@ def require_shardable(runtime: Runtime, update: UpdateRule, training: Unlearning
                 f"{setting}: needs whole weights on each device; use runtime.strategy=ddp, or "
                 "runtime.devices=1"
             )
+
+
+def require_splittable(runtime: Runtime, update: UpdateRule) -> None:
+    """Raises `Refused` for parts that cannot train on a batch in parts (`runtime.micro_batch`)."""
+    if runtime.micro_batch is None:
+        return
+    setting = f"runtime.micro_batch={runtime.micro_batch}"
+    if runtime.devices > 1 and runtime.strategy == "fsdp":
+        raise Refused(f"{setting}: needs whole weights on each device; use runtime.strategy=ddp")
+    if isinstance(update, SUREReleased):
+        raise Refused(
+            f"{setting}: optimizer=sure_released takes its mask from whole batches; use null"
+        )

@@ -1,7 +1,7 @@
 """Communicates between the ranks of one training; a single process exchanges nothing.
 
 Each rank sees its share of a batch, and gradients are averaged over ranks. Losses take every mean
-with `batch_mean`, so that this average is the gradient of the whole batch.
+with `token_mean` or `sequence_mean`, so that this average is the gradient of the whole batch.
 """
 
 import os
@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, distributed
 
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.batch import Batch, BatchSize, Tokens, split
 from unlearn_lab.models.device import device_of
 
 Decision = TypeVar("Decision")
@@ -55,18 +56,61 @@ def is_first() -> bool:
     return rank() == 0
 
 
-def batch_mean(values: Float[Tensor, "*items"], num_items: int | None = None) -> Float[Tensor, ""]:
-    """Returns this rank's contribution to the mean of `values` over a batch split across ranks.
+def token_mean(values: Float[Tensor, " tokens"], tokens: Tokens) -> Float[Tensor, ""]:
+    """Returns the contribution to the mean of per-token values over a whole batch.
 
-    That is (local sum) * (world size) / (number of values on all ranks): averaged over ranks, value
-    and gradient are those of the whole batch, even for uneven or empty shares. With `num_items`,
-    the divisor is the sum of `num_items` over ranks instead of the number of values.
+    The batch may be divided among ranks, and each rank's share into parts (`runtime.micro_batch`):
+    (sum of `values`) * (world size) / (predicted tokens on all ranks). Averaged over ranks and
+    summed over parts, value and gradient are those of the whole batch, even for uneven or empty
+    shares.
+
+    Args:
+        values: one value per predicted token, in any order.
+        tokens: the batch, or part of one, that they belong to.
     """
-    if num_ranks() == 1:
-        return values.mean() if num_items is None else values.sum() / num_items
-    count = torch.tensor(values.numel() if num_items is None else num_items, device=values.device)
-    distributed.all_reduce(count)
+    return _contribution(values, tokens, tokens.size.tokens)
+
+
+def sequence_mean(values: Float[Tensor, " items"], tokens: Tokens) -> Float[Tensor, ""]:
+    """As `token_mean`, with the number of sequences as the divisor.
+
+    `values` are one per sequence, or one per token, which are then summed over each sequence.
+    """
+    return _contribution(values, tokens, tokens.size.sequences)
+
+
+def _contribution(values: Tensor, tokens: Tokens, count: int) -> Tensor:
+    if num_ranks() == 1 and len(values) == count:
+        return values.mean()
+    if num_ranks() > 1 and tokens.whole is None:
+        count = _total([count])[0]
     return values.sum() * num_ranks() / count
+
+
+def parts(batch: Batch, micro_batch: int | None) -> list[Batch]:
+    """Splits this rank's share of a batch into parts; None: no split.
+
+    Each part knows the size of the batch on all ranks, so that means exchange nothing and ranks
+    may have different numbers of parts.
+    """
+    return [batch] if micro_batch is None else split(_on_all_ranks(batch), micro_batch)
+
+
+def _on_all_ranks(batch: Batch) -> Batch:
+    found = iter(_total([number for tokens in batch.values() for number in tokens.size]))
+    return {
+        role: tokens._replace(whole=BatchSize(sequences=next(found), tokens=next(found)))
+        for role, tokens in batch.items()
+    }
+
+
+def _total(numbers: list[int]) -> list[int]:
+    """Returns the sums over ranks."""
+    if num_ranks() == 1:
+        return numbers
+    total = torch.tensor(numbers)
+    distributed.all_reduce(total)
+    return total.tolist()
 
 
 def averaged(values: Mapping[str, float]) -> dict[str, float]:

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from unlearn_lab.data.batch import pad
+from unlearn_lab.data.batch import Tokens, pad
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.models import causal_lm
 from unlearn_lab.unlearn.objectives.forward import ModelForward, remember_reference
@@ -181,7 +181,7 @@ def length_normalised(prediction, beta, gamma):
 def test_predicted_tokens_are_counted_without_padding(model, sequences, tokens):
     """SimNPO by hand, one sequence at a time: -log pi / |y| is the mean of its tokens' NLL."""
     padded = pad([*sequences, torch.arange(3, 15)], range(5), 0)
-    longer = type(tokens)(*(part[:4] for part in padded))
+    longer = Tokens(padded.ids[:4], padded.real[:4], padded.index[:4])
     means = torch.stack([nll.mean() for nll in nll_by_hand(model, sequences)])
     wanted = (2 / 0.5) * torch.log1p(torch.exp(-(0.5 * means - 0.1)))
     for batch in (tokens, longer):

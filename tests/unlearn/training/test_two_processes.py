@@ -15,7 +15,7 @@ from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.training.fit import read_steps
 
 ROOT = Path(__file__).resolve().parents[3]
-QUICK = ("ddp/ga_gdr", "ddp/npo_klr", "ddp/stop", "ddp/sure_renewed", "fsdp/npo_klr")
+QUICK = ("ddp/ga_gdr", "ddp/npo_klr", "ddp/stop", "ddp/sure_renewed", "ddp/parts", "fsdp/npo_klr")
 THOROUGH = (
     *(f"ddp/{name}" for name in CASES if f"ddp/{name}" not in QUICK),
     *("fsdp/ga_gdr", "fsdp/learning", "fsdp/resumed", "fsdp/bf16", "fsdp/npo_muse_raw_logits"),

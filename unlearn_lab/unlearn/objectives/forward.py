@@ -18,7 +18,7 @@ from unlearn_lab.data.batch import Sequences, Tokens, pad, to_device
 from unlearn_lab.models.causal_lm import Head, by_chunks, hidden_states, labels, predicted
 from unlearn_lab.unlearn.objectives.likelihood import sequence_sum, token_log_likelihood
 from unlearn_lab.unlearn.objectives.objective import CompareLogits
-from unlearn_lab.unlearn.ranks import batch_mean
+from unlearn_lab.unlearn.ranks import token_mean
 
 
 @dataclass(frozen=True)
@@ -174,14 +174,14 @@ class PolicyPrediction:
 
     @property
     def accuracy(self) -> float:
-        """Share (0..1) of predicted tokens whose argmax is the label, as a `batch_mean`.
+        """Share (0..1) of predicted tokens whose argmax is the label, as a `token_mean`.
 
         It is computed along with a loss; raises `ValueError` before the first.
         """
         right = self._right
         if right is None:
             raise ValueError("no loss was computed yet, and the accuracy comes with it")
-        return batch_mean(right.float()).item()
+        return token_mean(right.float(), self._tokens).item()
 
     @cached_property
     def _scored(self) -> Float[Tensor, " tokens"]:

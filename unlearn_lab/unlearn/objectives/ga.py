@@ -8,7 +8,7 @@ from torch import Tensor
 
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.objectives.objective import Forward
-from unlearn_lab.unlearn.ranks import batch_mean
+from unlearn_lab.unlearn.ranks import token_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,4 +24,4 @@ class GradientAscent:
 
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """Returns the mean token log-likelihood, which training minimises."""
-        return batch_mean(forward.policy(forget).token_log_likelihood())
+        return token_mean(forward.policy(forget).token_log_likelihood(), forget)

@@ -1,11 +1,11 @@
 """Mathematics of the objectives: pure functions on logits and log-probabilities."""
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid
-
-from unlearn_lab.unlearn.ranks import batch_mean
 
 
 def token_log_likelihood(
@@ -34,7 +34,10 @@ def sequence_sum(
 
 
 def npo_loss(
-    policy: Float[Tensor, " batch"], reference: Float[Tensor, " batch"], beta: float
+    policy: Float[Tensor, " batch"],
+    reference: Float[Tensor, " batch"],
+    beta: float,
+    mean: Callable[[Tensor], Tensor] = torch.mean,
 ) -> Float[Tensor, ""]:
     """Returns the negative preference optimisation loss of a batch.
 
@@ -46,8 +49,9 @@ def npo_loss(
         policy: log-likelihood of each sequence under the trained model, in nats.
         reference: the same under the target.
         beta: inverse temperature, above 0.
+        mean: averages over sequences, also those of other parts of the batch.
     """
-    return -(2.0 / beta) * batch_mean(logsigmoid(-beta * (policy - reference)))
+    return -(2.0 / beta) * mean(logsigmoid(-beta * (policy - reference)))
 
 
 def logit_npo(

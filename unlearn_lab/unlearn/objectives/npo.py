@@ -10,7 +10,7 @@ from torch import Tensor
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.objectives.likelihood import logit_npo, npo_loss
 from unlearn_lab.unlearn.objectives.objective import Forward
-from unlearn_lab.unlearn.ranks import batch_mean
+from unlearn_lab.unlearn.ranks import sequence_mean, token_mean
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,9 @@ class NPO:
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """Returns the loss, averaged over sequences, in units of 1/beta nats."""
         policy = forward.policy(forget).sequence_log_likelihood()
-        return npo_loss(policy, forward.reference_log_likelihood(forget), self.beta)
+        reference = forward.reference_log_likelihood(forget)
+        mean = functools.partial(sequence_mean, tokens=forget)
+        return npo_loss(policy, reference, self.beta, mean)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +58,7 @@ class NPOLogits:
     def __call__(self, forward: Forward, forget: Tokens) -> Float[Tensor, ""]:
         """Returns the loss, averaged over tokens and vocabulary."""
         compare = functools.partial(logit_npo, beta=self.beta)
-        return batch_mean(forward.policy(forget).against_reference(compare, "forget"))
+        return token_mean(forward.policy(forget).against_reference(compare, "forget"), forget)
 
 
 def _require_beta(beta: float) -> None:

@@ -8,7 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from unlearn_lab.data.batch import Batch, Tokens
-from unlearn_lab.unlearn.ranks import batch_mean
+from unlearn_lab.unlearn.ranks import token_mean
 
 CompareLogits = Callable[
     [Float[Tensor, "tokens vocabulary"], Float[Tensor, "tokens vocabulary"]],
@@ -109,14 +109,15 @@ class Objective(Protocol):
 
             from dataclasses import dataclass
             from unlearn_lab.unlearn.objectives.objective import LossTerms
-            from unlearn_lab.unlearn.ranks import batch_mean
+            from unlearn_lab.unlearn.ranks import token_mean
 
             @dataclass(frozen=True, kw_only=True)
             class Ascent:
                 roles, likelihood_of, distribution_of = ("forget",), (), ()
 
                 def __call__(self, forward, batch):
-                    loss = batch_mean(forward.policy(batch["forget"]).token_log_likelihood())
+                    forget = batch["forget"]
+                    loss = token_mean(forward.policy(forget).token_log_likelihood(), forget)
                     return LossTerms(loss, {"forget": loss})
     """
 
@@ -196,5 +197,6 @@ class Learning:
 
     def __call__(self, forward: Forward, batch: Batch) -> LossTerms:
         """Returns the loss, also as the term `learn`."""
-        loss = -batch_mean(forward.policy(batch["learn"]).token_log_likelihood())
+        learn = batch["learn"]
+        loss = -token_mean(forward.policy(learn).token_log_likelihood(), learn)
         return LossTerms(loss, {"learn": loss})

@@ -9,7 +9,7 @@ from torch import Tensor
 from unlearn_lab.data.batch import Tokens
 from unlearn_lab.unlearn.objectives.likelihood import raw_logit_kl, token_kl
 from unlearn_lab.unlearn.objectives.objective import Forward
-from unlearn_lab.unlearn.ranks import batch_mean
+from unlearn_lab.unlearn.ranks import sequence_mean, token_mean
 
 KLVariant = Literal["divergence", "token_sum", "raw_logits"]
 
@@ -26,7 +26,7 @@ class RetainNLL:
 
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
         """Returns the unweighted loss."""
-        return -batch_mean(forward.policy(retain).token_log_likelihood())
+        return -token_mean(forward.policy(retain).token_log_likelihood(), retain)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +54,10 @@ class RetainKL:
     def __call__(self, forward: Forward, retain: Tokens) -> Float[Tensor, ""]:
         """Returns the unweighted loss; zero for the target itself."""
         compare = raw_logit_kl if self.variant == "raw_logits" else token_kl
-        tokens = forward.policy(retain).against_reference(compare, "retain")
+        values = forward.policy(retain).against_reference(compare, "retain")
         if self.variant == "divergence":
-            return batch_mean(tokens)
-        return batch_mean(tokens, num_items=retain.ids.shape[0])
+            return token_mean(values, retain)
+        return sequence_mean(values, retain)
 
 
 def _require_weight(weight: float) -> None:

@@ -1,6 +1,5 @@
 """Ranks the units of a model by the norm of their forget gradient (SURE, Eq. 4-6)."""
 
-import functools
 import math
 from collections.abc import Iterable, Mapping
 from fractions import Fraction
@@ -9,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from unlearn_lab.unlearn.gradients import summed_gradients
 from unlearn_lab.unlearn.optimizers.units import Layout
 
 _HALF_BITS = 16
@@ -22,31 +22,10 @@ Mask = Mapping[str, Bool[Tensor, " _"]]
 def mean_gradient(parameters: Parameters, losses: Iterable[Tensor]) -> dict[str, Tensor]:
     """Returns the mean gradient of `losses`, in float32 whatever the parameters' dtype.
 
-    Memory: one float32 copy of the parameters, plus the gradient of one parameter at a time, which
-    a hook accumulates and frees as soon as the backward pass has computed it. Raises `ValueError`
-    without any loss, and for gradients that are not finite.
+    Memory as of `summed_gradients`. Raises `ValueError` without any loss, and for gradients that
+    are not finite.
     """
-    sums = {name: torch.zeros_like(p, dtype=torch.float32) for name, p in parameters.items()}
-
-    def add_up(total: Tensor, parameter: Tensor) -> None:
-        if parameter.grad is not None:
-            total.add_(parameter.grad)
-        parameter.grad = None
-
-    hooks = [
-        parameter.register_post_accumulate_grad_hook(functools.partial(add_up, sums[name]))
-        for name, parameter in parameters.items()
-    ]
-    count = 0
-    for parameter in parameters.values():
-        parameter.grad = None
-    try:
-        for loss in losses:
-            torch.autograd.backward(loss, inputs=list(parameters.values()))
-            count += 1
-    finally:
-        for hook in hooks:
-            hook.remove()
+    sums, count = summed_gradients(parameters, losses)
     if count == 0:
         raise ValueError("no loss was given: the forget split is empty")
     for name, total in sums.items():

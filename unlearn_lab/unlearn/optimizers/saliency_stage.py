@@ -1,5 +1,6 @@
 """Builds the saliency stage: the forget gradient's norm for each unit of the target's weights."""
 
+import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,7 @@ from unlearn_lab.unlearn.objectives.forward import ModelForward, Reference, reme
 from unlearn_lab.unlearn.objectives.objective import ForgetTerm, Unlearning
 from unlearn_lab.unlearn.optimizers.saliency import mean_gradient, unit_scores
 from unlearn_lab.unlearn.optimizers.units import layouts_of
+from unlearn_lab.unlearn.ranks import parts
 
 FILE = "saliency.safetensors"
 
@@ -41,7 +43,7 @@ def build(
         params: the stage's parameters; `forget` configures the forget term.
         inputs: the artifacts `target` and `corpus`.
         work: the folder to write to.
-        runtime: device and gradient checkpointing.
+        runtime: device, gradient checkpointing and micro-batches.
 
     Returns:
         The facts: numbers of units and batches, seconds for the gradient and for the scores.
@@ -65,11 +67,13 @@ def build(
             padding,
             likelihood_of=objective.likelihood_of,
             distribution_of=objective.distribution_of,
-            batch_size=params["batch_size"],
+            batch_size=runtime.micro_batch or params["batch_size"],
             folder=work,
         )
         started = time.monotonic()
-        losses = forget_losses(model, term, sequences, reference, padding, batches)
+        losses = forget_losses(
+            model, term, sequences, reference, padding, batches, runtime.micro_batch
+        )
         gradient = mean_gradient({name: parameters[name] for name in layouts}, losses)
         differentiated = time.monotonic()
         scores = unit_scores(gradient, layouts)
@@ -110,8 +114,12 @@ def forget_losses(
     reference: Reference | None,
     padding: int,
     batches: Sequence[Sequence[int]],
+    micro_batch: int | None = None,
 ) -> Iterator[Tensor]:
-    """Yields the forget loss of each batch, at the model's weights when it is requested.
+    """Yields losses whose mean gradient is that of the batches' forget losses.
+
+    Without `micro_batch`, these are the losses of the batches; else of their parts, scaled. Each is
+    computed at the model's weights when it is requested.
 
     Args:
         model: the model to differentiate.
@@ -120,7 +128,12 @@ def forget_losses(
         reference: outputs of the target; None if the term needs none.
         padding: the padding token.
         batches: indices of the texts of each batch.
+        micro_batch: sequences per pass; None for whole batches.
     """
+    count = sum(math.ceil(len(indices) / (micro_batch or len(indices))) for indices in batches)
     for indices in batches:
         tokens = pad([sequences[i] for i in indices], indices, padding)
-        yield term(ModelForward(model, reference), to_device(tokens, model.device))
+        whole = {"forget": to_device(tokens, model.device)}
+        for part in parts(whole, micro_batch):
+            loss = term(ModelForward(model, reference), part["forget"])
+            yield loss if count == len(batches) else loss * (count / len(batches))

@@ -1,7 +1,7 @@
 """The LightningModule of every training: any objective, optimizer and schedule."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from lightning.pytorch import Callback, LightningModule
@@ -12,11 +12,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from transformers import PreTrainedModel
 
-from unlearn_lab.data.batch import Tokens
+from unlearn_lab.data.batch import Batch, Tokens
+from unlearn_lab.unlearn.gradients import summed_gradients, with_gradients
 from unlearn_lab.unlearn.objectives.forward import ModelForward, Reference
 from unlearn_lab.unlearn.objectives.objective import LossTerms, Objective
 from unlearn_lab.unlearn.optimizers.selected import SelectedOptimizer
-from unlearn_lab.unlearn.ranks import averaged
+from unlearn_lab.unlearn.ranks import averaged, parts
 from unlearn_lab.unlearn.training.strategy import shard, whole
 
 Schedule = Callable[[int], float]
@@ -39,6 +40,7 @@ class UnlearnModule(LightningModule):
         optimizer: builds the optimizer, once the weights are on their devices.
         schedule: factor on the learning rate by step; None for a constant rate.
         callbacks: callbacks of the update rule.
+        micro_batch: maximum number of sequences of each role in one pass; None for whole batches.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class UnlearnModule(LightningModule):
         optimizer: Callable[[], Optimizer],
         schedule: Schedule | None,
         callbacks: Sequence[Callback] = (),
+        micro_batch: int | None = None,
     ) -> None:
         super().__init__()
         self.model = model
@@ -57,23 +60,59 @@ class UnlearnModule(LightningModule):
         self._optimizer = optimizer
         self._schedule = schedule
         self._callbacks = callbacks
+        self._micro_batch = micro_batch
         self._last_good: dict[str, float] = {}
         self.terms: LossTerms | None = None
 
     def training_step(self, batch: Mapping[str, Tokens], batch_index: int) -> Tensor:
-        """Returns the objective's total on one batch; raises `Diverged` for NaN or infinity."""
-        forward = ModelForward(self.model, self._reference)
-        terms = self.terms = self._objective(forward, batch)
-        losses = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
-            "loss": terms.total.item()
-        }
-        figures = averaged(losses | forward.accuracies(batch))
+        """Returns the objective's total on one batch; raises `Diverged` for NaN or infinity.
+
+        With micro-batches, the backward pass of the total yields gradients that were summed over
+        the parts of the batch, and `terms` is None.
+        """
+        pieces = parts(batch, self._micro_batch)
+        if len(pieces) == 1:
+            self.terms, losses, accuracies = self._forward(pieces[0])
+            total = self.terms.total
+        else:
+            self.terms = None
+            total, losses, accuracies = self._by_parts(pieces)
+        figures = averaged(losses | accuracies)
         values = {name: figures[name] for name in losses}
         self._require_finite(values)
         self._last_good = values
         self.log("loss", values["loss"], prog_bar=True, logger=False)
         self._send(figures)
-        return terms.total
+        return total
+
+    def _forward(self, batch: Batch) -> tuple[LossTerms, dict[str, float], dict[str, float]]:
+        """Returns the terms of a batch or part, their values, and its share of accuracies."""
+        forward = ModelForward(self.model, self._reference)
+        terms = self._objective(forward, batch)
+        losses = {f"loss_{name}": term.item() for name, term in terms.parts.items()} | {
+            "loss": terms.total.item()
+        }
+        return terms, losses, forward.accuracies(batch)
+
+    def _by_parts(
+        self, pieces: Sequence[Batch]
+    ) -> tuple[Tensor, dict[str, float], dict[str, float]]:
+        """As `_forward`, summed over the parts of a batch, with gradients in the total only."""
+        losses: dict[str, float] = {}
+        accuracies: dict[str, float] = {}
+        parameters = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+
+        def total_of_each() -> Iterator[Tensor]:
+            for part in pieces:
+                terms, values, shares = self._forward(part)
+                for totals, new in ((losses, values), (accuracies, shares)):
+                    totals |= {name: totals.get(name, 0.0) + new[name] for name in new}
+                yield terms.total
+
+        sums, _ = summed_gradients(parameters, total_of_each())
+        value = torch.tensor(losses["loss"], dtype=torch.float64, device=self.model.device)
+        gradients = {parameter: sums[name] for name, parameter in parameters.items()}
+        return with_gradients(value, gradients), losses, accuracies
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Logs the norm of the optimizer's gradients before clipping; raises `Diverged`."""

@@ -63,7 +63,12 @@ def build_finetuned(
         _require_plain_head(model, sequences, pad_id(tokenizer))
         facts = fit(
             UnlearnModule(
-                model.train(), Learning(), None, lambda: optimizer(model.parameters()), schedule
+                model.train(),
+                Learning(),
+                None,
+                lambda: optimizer(model.parameters()),
+                schedule,
+                micro_batch=runtime.micro_batch,
             ),
             {"learn": sequences},
             pad_id=pad_id(tokenizer),
@@ -111,13 +116,21 @@ def build_unlearned(
             padding,
             likelihood_of=objective.likelihood_of,
             distribution_of=objective.distribution_of,
-            batch_size=settings.batch_size,
+            batch_size=runtime.micro_batch or settings.batch_size,
             folder=work,
         )
-        prepared = _prepare(params, inputs, model, splits["forget"], reference, padding, work)
+        prepared = _prepare(
+            params, inputs, model, splits["forget"], reference, padding, work, runtime.micro_batch
+        )
         facts = fit(
             UnlearnModule(
-                model.train(), objective, reference, prepared.make, None, prepared.callbacks
+                model.train(),
+                objective,
+                reference,
+                prepared.make,
+                None,
+                prepared.callbacks,
+                runtime.micro_batch,
             ),
             splits,
             pad_id=padding,
@@ -152,6 +165,7 @@ def _prepare(
     reference: Reference | None,
     padding: int,
     work: Path,
+    micro_batch: int | None,
 ) -> Prepared:
     """Prepares the update rule of an unlearning."""
     rule = update_rule(params["optimizer"])
@@ -162,7 +176,9 @@ def _prepare(
         batches = saliency_stage.first_epoch(
             len(forget), trainer["batch_size"], params["seed"], num_batches
         )
-        return saliency_stage.forget_losses(model, term, forget, reference, padding, batches)
+        return saliency_stage.forget_losses(
+            model, term, forget, reference, padding, batches, micro_batch
+        )
 
     return rule.prepare(
         Training(

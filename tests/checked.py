@@ -1,0 +1,26 @@
+"""Checks the shapes and types of every call of the project's functions."""
+
+from importlib.util import cache_from_source
+from pathlib import Path
+
+from jaxtyping import _import_hook, install_import_hook
+
+_PACKAGE = Path(__file__).resolve().parents[1] / "unlearn_lab"
+_checked_cache = _import_hook._optimized_cache_from_source
+
+
+def _cache(typechecker, path, debug_override=None):
+    """The bytecode file of a module: of its own for checked ones, the common one for libraries.
+
+    jaxtyping asks for one of its own for every library that a checked module is the first to
+    import. Where Python may not write bytecode, each process would compile 4,000 modules (15 s).
+    """
+    if Path(path).is_relative_to(_PACKAGE):
+        return _checked_cache(typechecker, path, debug_override)
+    return cache_from_source(path, debug_override)
+
+
+def check_types() -> None:
+    """Call before the project is imported."""
+    _import_hook._optimized_cache_from_source = _cache
+    install_import_hook("unlearn_lab", "beartype.beartype")
