@@ -83,6 +83,12 @@ def _files_are_read_once():
     patch.undo()
 
 
+@pytest.fixture
+def files_read_anew(monkeypatch):
+    """For tests that change what Hydra reads."""
+    monkeypatch.setattr(_SharedRepository, "_shared", {})
+
+
 @pytest.fixture(autouse=True)
 def _same_sigterm():
     """The command installs a handler; in this process it ends with the test that ran it."""

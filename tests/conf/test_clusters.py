@@ -47,7 +47,7 @@ def test_jobs_on_this_machine_follow_its_cores(monkeypatch, threads, jobs):
     assert hydra_of("+cluster=submitit", *given).hydra.sweeper.max_batch_size == jobs
 
 
-@pytest.mark.usefixtures("composed")
+@pytest.mark.usefixtures("composed", "files_read_anew")
 @pytest.mark.parametrize("name", sorted(LAUNCHERS))
 def test_a_missing_plugin_is_named_with_its_extra(monkeypatch, name):
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{LAUNCHERS[name]}.yaml")

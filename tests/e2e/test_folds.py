@@ -115,6 +115,7 @@ def test_a_chain_that_is_killed_in_its_third_fold_goes_on_there(run, kill, tmp_p
     assert not list((cut / "cache").glob("*/*.work*"))
 
 
+@pytest.mark.slow
 def test_after_the_last_fold_a_sweep_over_all_only_evaluates(run):
     last = run(*CHAIN)
     assert last.status == 0, last.err

@@ -25,7 +25,7 @@ from unlearn_lab.execute.preflight import compare_sizes, require_possible
 from unlearn_lab.execute.preflight_devices import (
     require_devices,
     require_shardable,
-    require_splittable,
+    require_supported,
 )
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.content import ContentKey
@@ -119,14 +119,14 @@ def request(
         values = replace(values, config=with_arithmetic(values.config))
         parts = build_parts(values.config)
         require_shardable(values.runtime, parts.optimizer.value, parts.trainer.value)
-        require_splittable(values.runtime, parts.optimizer.value)
+        require_supported(values.runtime, parts.optimizer.value)
         asked = plan_request(values, parts, choices, content or content_key(values))
         _require_tunable(values.config["tune"], asked.plan.record)
         if asked.plan.record.key not in _compared:
             checking = _Progress(())
             cache = _cache(values, checking.note)
             with _kept([asked.plan.record], cache):
-                compare_sizes(parts, asked.plan, cache)
+                compare_sizes(parts, asked.plan, cache, values.runtime)
             _compared.add(asked.plan.record.key)
             asked = replace(asked, prepared=checking.built)
     except ValueError as error:

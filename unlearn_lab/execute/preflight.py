@@ -12,12 +12,12 @@ from unlearn_lab.config.once import OncePerProcess
 from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read_corpus
-from unlearn_lab.data.tokenise import Chunking, chunk
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.evaluate_stage import corpus_remarks
 from unlearn_lab.evaluate.harness import HarnessTask
 from unlearn_lab.evaluate.metric import Metric, missing_metrics
 from unlearn_lab.execute.parts import Parts
+from unlearn_lab.execute.preflight_memory import measure, require_memory
 from unlearn_lab.execute.preflight_models import require_models, require_rows
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
@@ -37,17 +37,18 @@ _log = logging.getLogger(__name__)
 _log.addFilter(OncePerProcess())
 
 
-def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
+def compare_sizes(parts: Parts, plan: Plan, cache: Cache, runtime: Runtime) -> None:
     """Compares the parts with the corpus and the model, both built here (seconds, cached).
 
     Raises `Refused` for batches larger than a split, shapes that do not fit the quantizer's groups,
-    a metric that the stop rule needs and that is missing, a corpus without a usable metric, and
-    texts longer than the model's positions.
+    a metric that the stop rule needs and that is missing, a corpus without a usable metric, texts
+    longer than the model's positions, and a training that needs more memory than is free.
 
     Args:
         parts: the configured parts.
         plan: the job's graph.
         cache: builds the corpus, the models and the calibration set.
+        runtime: where and how trainings run.
     """
     whole = cache.get_or_build(plan.corpora.whole)
     corpus = read_corpus(whole)
@@ -89,6 +90,7 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache) -> None:
         parts.optimizer.value.require_fit(asked)
     except ValueError as error:
         raise Refused(placed(error, "optimizer")) from error
+    require_memory(parts, plan, cache, skeleton.config, runtime)
 
 
 def _require_tasks(parts: Parts, base: Path) -> None:
@@ -203,7 +205,7 @@ def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> 
     for role in parts.method.value.roles:
         if not getattr(corpus, role):
             raise Refused(f"dataset: its {role} split is empty, and method needs it")
-    count = _count(cache, step, plan.base, "forget", trainer.max_length, trainer.chunking)
+    count = measure(cache, step, plan.base, "forget", trainer).count
     fold = fold_of(step)
     what = "the forget set" if fold is None else f"fold {fold} of the forget set"
     _require_batch("trainer", trainer.batch_size, count, what)
@@ -212,7 +214,7 @@ def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> 
 
 def _compare_with_finetuning(plan: Plan, parts: Parts, cache: Cache) -> None:
     whole, finetune = plan.corpora.whole, parts.finetune.value
-    count = _count(cache, whole, plan.base, "retain", finetune.max_length, finetune.chunking)
+    count = measure(cache, whole, plan.base, "retain", finetune).count
     what = "the retain set, which the retrain control is trained on,"
     _require_batch("finetune", finetune.batch_size, count, what)
 
@@ -223,18 +225,3 @@ def _require_batch(path: str, batch_size: int, count: int, what: str) -> None:
             f"{path}.batch_size={batch_size}: {what} has {count} sequences of at most "
             f"{path}.max_length tokens; choose at most that"
         )
-
-
-_counts: dict[tuple[object, ...], int] = {}
-"""Number of sequences of a split, cached: the jobs of a sweep need the same ones."""
-
-
-def _count(
-    cache: Cache, corpus: Stage, base: Stage, split: str, max_length: int, chunking: Chunking
-) -> int:
-    key = (corpus.key, base.key, split, max_length, chunking)
-    if key not in _counts:
-        texts = getattr(read_corpus(cache.get_or_build(corpus)), split)
-        tokenizer = load_tokenizer(cache.get_or_build(base).path)
-        _counts[key] = len(chunk(texts, tokenizer, max_length, chunking))
-    return _counts[key]

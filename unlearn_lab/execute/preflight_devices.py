@@ -5,6 +5,7 @@ import torch
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.device import device_of
+from unlearn_lab.unlearn.optimizers.adamw_8bit import AdamW8bit
 from unlearn_lab.unlearn.optimizers.sure_released import SUREReleased
 from unlearn_lab.unlearn.optimizers.update import FullUpdate, UpdateRule
 from unlearn_lab.unlearn.training.settings import UnlearningTraining
@@ -58,8 +59,14 @@ def require_shardable(runtime: Runtime, update: UpdateRule, training: Unlearning
             )
 
 
-def require_splittable(runtime: Runtime, update: UpdateRule) -> None:
-    """Raises `Refused` for parts that cannot train on a batch in parts (`runtime.micro_batch`)."""
+def require_supported(runtime: Runtime, update: UpdateRule) -> None:
+    """Raises `Refused` for an update rule that the device or the micro-batches exclude."""
+    device = device_of(runtime.accelerator).type
+    if isinstance(update, AdamW8bit) and device != "cuda" and runtime.auto_arithmetic is None:
+        raise Refused(
+            f"optimizer=adamw_8bit: bitsandbytes' 8-bit optimizers need a GPU, and "
+            f"runtime.accelerator={runtime.accelerator} is {device}; use optimizer=adamw"
+        )
     if runtime.micro_batch is None:
         return
     setting = f"runtime.micro_batch={runtime.micro_batch}"

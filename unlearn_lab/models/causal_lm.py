@@ -11,8 +11,8 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import Tokens
 
-CHUNK_ELEMENTS = 2**25
-"""Logits computed at once (tokens x vocabulary): 128 MiB in float32."""
+CHUNK_ELEMENTS = 2**26
+"""Logits computed at once (tokens x vocabulary): 256 MiB in float32."""
 
 
 def predicted(tokens: Tokens) -> Bool[Tensor, "batch positions"]:

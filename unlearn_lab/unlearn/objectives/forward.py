@@ -16,7 +16,11 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import Sequences, Tokens, pad, to_device
 from unlearn_lab.models.causal_lm import Head, by_chunks, hidden_states, labels, predicted
-from unlearn_lab.unlearn.objectives.likelihood import sequence_sum, token_log_likelihood
+from unlearn_lab.unlearn.objectives.likelihood import (
+    label_is_likeliest,
+    sequence_sum,
+    token_log_likelihood,
+)
 from unlearn_lab.unlearn.objectives.objective import CompareLogits
 from unlearn_lab.unlearn.ranks import token_mean
 
@@ -163,7 +167,7 @@ class PolicyPrediction:
 
         def both(hidden: Tensor, before: Tensor, label: Tensor) -> tuple[Tensor, ...]:
             logits = self._head(hidden)
-            return compare(frozen(before), logits), logits.argmax(-1) == label
+            return compare(frozen(before), logits), label_is_likeliest(logits, label)
 
         before = reference.hidden(role, self._tokens)
         frozen = reference.head.to(before.device)
@@ -174,7 +178,7 @@ class PolicyPrediction:
 
     @property
     def accuracy(self) -> float:
-        """Share (0..1) of predicted tokens whose argmax is the label, as a `token_mean`.
+        """Share (0..1) of predicted tokens than which none is likelier, as a `token_mean`.
 
         It is computed along with a loss; raises `ValueError` before the first.
         """
@@ -187,7 +191,7 @@ class PolicyPrediction:
     def _scored(self) -> Float[Tensor, " tokens"]:
         def score(hidden: Tensor, label: Tensor) -> tuple[Tensor, ...]:
             logits = self._head(hidden)
-            return token_log_likelihood(logits, label), logits.argmax(-1) == label
+            return token_log_likelihood(logits, label), label_is_likeliest(logits, label)
 
         values, self._right = by_chunks(
             score, [self.hidden, labels(self._tokens)], self._model.config.vocab_size

@@ -1,19 +1,55 @@
 """Mathematics of the objectives: pure functions on logits and log-probabilities."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import logsigmoid
 
 
 def token_log_likelihood(
     logits: Float[Tensor, "tokens vocabulary"], labels: Int[Tensor, " tokens"]
 ) -> Float[Tensor, " tokens"]:
-    """Returns log p(label) of each token in nats, in float32 (float64 for float64 logits)."""
-    logits = _wide(logits)
-    return logits.gather(-1, labels[:, None]).squeeze(-1) - torch.logsumexp(logits, dim=-1)
+    """Returns log p(label) of each token in nats, in float32 (float64 for float64 logits).
+
+    Memory: one tensor of the logits' shape in that dtype until the backward pass, then two. Can be
+    differentiated once.
+    """
+    return _LabelLogLikelihood.apply(logits, labels)  # pyright: ignore[reportReturnType] a tensor
+
+
+def label_is_likeliest(
+    logits: Float[Tensor, "tokens vocabulary"], labels: Int[Tensor, " tokens"]
+) -> Bool[Tensor, " tokens"]:
+    """Returns whether no token is likelier than the label; a tie counts as likeliest."""
+    return logits.gather(-1, labels[:, None]).squeeze(-1) >= logits.amax(-1)
+
+
+class _LabelLogLikelihood(torch.autograd.Function):
+    """Log-softmax at the label, without the passes over all logits of its parts' derivatives."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        log_probabilities = torch.log_softmax(logits, dim=-1, dtype=wide)
+        ctx.save_for_backward(log_probabilities, labels)
+        ctx.dtype = logits.dtype
+        return log_probabilities.gather(-1, labels[:, None]).squeeze(-1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] of once_differentiable
+        ctx: Any, *outer: Tensor
+    ) -> Any:
+        """Returns ([label] - p) times the outer gradient, for each token."""
+        log_probabilities, labels = ctx.saved_tensors
+        factor = outer[0][:, None]
+        gradient = log_probabilities.exp().mul_(-factor)
+        gradient.scatter_add_(1, labels[:, None], factor)
+        return gradient.to(ctx.dtype), None
 
 
 def token_kl(
