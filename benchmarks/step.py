@@ -28,6 +28,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import pad
 from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.linears import trained_parameters
@@ -40,6 +41,7 @@ from unlearn_lab.unlearn.optimizers.mask import kept_units
 from unlearn_lab.unlearn.optimizers.saliency import choose, mean_gradient, unit_scores
 from unlearn_lab.unlearn.optimizers.selected import Part, SelectedOptimizer
 from unlearn_lab.unlearn.optimizers.units import layouts_of
+from unlearn_lab.unlearn.training.forecast import TrainingShape, peak_bytes
 
 SHAPES = {
     "17m": {"vocab_size": 2048, "hidden_size": 512, "num_hidden_layers": 4},
@@ -75,14 +77,15 @@ def main() -> None:
     parser.add_argument("--sequences", type=int, default=4, help="of forget and of retain")
     parser.add_argument("--length", type=int, default=256, help="tokens of a sequence")
     parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--forecast", metavar="METHOD/ours", help="compare it with the peak")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.forecast:
+        print(json.dumps(forecast_and_peak(asked, asked.forecast.split("/")[0])))
+        return
     if asked.peak:
         method, code = asked.peak.split("/")
-        step = make_step(asked, asked.arithmetic[0], method, code)
-        for _ in range(3):
-            step()
-        print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20))
+        print(json.dumps(peak_of_steps(asked, method, code)))
         return
     count = sum(p.numel() for p in llama(asked.shape, torch.float32).parameters())
     size = f"{asked.sequences} + {asked.sequences} x {asked.length} tokens"
@@ -126,6 +129,41 @@ def peak(method: str, code: str, arithmetic: str) -> float:
     command += ["--arithmetic", arithmetic, "--peak", f"{method}/{code}"]
     ended = subprocess.run(command, check=True, capture_output=True, text=True)
     return float(json.loads(ended.stdout))
+
+
+def peak_of_steps(asked: argparse.Namespace, method: str, code: str) -> float:
+    """Takes three steps; returns this process' peak in GiB."""
+    step = make_step(asked, asked.arithmetic[0], method, code)
+    for _ in range(3):
+        step()
+    return high_water()
+
+
+def high_water() -> float:
+    """Peak resident memory in GiB; ru_maxrss may be that of the process that started this one."""
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 2**20
+
+
+def forecast_and_peak(asked: argparse.Namespace, method: str) -> dict[str, float]:
+    """Forecasts the peak of this process in GiB, libraries included, then measures it."""
+    dtype, kind = ARITHMETIC[asked.arithmetic[0]]
+    shape = TrainingShape(
+        weights="bf16" if dtype == torch.bfloat16 else "fp32",
+        arithmetic=kind,
+        roles={"forget": False, "retain": method == "npo_klr"},
+        sequences=asked.sequences,
+        length=asked.length,
+        choose=lambda model: None,
+        optimizer=ADAMW,
+        share=0.1 if method == "sure" else None,
+    )
+    config = LlamaConfig(**{**DEFAULTS, **SHAPES[asked.shape]})
+    runtime = Runtime(accelerator="cpu", gradient_checkpointing=False)
+    needed = peak_bytes(config, shape, runtime)
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
+    forecast = (pages * resource.getpagesize() + needed) / 2**30
+    return {"forecast": forecast, "peak": peak_of_steps(asked, method, "ours")}
 
 
 def llama(shape: str, dtype: torch.dtype) -> LlamaForCausalLM:

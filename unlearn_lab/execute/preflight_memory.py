@@ -203,5 +203,5 @@ def _advice(
     return f"take a smaller model{adapter} or a machine with more memory{tried}"
 
 
-def _gb(size: float) -> str:
+def _gb(size: int | float) -> str:
     return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"

@@ -1,5 +1,6 @@
 """Splits a causal language model into hidden states and a head, to compute logits in chunks."""
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import cast
 
@@ -11,8 +12,10 @@ from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import Tokens
 
-CHUNK_ELEMENTS = 2**26
-"""Logits computed at once (tokens x vocabulary): 256 MiB in float32."""
+CHUNK_ELEMENTS = 2**24
+"""Logits computed at once (tokens x vocabulary): 64 MiB in float32."""
+STORED_ELEMENTS = 2**26
+"""Logits of one split that may be stored until the backward pass: 256 MiB in float32."""
 
 
 def predicted(tokens: Tokens) -> Bool[Tensor, "batch positions"]:
@@ -91,7 +94,8 @@ def by_chunks(
 ) -> tuple[Tensor, ...]:
     """Applies a per-token function in chunks of `CHUNK_ELEMENTS` logits.
 
-    Each of several chunks is recomputed in the backward pass, so that its logits are not stored.
+    Of more than `STORED_ELEMENTS` logits none is stored: each chunk is computed again in the
+    backward pass.
 
     Args:
         function: maps slices of `tensors` to per-token tensors.
@@ -102,9 +106,11 @@ def by_chunks(
     count = tensors[0].shape[0]
     if count <= size:
         return function(*tensors)
+    run = function
+    if count * vocabulary > STORED_ELEMENTS:
+        run = functools.partial(checkpoint, function, use_reentrant=False)
     parts: list[tuple[Tensor, ...]] = []
     for start in range(0, count, size):
-        piece = [tensor[start : start + size] for tensor in tensors]
-        made = checkpoint(function, *piece, use_reentrant=False)
+        made = run(*(tensor[start : start + size] for tensor in tensors))
         parts.append(cast("tuple[Tensor, ...]", made))
     return tuple(torch.cat(column) for column in zip(*parts, strict=True))

@@ -3,6 +3,7 @@
 import platform
 import resource
 import sys
+from pathlib import Path
 
 import torch
 
@@ -55,5 +56,17 @@ def peak_gb(device: str) -> float:
     """
     if device == "cuda":
         return round(torch.cuda.max_memory_allocated() / 1e9, 3)
+    return round(_peak_of_process() / 1e9, 3)
+
+
+def _peak_of_process() -> int:
+    """Returns bytes; on Linux not from `getrusage`, which also counts what started the process."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    for line in lines:
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
     kilobyte = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte / 1e9, 3)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte

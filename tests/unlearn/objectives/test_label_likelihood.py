@@ -3,7 +3,11 @@
 import pytest
 import torch
 
-from unlearn_lab.unlearn.objectives.likelihood import label_is_likeliest, token_log_likelihood
+from unlearn_lab.unlearn.objectives.likelihood import (
+    label_is_likeliest,
+    token_kl,
+    token_log_likelihood,
+)
 
 
 def definition(logits, labels):
@@ -54,3 +58,30 @@ def test_large_logits_neither_overflow_nor_underflow():
 def test_a_label_that_ties_is_likeliest():
     logits = torch.tensor([[1.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
     assert label_is_likeliest(logits, torch.tensor([1, 2])).tolist() == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.float32, 1e-5), (torch.bfloat16, 1e-2)],
+)
+def test_divergence_and_its_gradient_are_the_definition_s(dtype, tolerance):
+    torch.manual_seed(0)
+    reference, policy = ((3 * torch.randn(7, 31)).to(dtype) for _ in range(2))
+    policy.requires_grad_()
+    weights = torch.randn(7)
+    found = token_kl(reference, policy)
+    before, after = (logits.double().log_softmax(-1) for logits in (reference, policy))
+    wanted = (before.exp() * (before - after)).sum(-1)
+    torch.testing.assert_close(found.double(), wanted, rtol=tolerance, atol=1e-6)
+    (gradient,) = torch.autograd.grad((found * weights).sum(), policy)
+    (expected,) = torch.autograd.grad((wanted * weights).sum(), policy)
+    assert gradient.dtype == dtype
+    torch.testing.assert_close(gradient, expected, rtol=tolerance, atol=tolerance)
+    assert token_kl(policy.detach(), policy).abs().max() < 1e-6
+
+
+def test_divergence_s_gradient_by_finite_differences():
+    torch.manual_seed(1)
+    policy = torch.randn(3, 5, dtype=torch.float64, requires_grad=True)
+    reference = torch.randn(3, 5, dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda logits: token_kl(reference, logits), (policy,))

@@ -109,9 +109,10 @@ def test_losses_do_not_depend_on_padding_or_order(name, model, policy, sequences
     )
 
 
+@pytest.mark.parametrize("stored", [2**26, 3 * 23], ids=["stored", "recomputed"])
 @pytest.mark.parametrize("name", OBJECTIVES)
-def test_gradients_do_not_depend_on_chunks(name, model, policy, sequences, monkeypatch):
-    """Chunks of three tokens, recomputed in the backward pass, against all tokens at once."""
+def test_gradients_do_not_depend_on_chunks(name, stored, model, policy, sequences, monkeypatch):
+    """Chunks of three tokens, stored or recomputed, against all tokens at once."""
 
     def gradients():
         policy.zero_grad()
@@ -120,6 +121,7 @@ def test_gradients_do_not_depend_on_chunks(name, model, policy, sequences, monke
 
     whole = gradients()
     monkeypatch.setattr(causal_lm, "CHUNK_ELEMENTS", 3 * 23)
+    monkeypatch.setattr(causal_lm, "STORED_ELEMENTS", stored)
     for one, other in zip(whole, gradients(), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-10)
 

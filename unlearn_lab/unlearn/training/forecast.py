@@ -1,14 +1,14 @@
 """Forecasts the peak memory of a training by taking its step on tensors without data."""
 
+import copy
 import weakref
 from collections.abc import Callable, Mapping
-from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -30,6 +30,8 @@ from unlearn_lab.unlearn.objectives.likelihood import (
     token_log_likelihood,
 )
 
+_SCRATCH = 2 * 10**8
+"""Bytes of kernels and their buffers, which a CPU loads with the first step."""
 _MANY = 4096
 """Elements of the parameter on which an optimizer's state is measured."""
 
@@ -89,7 +91,8 @@ def peak_bytes(config: PretrainedConfig, shape: TrainingShape, runtime: Runtime)
             for parameter in trained.values()
         )
     updating = live.weights + gradients + 2 * largest
-    return state + max(live.peak, updating)
+    scratch = _SCRATCH if model.device.type == "cpu" else 0
+    return scratch + state + max(live.peak, updating)
 
 
 def bound_bytes(config: PretrainedConfig, shape: TrainingShape) -> int:
@@ -197,7 +200,7 @@ def _step(
     """Takes the forward and backward passes of a batch, or of its first part."""
     head = Head(model)
     if any(shape.roles.values()) and any(p.requires_grad for p in head.parameters()):
-        head.linear = deepcopy(head.linear).requires_grad_(False)
+        head.linear = _twin(head.linear)
         for parameter in head.parameters():
             live.add(parameter)
     sequences = min(shape.sequences, micro_batch or shape.sequences)
@@ -216,6 +219,16 @@ def _step(
     sums, _ = summed_gradients(parameters, (loss() for _ in range(1)))
     held = {parameter: sums.pop(name) for name, parameter in parameters.items()}
     with_gradients(torch.zeros(()), held).backward()
+
+
+def _twin(layer: nn.Module) -> nn.Module:
+    """Returns a frozen layer of the same shapes; tensors without data cannot be copied."""
+    twin = copy.copy(layer)
+    twin._parameters = {
+        name: None if one is None else Parameter(torch.empty_like(one), requires_grad=False)
+        for name, one in layer._parameters.items()
+    }
+    return twin
 
 
 def _loss(model: PreTrainedModel, reference: Head | None, sequences: int, length: int) -> Tensor:
