@@ -31,6 +31,9 @@ def check_types() -> None:
     shaped, others = [], []
     for file in sorted(_PACKAGE.rglob("[!_]*.py")):
         name = ".".join(file.relative_to(_PACKAGE.parent).with_suffix("").parts)
-        (shaped if "jaxtyping" in file.read_text(encoding="utf-8") else others).append(name)
+        text = file.read_text(encoding="utf-8")
+        # beartype's own hook cannot resolve names that are imported for annotations only
+        by_jaxtyping = "jaxtyping" in text or "TYPE_CHECKING" in text
+        (shaped if by_jaxtyping else others).append(name)
     beartype_packages(others, conf=BeartypeConf(claw_is_pep526=False))
     install_import_hook(shaped, "beartype.beartype")

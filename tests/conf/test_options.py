@@ -36,7 +36,7 @@ def test_the_promised_options_exist():
     assert {"tiny", "hf"} <= set(options("model"))
     assert {"tiny", "hf", "smoke"} <= set(options("trainer"))
     assert "gazette" in options("dataset")
-    assert {"adamw", "sure", "sure_released"} <= set(options("optimizer"))
+    assert {"adamw", "adamw_8bit", "sure", "sure_released"} <= set(options("optimizer"))
     assert {"npo_muse", "npo_muse_gdr", "npo_muse_klr"} <= set(options("method"))
 
 

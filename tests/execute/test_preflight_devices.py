@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
+from tests.messages import tells
 from unlearn_lab.config.build import Refused
 from unlearn_lab.execute.job import request
 
@@ -55,8 +56,54 @@ def test_other_processors_are_refused(ask, monkeypatch):
         ask("runtime.devices=2")
 
 
-def test_devices_reach_no_key(ask):
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("runtime.micro_batch=0",), "runtime.micro_batch=0: must be at least 1, or null"),
+        (
+            ("runtime.micro_batch=1", "runtime.devices=2", "runtime.strategy=fsdp"),
+            "runtime.micro_batch=1: needs whole weights .*runtime.strategy=ddp",
+        ),
+        (
+            ("runtime.micro_batch=1", "optimizer=sure_released"),
+            "runtime.micro_batch=1: optimizer=sure_released .*whole batches",
+        ),
+        (("optimizer=adamw_8bit",), "optimizer=adamw_8bit: .*need a GPU.*is cpu; use .*adamw"),
+    ],
+)
+def test_batches_in_parts_and_8_bit_moments_that_cannot_be(ask, tmp_path, overrides, message):
+    with pytest.raises(Refused, match=message) as refusal:
+        ask(*overrides)
+    assert "\n" not in str(refusal.value)
+    assert not (tmp_path / "lab" / "cache" / "target").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "reason"),
+    [
+        ("lr=0", "must be above 0"),
+        ("betas=[0.9,1.0]", "below 1"),
+        ("eps=-1", "0 or more"),
+        ("weight_decay=-1", "0 or more"),
+    ],
+)
+def test_settings_of_8_bit_moments(ask, setting, reason):
+    with pytest.raises(Refused) as refusal:
+        ask("optimizer=adamw_8bit", f"optimizer.{setting}")
+    assert tells(str(refusal.value), "optimizer", setting.partition("=")[0], reason)
+
+
+def test_jobs_on_other_machines_may_have_8_bit_moments(ask):
+    asked = ask("optimizer=adamw_8bit", "runtime.auto_arithmetic=fp32")
+    assert asked.plan.unlearn.params["optimizer"]["paged"] is False
+
+
+def test_devices_and_parts_reach_no_key(ask):
     plain = ask().plan.record.key
-    assert ask("runtime.devices=2", "runtime.strategy=fsdp").plan.record.key == plain
+    for settings in (
+        ("runtime.devices=2", "runtime.strategy=fsdp"),
+        ("runtime.micro_batch=1", "runtime.gradient_checkpointing=true"),
+    ):
+        assert ask(*settings).plan.record.key == plain
     sure = ask("runtime.devices=2", "optimizer=sure")
     assert sure.plan.record.key == ask("optimizer=sure").plan.record.key

@@ -2,11 +2,21 @@ import copy
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from tokenizers import Tokenizer, models, pre_tokenizers
+from torch.utils._python_dispatch import TorchDispatchMode
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearn_lab.data.batch import pad
-from unlearn_lab.models.arithmetic import evaluation_arithmetic, training_arithmetic
+from unlearn_lab.evaluate.answer import answer
+from unlearn_lab.evaluate.metric import Continue, LogLikelihood
+from unlearn_lab.models.arithmetic import casts_once, evaluation_arithmetic, training_arithmetic
 from unlearn_lab.unlearn.objectives.forward import ModelForward, remember_reference
+
+
+def words(count):
+    made = Tokenizer(models.WordLevel({f"w{i}": i for i in range(count)}, unk_token="w0"))
+    made.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    return PreTrainedTokenizerFast(tokenizer_object=made)
 
 
 @pytest.fixture
@@ -145,3 +155,46 @@ def test_a_reference_in_the_same_arithmetic_is_the_policy_at_step_0(model, kind,
         policy = ModelForward(model, reference).policy(tokens).sequence_log_likelihood()
     ratio = policy - reference.log_likelihood("forget", tokens)
     assert ratio.abs().max() <= {"fp32": 1e-4, "bf16": 0.05}[kind]
+
+
+class Casts(TorchDispatchMode):
+    """Counts casts of a model's weights."""
+
+    def __init__(self, model):
+        super().__init__()
+        self._weights = {parameter.data_ptr() for parameter in model.parameters()}
+        self.count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten._to_copy.default and args[0].data_ptr() in self._weights:
+            self.count += 1
+        return func(*args, **(kwargs or {}))
+
+
+def test_weights_that_stay_are_cast_once(model):
+    model, tokens = model.float(), torch.arange(8)[None]
+    linears = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
+
+    def casts(passes):
+        with Casts(model) as seen, torch.no_grad():
+            found = [model(input_ids=tokens).logits for _ in range(passes)]
+        return found, seen.count
+
+    with training_arithmetic(model, "bf16"):
+        plain, each = casts(4)
+        with casts_once(model, "bf16"):
+            kept, once = casts(4)
+        again, after = casts(4)
+    assert all(torch.equal(a, b) for a, b in zip(plain, kept, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(plain, again, strict=True))
+    assert (each, once, after) == (4 * linears, linears, 4 * linears)
+
+
+def test_an_evaluation_casts_each_weight_once(model):
+    model = model.float()
+    tokenizer = words(model.config.vocab_size)
+    linears = sum(isinstance(module, torch.nn.Linear) for module in model.modules())
+    asked = [Continue("w1 w2", 5), LogLikelihood("w3 w4 w5", 9)]
+    with evaluation_arithmetic(model, "bf16"), Casts(model) as seen:
+        answer(model, tokenizer, asked, batch_tokens=100)
+    assert seen.count == linears

@@ -14,6 +14,7 @@ from transformers.generation.logits_process import LogitsProcessorList
 from unlearn_lab.data.tokenise import text_ids
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
 from unlearn_lab.evaluate.sampling import GumbelMax
+from unlearn_lab.evaluate.scoring import Scorer
 
 Asked = TypeVar("Asked", Continue, LogLikelihood)
 
@@ -72,7 +73,8 @@ def answer(
     if batch_tokens < 1:
         raise ValueError(f"batch_tokens={batch_tokens}: must be at least 1")
     prompts, texts = encode_requests(model, tokenizer, requests)
-    with evaluating(model), torch.inference_mode():
+    # under inference_mode, autocast would cast each weight again in every forward pass
+    with evaluating(model), torch.no_grad():
         return ModelAnswers(
             tokenizer=tokenizer,
             texts=_continue_all(model, tokenizer, prompts, batch_tokens),
@@ -154,9 +156,9 @@ def _continue_all(
 def _score_all(
     model: PreTrainedModel, texts: Mapping[LogLikelihood, list[int]], batch_tokens: int
 ) -> dict[LogLikelihood, Tensor]:
-    scored = {}
+    scored, scorer = {}, Scorer(model)
     for batch in _batches(texts, 0, batch_tokens):
-        scored.update(zip(batch, _score(model, [texts[request] for request in batch]), strict=True))
+        scored.update(zip(batch, scorer.score([texts[request] for request in batch]), strict=True))
     for request, values in scored.items():
         if not torch.isfinite(values).all():
             raise ValueError(
@@ -180,7 +182,7 @@ def _generate(
     model: PreTrainedModel, prompts: Mapping[Continue, list[int]], end: int | None
 ) -> list[list[int]]:
     """Returns each prompt's new tokens before EOS; all requests have the same `num_tokens`."""
-    tokens, mask = _pad(list(prompts.values()), left=True)
+    tokens, mask = _pad(list(prompts.values()))
     grown = cast("Any", model).generate(
         inputs=tokens.to(model.device),
         attention_mask=mask.long().to(model.device),
@@ -204,36 +206,16 @@ def refuse_nan(_tokens: Tensor, logits: Tensor) -> Tensor:
     return logits
 
 
-def _score(model: PreTrainedModel, texts: Sequence[list[int]]) -> list[Tensor]:
-    tokens, mask = _pad(texts, left=False)
-    tokens = tokens.to(model.device)
-    logits = model(
-        input_ids=tokens, attention_mask=mask.long().to(model.device), use_cache=False
-    ).logits
-    return [
-        _next_token_log_probabilities(logits[row, : len(text)], tokens[row, : len(text)]).cpu()
-        for row, text in enumerate(texts)
-    ]
-
-
-def _next_token_log_probabilities(
-    logits: Float[Tensor, "tokens vocabulary"], tokens: Int[Tensor, " tokens"]
-) -> Float[Tensor, " scored"]:
-    """Returns log-probabilities of all tokens but the first; softmax in float32."""
-    return logits[:-1].float().log_softmax(dim=-1).gather(1, tokens[1:, None]).squeeze(1)
-
-
 def _pad(
-    sequences: Sequence[list[int]], *, left: bool
+    sequences: Sequence[list[int]],
 ) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
-    """Returns padded sequences and their mask; padding is masked, so its id does not matter."""
+    """Returns left-padded sequences and their mask; padding is masked, whatever its id."""
     width = max(len(sequence) for sequence in sequences)
     tokens = torch.full((len(sequences), width), _PADDING)
     mask = torch.zeros((len(sequences), width), dtype=torch.bool)
     for row, sequence in enumerate(sequences):
-        place = slice(width - len(sequence), width) if left else slice(0, len(sequence))
-        tokens[row, place] = torch.tensor(sequence)
-        mask[row, place] = True
+        tokens[row, width - len(sequence) :] = torch.tensor(sequence)
+        mask[row, width - len(sequence) :] = True
     return tokens, mask
 
 

@@ -95,7 +95,7 @@ class HarnessTask:
             reproducibly(self.seed),
             TemporaryDirectory() as cached,
             evaluating(model),
-            torch.inference_mode(),
+            torch.no_grad(),
         ):
             loaded = self.load(cached)
             found = import_module("lm_eval.evaluator").evaluate(

@@ -8,6 +8,7 @@ from unlearn_lab.config.build import build as make
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.evaluate.evaluate_stage import read_scores, score_all
 from unlearn_lab.evaluate.metric import AnyMetric
+from unlearn_lab.models.arithmetic import casts_once
 from unlearn_lab.unlearn.training.stop import ShouldStop, StopContext
 
 Values = Mapping[str, float]
@@ -123,9 +124,10 @@ def _scorer(training: StopContext, names: Sequence[str]) -> tuple[Callable[[], V
     corpus, scores = read_corpus(training.inputs["corpus"]), read_scores(control)
 
     def score() -> Values:
-        found = score_all(
-            training.model, training.tokenizer, corpus, metrics, training.runtime.batch_tokens
-        )
+        with casts_once(training.model, training.arithmetic):
+            found = score_all(
+                training.model, training.tokenizer, corpus, metrics, training.runtime.batch_tokens
+            )
         return {name: found[name].value for name in names}
 
     return score, {name: scores[name].value for name in names}

@@ -51,6 +51,16 @@ def evaluation_arithmetic(model: PreTrainedModel, kind: Arithmetic) -> Iterator[
 
 
 @contextmanager
+def casts_once(model: PreTrainedModel, kind: Arithmetic) -> Iterator[None]:
+    """Within `training_arithmetic`: keeps the casts of weights for all forward passes of a block.
+
+    The weights must stay as they are in it. Generation would otherwise cast them at every token.
+    """
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=_casts(model, kind)):
+        yield
+
+
+@contextmanager
 def _no_tf32() -> Iterator[None]:
     """Computes float32 products in full; containers may allow TF32 by an environment variable."""
     before = torch.get_float32_matmul_precision()

@@ -72,21 +72,34 @@ def require_plain_head(model: PreTrainedModel, tokens: Tokens) -> None:
 
     Losses would otherwise be silently wrong. Compares both on one batch, to 2e-2.
     """
-    direct = model(input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False).logits
-    ours = Head(model)(hidden_states(model, tokens))
-    if not torch.isfinite(direct[tokens.real]).all():
+    direct, ours = _both_logits(model, tokens)
+    if not torch.isfinite(direct).all():
         raise ValueError(
             "the logits of the model to train are NaN or infinite before any step: its weights are "
             "not finite; take another checkpoint"
         )
-    if not torch.allclose(
-        direct[:, :-1][predicted(tokens)].float(), ours.float(), rtol=2e-2, atol=2e-2
-    ):
+    if not torch.allclose(direct, ours, rtol=2e-2, atol=2e-2):
         raise ValueError(
             f"{type(model).__name__} scales or transforms its logits in a way that is not "
             "supported; use an architecture whose logits are lm_head(hidden states), with or "
             "without a soft cap"
         )
+
+
+@torch.no_grad()
+def has_plain_head(model: PreTrainedModel, tokens: Tokens) -> bool:
+    """Returns whether the model's logits are `Head(hidden)`, to 2e-2, on one batch."""
+    direct, ours = _both_logits(model, tokens)
+    return torch.allclose(direct, ours, rtol=2e-2, atol=2e-2, equal_nan=True)
+
+
+def _both_logits(
+    model: PreTrainedModel, tokens: Tokens
+) -> tuple[Float[Tensor, "tokens vocabulary"], Float[Tensor, "tokens vocabulary"]]:
+    """Returns the model's own logits at predicting positions, and `Head(hidden)`, in float32."""
+    direct = model(input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False).logits
+    ours = Head(model)(hidden_states(model, tokens))
+    return direct[:, :-1][predicted(tokens)].float(), ours.float()
 
 
 def by_chunks(

@@ -90,7 +90,9 @@ def peak_bytes(config: PretrainedConfig, shape: TrainingShape, runtime: Runtime)
             _state_bytes(shape, parameter.numel(), parameter.dtype, model.device)
             for parameter in trained.values()
         )
-    updating = live.weights + gradients + 2 * largest
+    # torch's optimizers update all weights of a GPU at once, and a CPU's one by one
+    temporary = gradients if model.device.type == "cuda" else 2 * largest
+    updating = live.weights + gradients + temporary
     scratch = _SCRATCH if model.device.type == "cpu" else 0
     return scratch + state + max(live.peak, updating)
 

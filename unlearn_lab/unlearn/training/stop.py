@@ -8,6 +8,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
+from unlearn_lab.models.arithmetic import Arithmetic
 
 ShouldStop = Callable[[int], str | None]
 """Called after each epoch (counted from 1); a returned reason ends the training."""
@@ -22,12 +23,14 @@ class StopContext:
         tokenizer: its tokenizer.
         inputs: the artifact `corpus` and, for rules with `needs_metrics`, `retrain_scores`.
         runtime: limits of the evaluation, such as `batch_tokens`.
+        arithmetic: dtype of the training's products, in which it is scored as well.
     """
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     inputs: Mapping[str, Artifact]
     runtime: Runtime
+    arithmetic: Arithmetic = "fp32"
 
 
 @runtime_checkable

@@ -107,7 +107,13 @@ def build_unlearned(
     }
     padding = pad_id(tokenizer)
     torch.nn.Module.to(model, device_of(runtime.accelerator))
-    context = StopContext(model=model, tokenizer=tokenizer, inputs=inputs, runtime=runtime)
+    context = StopContext(
+        model=model,
+        tokenizer=tokenizer,
+        inputs=inputs,
+        runtime=runtime,
+        arithmetic=settings.arithmetic,
+    )
     with training_arithmetic(model, settings.arithmetic), recomputed_blocks(model, runtime):
         _require_plain_head(model, splits["forget"], padding)
         reference = remember_reference(

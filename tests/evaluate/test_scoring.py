@@ -1,0 +1,82 @@
+"""Log-probabilities of texts: against one text at a time by hand, and what is held at a time."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+from transformers import GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM
+
+from unlearn_lab.evaluate.scoring import Scorer
+from unlearn_lab.models import causal_lm
+
+SIZES = {
+    "vocab_size": 61,
+    "hidden_size": 16,
+    "intermediate_size": 24,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 2,
+    "max_position_embeddings": 64,
+}
+
+
+def llama():
+    torch.manual_seed(0)
+    return LlamaForCausalLM(LlamaConfig(**SIZES, initializer_range=0.3)).eval()
+
+
+def scaled():
+    """Granite divides its logits, which no function of hidden states and head knows."""
+    torch.manual_seed(0)
+    return GraniteForCausalLM(
+        GraniteConfig(**SIZES, initializer_range=0.3, logits_scaling=4.0)
+    ).eval()
+
+
+TEXTS = [list(range(3, 3 + length)) for length in (9, 2, 30, 17)]
+
+
+def by_hand(model, text):
+    logits = model(torch.tensor([text])).logits[0, :-1].double()
+    return logits.log_softmax(-1).gather(1, torch.tensor(text[1:])[:, None]).squeeze(1)
+
+
+@pytest.mark.parametrize("make", [llama, scaled])
+@pytest.mark.parametrize("chunk", [2**24, 5 * 61], ids=["whole", "chunks"])
+def test_scores_are_those_of_one_text_at_a_time(monkeypatch, make, chunk):
+    monkeypatch.setattr(causal_lm, "CHUNK_ELEMENTS", chunk)
+    model = make()
+    with torch.inference_mode():
+        found = Scorer(model).score(TEXTS)
+        for text, values in zip(TEXTS, found, strict=True):
+            assert values.dtype == torch.float32
+            torch.testing.assert_close(values.double(), by_hand(model, text), rtol=0, atol=2e-6)
+
+
+class Largest(TorchDispatchMode):
+    """The most elements of a tensor with a vocabulary's columns."""
+
+    elements = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        for one in tree_leaves(result):
+            if isinstance(one, torch.Tensor) and one.dim() > 1 and one.shape[-1] == 61:
+                self.elements = max(self.elements, one.numel())
+        return result
+
+
+def test_logits_of_a_batch_do_not_exist_at_a_time(monkeypatch):
+    monkeypatch.setattr(causal_lm, "CHUNK_ELEMENTS", 5 * 61)
+    scorer, largest = Scorer(llama()), Largest()
+    with torch.inference_mode():
+        scorer.score(TEXTS[:1])  # decides whether the head is plain, on 16 tokens
+        with largest:
+            scorer.score(TEXTS)
+    assert 0 < largest.elements <= 5 * 61
+
+
+def test_logits_of_a_scaled_model_are_those_of_one_text_at_a_time():
+    scorer, largest = Scorer(scaled()), Largest()
+    with torch.inference_mode(), largest:
+        scorer.score(TEXTS)
+    assert 0 < largest.elements <= 30 * 61
