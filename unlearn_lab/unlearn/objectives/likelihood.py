@@ -15,8 +15,8 @@ def token_log_likelihood(
 ) -> Float[Tensor, " tokens"]:
     """Returns log p(label) of each token in nats, in float32 (float64 for float64 logits).
 
-    Memory: one tensor of the logits' shape in that dtype until the backward pass, then two. Can be
-    differentiated once.
+    Memory: one tensor of the logits' shape in that dtype until the backward pass, then two. There
+    is no second derivative.
     """
     return _LabelLogLikelihood.apply(logits, labels)  # pyright: ignore[reportReturnType] a tensor
 
@@ -58,7 +58,7 @@ def token_kl(
     """Returns KL(reference || policy) at each token, in nats, from the logits of both models.
 
     In float32 (float64 for float64 logits). The reference receives no gradient. Memory: one tensor
-    of the logits' shape in that dtype until the backward pass. Can be differentiated once.
+    of the logits' shape in that dtype until the backward pass. There is no second derivative.
     """
     return _Divergence.apply(reference, policy)  # pyright: ignore[reportReturnType] a tensor
 
