@@ -200,3 +200,25 @@ def test_a_format_that_is_not_read_here_is_refused_in_one_line(checkpoint, tmp_p
 def test_a_checkpoint_that_only_says_it_is_quantized_is_refused(checkpoint):
     with pytest.raises(ValueError, match=rf"{checkpoint}: no layer .*quantized"):
         count_quantized(checkpoint)
+
+
+def test_a_model_of_a_gguf_file_can_be_trained_from_and_saved(tmp_path):
+    """It says no longer that it is quantized, and what is saved holds its weights."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(LlamaConfig(**SIZES, tie_word_embeddings=False))
+    GGUF(format="q4_0").quantize(model)
+    file = tmp_path / "model.gguf"
+    gguf_file.write(model, byte_level(), "q4_0", file)
+    source = Source(
+        path=str(file),
+        revision=None,
+        tokenizer=None,
+        tokenizer_revision=None,
+        trust_remote_code=False,
+    )
+    point(tmp_path, source)
+    loaded = load_model(tmp_path, "fp32")
+    loaded.save_pretrained(tmp_path / "saved")
+    assert "quantization_config" not in json.loads((tmp_path / "saved" / "config.json").read_text())
+    again = load_model(tmp_path / "saved", "fp32").state_dict()
+    assert all(torch.equal(value, again[name]) for name, value in loaded.state_dict().items())

@@ -83,13 +83,22 @@ def require_method(method: str) -> str:
 
 
 def unpacked(model: PreTrainedModel, method: str | None) -> PreTrainedModel:
-    """Dequantizes a bitsandbytes model, and makes a GGUF model castable; others are unchanged.
+    """Dequantizes a bitsandbytes model, and makes a GGUF model castable and saveable.
+
+    Other models are unchanged.
 
     Call it before the first forward pass, which on a CPU repacks bitsandbytes weights irreversibly.
     Raises `ValueError` for rows to which bitsandbytes' CPU kernel would apply wrong scales.
     """
     if method == "gguf":
-        vars(model)["is_quantized"] = False  # transformers does not cast quantized models
+        # dequantized while it was loaded; transformers casts and saves no model that says otherwise
+        vars(model)["is_quantized"] = False
+        for owner, name in (
+            (model, "hf_quantizer"),
+            (model, "quantization_method"),
+            (model.config, "quantization_config"),
+        ):
+            vars(owner).pop(name, None)
     if method != "bitsandbytes":
         return model
     for name, layer in model.named_modules():
