@@ -71,6 +71,13 @@ def test_what_is_cached_needs_no_memory(ask, forecasts):
     assert forecasts == []
 
 
+def test_adapters_are_not_forecast(ask, forecasts):
+    run(ask(megabytes=1000))
+    forecasts.clear()
+    ask("trainer/adapter=lora", megabytes=0.01)
+    assert forecasts == []
+
+
 @pytest.mark.parametrize("setting", ["runtime.auto_arithmetic=fp32", "runtime.devices=2"])
 def test_other_machines_and_several_processes_are_not_forecast(ask, forecasts, setting):
     ask(setting, megabytes=0.01)

@@ -78,8 +78,9 @@ def require_memory(
 ) -> None:
     """Raises `Refused` for a training that is to be built here and needs more memory than is free.
 
-    Trainings that certainly fit are not forecast, as are those of several processes, those on other
-    machines (`runtime.auto_arithmetic`), and those of architectures that cannot run without data.
+    Not forecast are trainings that certainly fit, those of adapters (peft cannot be built without
+    data), of several processes and on other machines (`runtime.auto_arithmetic`), and, with a
+    warning, those of architectures that cannot run without data.
     """
     available = available_bytes(runtime.accelerator)
     if available is None or runtime.devices > 1 or runtime.auto_arithmetic is not None:
@@ -113,7 +114,7 @@ def _trainings(parts: Parts, plan: Plan, cache: Cache) -> Iterator[tuple[str, Tr
             for split in ("forget", "retain")
         ]
         yield "finetune", finetuning_shape(finetune, max(lengths))
-    if cache.has(plan.unlearn):
+    if cache.has(plan.unlearn) or trainer.adapter is not None:
         return
     lengths = [
         measure(cache, step, plan.base, role, trainer).longest
@@ -141,7 +142,7 @@ def finetuning_shape(settings: FineTuning, length: int) -> TrainingShape:
 def unlearning_shape(
     settings: UnlearningTraining, rule: UpdateRule, roles: Mapping[str, bool], length: int
 ) -> TrainingShape:
-    """Returns the shape of an unlearning.
+    """Returns the shape of an unlearning without an adapter.
 
     An update rule that is neither a torch optimizer nor SURE counts as AdamW on all weights.
 
@@ -151,11 +152,6 @@ def unlearning_shape(
         roles: for each split in a batch, whether its logits are compared with the reference's.
         length: tokens in the longest sequence.
     """
-    adapter = settings.adapter
-    if adapter is None:
-        choose = functools.partial(choose_trainable, trainable=settings.trainable)
-    else:
-        choose = functools.partial(adapter.inject, seed=0)
     given: dict[str, Any] = {"optimizer": torch.optim.AdamW}
     if isinstance(rule, FullUpdate | AdamW8bit):
         given = {"optimizer": rule.make}
@@ -167,7 +163,7 @@ def unlearning_shape(
         roles=roles,
         sequences=settings.batch_size,
         length=length,
-        choose=choose,
+        choose=functools.partial(choose_trainable, trainable=settings.trainable),
         stochastic=settings.rounding == "stochastic",
         **given,
     )

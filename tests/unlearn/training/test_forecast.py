@@ -12,6 +12,7 @@ import pytest
 import torch
 from transformers import LlamaConfig
 
+from tests.models.families import FAMILIES
 from tests.unlearn.shared_training import RUNTIME
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.models.linears import block_linears, choose_trainable
@@ -113,6 +114,15 @@ def test_the_bound_is_above_the_forecast():
         for roles in (SHAPE.roles, {"forget": True, "retain": True}):
             shape = replace(SHAPE, sequences=sequences, length=length, roles=roles)
             assert bound_bytes(CONFIG, shape) > peak(shape)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_runs_without_data(family):
+    shape = replace(SHAPE, sequences=2, length=16, roles={"forget": False, "retain": True})
+    for arithmetic in ("fp32", "bf16"):
+        for weights in ("fp32", "bf16"):
+            changed = replace(shape, arithmetic=arithmetic, weights=weights)
+            assert peak_bytes(FAMILIES[family](), changed, runtime()) > 0
 
 
 SIZES = [

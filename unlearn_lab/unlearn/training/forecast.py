@@ -46,7 +46,7 @@ class TrainingShape:
         roles: for each split in a batch, whether its logits are compared with the reference's.
         sequences: sequences of each split in a batch.
         length: tokens in the longest sequence.
-        choose: freezes the weights that are not trained, or adds adapters.
+        choose: freezes the weights that are not trained.
         optimizer: builds the optimizer, whose state is measured on a small parameter.
         share: share of the trained weights that the optimizer updates on copies; None if it updates
             the weights themselves.
