@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode, unset_fake_temporarily
 from torch.nn import Parameter
 from torch.optim import Optimizer
@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.models.arithmetic import Arithmetic, training_arithmetic
+from unlearn_lab.models.arithmetic import Arithmetic, casts_once, training_arithmetic
 from unlearn_lab.models.causal_lm import Head, by_chunks
 from unlearn_lab.models.device import device_of
 from unlearn_lab.models.linears import trained_parameters
@@ -75,6 +75,7 @@ def peak_bytes(config: PretrainedConfig, shape: TrainingShape, runtime: Runtime)
     with FakeTensorMode(), device_of(runtime.accelerator):
         model = AutoModelForCausalLM.from_config(config, dtype=DTYPES[shape.weights]).train()
         shape.choose(model)
+        reference = _reference_head(model, shape)
         for parameter in model.parameters():
             live.add(parameter)
         trained = trained_parameters(model)
@@ -83,7 +84,7 @@ def peak_bytes(config: PretrainedConfig, shape: TrainingShape, runtime: Runtime)
             training_arithmetic(model, shape.arithmetic),
             recomputed_blocks(model, runtime),
         ):
-            _step(model, shape, runtime.micro_batch, live)
+            _step(model, reference, shape, runtime.micro_batch)
         gradients = sum(p.numel() * p.element_size() for p in trained.values())
         largest = max(p.numel() * p.element_size() for p in trained.values())
         state = sum(
@@ -197,65 +198,70 @@ class _Live(TorchDispatchMode):
 
 
 def _step(
-    model: PreTrainedModel, shape: TrainingShape, micro_batch: int | None, live: _Live
+    model: PreTrainedModel, reference: Head | None, shape: TrainingShape, micro_batch: int | None
 ) -> None:
     """Takes the forward and backward passes of a batch, or of its first part."""
-    head = Head(model)
-    if any(shape.roles.values()) and any(p.requires_grad for p in head.parameters()):
-        head.linear = _twin(head.linear)
-        for parameter in head.parameters():
-            live.add(parameter)
     sequences = min(shape.sequences, micro_batch or shape.sequences)
-    parameters = trained_parameters(model)
 
     def loss() -> Tensor:
-        passes = [
-            _loss(model, head if compares else None, sequences, shape.length)
-            for compares in shape.roles.values()
-        ]
-        return torch.stack(passes).sum()
+        return torch.stack(
+            [
+                _loss(model, reference if compared else None, shape, sequences)
+                for compared in shape.roles.values()
+            ]
+        ).sum()
 
     if sequences == shape.sequences:
         loss().backward()
         return
+    parameters = trained_parameters(model)
     sums, _ = summed_gradients(parameters, (loss() for _ in range(1)))
     held = {parameter: sums.pop(name) for name, parameter in parameters.items()}
     with_gradients(torch.zeros(()), held).backward()
 
 
-def _twin(layer: nn.Module) -> nn.Module:
-    """Returns a frozen layer of the same shapes; tensors without data cannot be copied."""
-    twin = copy.copy(layer)
-    twin._parameters = {
-        name: None if one is None else Parameter(torch.empty_like(one), requires_grad=False)
-        for name, one in layer._parameters.items()
-    }
-    return twin
+def _reference_head(model: PreTrainedModel, shape: TrainingShape) -> Head | None:
+    """Returns the head of the reference, whose weights are copied if they are trained.
+
+    The copy becomes a part of the model, so that it is computed with in the same arithmetic.
+    """
+    if not any(shape.roles.values()):
+        return None
+    head = Head(model)
+    if any(parameter.requires_grad for parameter in head.parameters()):
+        twin = copy.copy(head.linear)  # tensors without data have no deep copy
+        twin._parameters = {
+            name: None if one is None else Parameter(torch.empty_like(one), requires_grad=False)
+            for name, one in head.linear._parameters.items()
+        }
+        twin._modules = dict(head.linear._modules)
+        model.add_module("reference_head", twin)
+        head.linear = twin
+    return head
 
 
-def _loss(model: PreTrainedModel, reference: Head | None, sequences: int, length: int) -> Tensor:
-    """Returns the loss of one split, with or without the reference's logits."""
-    ids = torch.zeros(sequences, length, dtype=torch.long)
+def _loss(
+    model: PreTrainedModel, reference: Head | None, shape: TrainingShape, sequences: int
+) -> Tensor:
+    """Returns the loss of one split: of its labels, or against the reference's logits."""
+    ids = torch.zeros(sequences, shape.length, dtype=torch.long)
     output = model.base_model(input_ids=ids, attention_mask=torch.ones_like(ids), use_cache=False)
     hidden = output.last_hidden_state[:, :-1].flatten(0, 1)
-    labels = torch.zeros(len(hidden), dtype=torch.long)
-    head = Head(model)
+    labels, head = torch.zeros(len(hidden), dtype=torch.long), Head(model)
 
-    def score(hidden: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+    def score(hidden: Tensor, before: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
         logits = head(hidden)
-        return token_log_likelihood(logits, labels), label_is_likeliest(logits, labels)
+        if reference is None:
+            values = token_log_likelihood(logits, labels)
+        else:
+            with casts_once(model, shape.arithmetic):
+                expected = reference(before)
+            values = token_kl(expected, logits)
+        return values, label_is_likeliest(logits, labels)
 
-    def compare(hidden: Tensor, before: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
-        logits = head(hidden)
-        kl = token_kl(reference(before), logits) if reference is not None else logits.sum(-1)
-        return kl, label_is_likeliest(logits, labels)
-
+    before = hidden.detach() if reference is None else hidden.detach().clone()
     vocabulary = model.config.get_text_config().vocab_size
-    if reference is None:
-        values, _ = by_chunks(score, [hidden, labels], vocabulary)
-    else:
-        before = hidden.detach().clone()
-        values, _ = by_chunks(compare, [hidden, before, labels], vocabulary)
+    values, _ = by_chunks(score, [hidden, before, labels], vocabulary)
     return values.mean()
 
 
