@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,7 +85,10 @@ def require_memory(
     available = available_bytes(runtime.accelerator)
     if available is None or runtime.devices > 1 or runtime.auto_arithmetic is not None:
         return
-    for group, shape in _trainings(parts, plan, cache):
+    for group, limit, longest in _trainings(parts, plan, cache):
+        if bound_bytes(config, limit) < _RESERVE * available:
+            continue
+        shape = dataclasses.replace(limit, length=longest())
         if bound_bytes(config, shape) < _RESERVE * available:
             continue
         try:
@@ -102,28 +105,41 @@ def require_memory(
             _log.warning("%s: the memory of its training cannot be forecast: %s", group, reason)
 
 
-def _trainings(parts: Parts, plan: Plan, cache: Cache) -> Iterator[tuple[str, TrainingShape]]:
-    """Yields the trainings that are not in the cache, with the group of their settings."""
+def _trainings(
+    parts: Parts, plan: Plan, cache: Cache
+) -> Iterator[tuple[str, TrainingShape, Callable[[], int]]]:
+    """Yields the trainings that are not in the cache.
+
+    For each: the group of its settings, its shape if the longest sequence reached the limit
+    `max_length`, and a function that measures the longest sequence.
+    """
     finetune, trainer = parts.finetune.value, parts.trainer.value
-    inputs = plan.record.inputs
+    inputs, roles = plan.record.inputs, parts.method.value.roles
     built = [inputs[name] for name in ("target", "retrain") if name in inputs]
+
+    def longest(
+        corpora: Sequence[Stage], splits: Sequence[str], settings: FineTuning | UnlearningTraining
+    ) -> int:
+        return max(
+            measure(cache, corpus, plan.base, split, settings).longest
+            for corpus in corpora
+            for split in splits
+        )
+
     if plan.finetunes and not all(cache.has(stage) for stage in built):
-        whole = plan.corpora.whole
-        lengths = [
-            measure(cache, whole, plan.base, split, finetune).longest
-            for split in ("forget", "retain")
-        ]
-        yield "finetune", finetuning_shape(finetune, max(lengths))
+        yield (
+            "finetune",
+            finetuning_shape(finetune, finetune.max_length),
+            lambda: longest([plan.corpora.whole], ["forget", "retain"], finetune),
+        )
     if cache.has(plan.unlearn) or trainer.adapter is not None:
         return
-    lengths = [
-        measure(cache, step, plan.base, role, trainer).longest
-        for step in plan.corpora.steps
-        for role in parts.method.value.roles
-    ]
-    compared = parts.method.value.distribution_of
-    roles = {role: role in compared for role in parts.method.value.roles}
-    yield "trainer", unlearning_shape(trainer, parts.optimizer.value, roles, max(lengths))
+    compared = {role: role in parts.method.value.distribution_of for role in roles}
+    yield (
+        "trainer",
+        unlearning_shape(trainer, parts.optimizer.value, compared, trainer.max_length),
+        lambda: longest(plan.corpora.steps, roles, trainer),
+    )
 
 
 def finetuning_shape(settings: FineTuning, length: int) -> TrainingShape:

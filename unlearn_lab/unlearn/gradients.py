@@ -14,9 +14,10 @@ def summed_gradients(
 ) -> tuple[dict[str, Tensor], int]:
     """Returns the sum of the gradients of `losses`, and their number.
 
-    Sums are float32, or float64 for float64 parameters; zeros for a parameter without a gradient.
-    Memory: one such copy of the parameters, plus the gradient of one parameter at a time, which a
-    hook adds and frees as soon as the backward pass has computed it. `grad` is None afterwards.
+    `losses` are scalars. Each sum has its parameter's shape, in float32 (float64 for float64
+    parameters); it is zeros for a parameter without a gradient. Memory: one such copy of the
+    parameters, plus the gradient of one parameter at a time, which a hook adds and frees as soon as
+    the backward pass has computed it. `grad` is None afterwards.
     """
     sums = {
         name: torch.zeros_like(p, dtype=torch.promote_types(p.dtype, torch.float32))
@@ -48,8 +49,9 @@ def summed_gradients(
 def with_gradients(value: Tensor, gradients: Mapping[Parameter, Tensor]) -> Tensor:
     """Returns `value`, a scalar whose backward pass yields `gradients`, cast to the parameters.
 
-    A training loop can then treat it as a loss: gradients reach hooks and the exchange between
-    ranks once. It can be differentiated once, because that frees the gradients one by one.
+    Each gradient has its parameter's shape. A training loop can then treat the result as a loss:
+    gradients reach hooks and the exchange between ranks once. It can be differentiated once,
+    because that frees the gradients one by one.
     """
     held = list(gradients.values())
     held.reverse()

@@ -15,6 +15,7 @@ from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.optimizers.sure_released import SUREReleased
 from unlearn_lab.unlearn.ranks import parts
 from unlearn_lab.unlearn.training.fit import read_steps
+from unlearn_lab.unlearn.training.forecast import _Live
 
 SPLITTABLE = [
     name
@@ -85,24 +86,13 @@ def test_memory_is_that_of_one_part(model, sequences):
     """The graph of a part is freed before the next part runs: at most one is alive."""
     batch = {"forget": pad(sequences, range(4), 0), "retain": pad(sequences, range(4), 0)}
     parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    saved = []
 
-    def losses(micro_batch):
-        for part in parts(batch, micro_batch):
-            alive = [0]
+    def peak(micro_batch):
+        with _Live() as live:
+            losses = (
+                GA_GDR(ModelForward(model, None), part).total for part in parts(batch, micro_batch)
+            )
+            sums, _ = summed_gradients(parameters, losses)
+        return live.peak - sum(total.nbytes for total in sums.values())
 
-            def pack(tensor, alive=alive):
-                alive[0] += tensor.numel()
-                return tensor
-
-            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-                total = GA_GDR(ModelForward(model, None), part).total
-            saved.append(alive[0])
-            yield total
-
-    summed_gradients(parameters, losses(None))
-    (whole,) = saved
-    saved.clear()
-    summed_gradients(parameters, losses(1))
-    assert len(saved) == 4
-    assert max(saved) < 0.6 * whole
+    assert peak(1) < 0.6 * peak(None)

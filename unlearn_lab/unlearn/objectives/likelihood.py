@@ -15,7 +15,7 @@ def token_log_likelihood(
 ) -> Float[Tensor, " tokens"]:
     """Returns log p(label) of each token in nats, in float32 (float64 for float64 logits).
 
-    Memory: the logits until the backward pass, then one tensor of their shape in that dtype. There
+    Memory: one tensor of the logits' shape in that dtype until the backward pass, then two. There
     is no second derivative.
     """
     return _LabelLogLikelihood.apply(logits, labels)  # pyright: ignore[reportReturnType] a tensor
@@ -29,14 +29,15 @@ def label_is_likeliest(
 
 
 class _LabelLogLikelihood(torch.autograd.Function):
-    """The label's logit minus the log-sum-exp, with the derivative of both in one pass."""
+    """Log-softmax at the label, without the passes over all logits of its parts' derivatives."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, labels: Tensor) -> Tensor:
-        wide = _wide(logits)
-        log_sum = torch.logsumexp(wide, dim=-1)
-        ctx.save_for_backward(logits, log_sum, labels)
-        return wide.gather(-1, labels[:, None]).squeeze(-1) - log_sum
+        wide = torch.promote_types(logits.dtype, torch.float32)
+        log_probabilities = torch.log_softmax(logits, dim=-1, dtype=wide)
+        ctx.save_for_backward(log_probabilities, labels)
+        ctx.dtype = logits.dtype
+        return log_probabilities.gather(-1, labels[:, None]).squeeze(-1)
 
     @staticmethod
     @once_differentiable
@@ -44,20 +45,46 @@ class _LabelLogLikelihood(torch.autograd.Function):
         ctx: Any, *outer: Tensor
     ) -> Any:
         """Returns ([label] - p) times the outer gradient, for each token."""
-        logits, log_sum, labels = ctx.saved_tensors
+        log_probabilities, labels = ctx.saved_tensors
         factor = outer[0][:, None]
-        gradient = (_wide(logits) - log_sum[:, None]).exp_().mul_(-factor)
+        gradient = log_probabilities.exp().mul_(-factor)
         gradient.scatter_add_(1, labels[:, None], factor)
-        return gradient.to(logits.dtype), None
+        return gradient.to(ctx.dtype), None
 
 
 def token_kl(
     reference: Float[Tensor, "tokens vocabulary"], policy: Float[Tensor, "tokens vocabulary"]
 ) -> Float[Tensor, " tokens"]:
-    """Returns KL(reference || policy) at each token, in nats, from the logits of both models."""
-    reference_log = torch.log_softmax(_wide(reference), dim=-1)
-    policy_log = torch.log_softmax(_wide(policy), dim=-1)
-    return (reference_log.exp() * (reference_log - policy_log)).sum(-1)
+    """Returns KL(reference || policy) at each token, in nats, from the logits of both models.
+
+    In float32 (float64 for float64 logits). The reference receives no gradient. Memory: one tensor
+    of the logits' shape in that dtype until the backward pass. There is no second derivative.
+    """
+    return _Divergence.apply(reference, policy)  # pyright: ignore[reportReturnType] a tensor
+
+
+class _Divergence(torch.autograd.Function):
+    """KL divergence that keeps its derivative alone, p_policy - p_reference."""
+
+    @staticmethod
+    def forward(ctx: Any, reference: Tensor, policy: Tensor) -> Tensor:
+        wide = torch.promote_types(policy.dtype, torch.float32)
+        reference_log = torch.log_softmax(reference, dim=-1, dtype=wide)
+        policy_log = torch.log_softmax(policy, dim=-1, dtype=wide)
+        probabilities = reference_log.exp()
+        ratio = reference_log.sub_(policy_log)
+        values = torch.linalg.vecdot(probabilities, ratio)
+        ctx.save_for_backward(policy_log.exp_().sub_(probabilities))
+        ctx.dtype = policy.dtype
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] of once_differentiable
+        ctx: Any, *outer: Tensor
+    ) -> Any:
+        (derivative,) = ctx.saved_tensors
+        return None, (derivative * outer[0][:, None]).to(ctx.dtype)
 
 
 def sequence_sum(
