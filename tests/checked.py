@@ -33,7 +33,7 @@ def check_types() -> None:
         name = ".".join(file.relative_to(_PACKAGE.parent).with_suffix("").parts)
         text = file.read_text(encoding="utf-8")
         # beartype's own hook cannot resolve names that are imported for annotations only
-        by_jaxtyping = "jaxtyping" in text or "TYPE_CHECKING" in text
+        by_jaxtyping = "from jaxtyping import" in text or "if TYPE_CHECKING:\n" in text
         (shaped if by_jaxtyping else others).append(name)
     beartype_packages(others, conf=BeartypeConf(claw_is_pep526=False))
     install_import_hook(shaped, "beartype.beartype")

@@ -121,8 +121,10 @@ def test_models_without_a_trainer_of_their_own_take_that_of_the_hub(plain, name)
     found, hub = plain(f"model={name}"), plain("model=hf", f"model.path={name}")
     for group in ("trainer", "finetune", "generic_text", "quant", "optimizer"):
         assert found[group] == hub[group]
-    assert found["model"] == hub["model"] | {"path": found["model"]["path"]}
-    assert found["model"]["path"].count("/") == 1
+    own = {setting: found["model"][setting] for setting in ("path", "sha256")}
+    assert found["model"] == hub["model"] | own
+    assert own["path"].count("/") == 1
+    assert (own["sha256"] is not None) == own["path"].endswith(".gguf")
 
 
 @pytest.mark.parametrize("name", options("dataset"))

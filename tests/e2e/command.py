@@ -1,32 +1,10 @@
 """Runs the command line in a process of its own, forked from one that has imported everything."""
 
-import gc
-import importlib
 import os
-import pkgutil
 import sys
 from pathlib import Path
 
-from tests.checked import check_types
-
-check_types()
-os.environ["HF_HUB_OFFLINE"] = "1"
-
 import pytest_socket
-
-import unlearn_lab
-from unlearn_lab.cli import main
-from unlearn_lab.graph.code import read_module
-from unlearn_lab.quantize.compressor import quietly
-
-for module in pkgutil.walk_packages(unlearn_lab.__path__, "unlearn_lab."):
-    read_module(module.name)
-    if not module.name.endswith("__main__"):
-        importlib.import_module(module.name)
-with quietly():
-    for module in ("entrypoints.oneshot", "modifiers.gptq", "modifiers.transform.awq"):
-        importlib.import_module(f"llmcompressor.{module}")
-gc.freeze()  # a child's collections leave alone what it shares with this process
 
 
 def run(
@@ -53,4 +31,6 @@ def run(
     else:
         pytest_socket.disable_socket(allow_unix_socket=True)
     sys.argv = ["unlearn_lab", *arguments]
+    from unlearn_lab.cli import main
+
     main()

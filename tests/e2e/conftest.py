@@ -13,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 from tests.e2e import command
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
+from unlearn_lab.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -33,7 +34,7 @@ class Run:
 def forkserver():
     """Forks children from a process that has imported everything and computed nothing."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.e2e.command"])
+    context.set_forkserver_preload(["tests.e2e.everything"])
     return context
 
 
@@ -99,7 +100,7 @@ def refusing_lab(tmp_path, monkeypatch, capsys):
         monkeypatch.setattr("sys.argv", ["unlearn_lab", *given, *silent])
         monkeypatch.setenv("COLUMNS", "160")
         try:
-            command.main()
+            main()
             status = 0
         except SystemExit as leaving:
             status = leaving.code or 0

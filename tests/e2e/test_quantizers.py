@@ -15,22 +15,25 @@ from unlearn_lab.record.results import read_records
 BLOCKS_OF_32 = ("model.hidden_size=32", "model.intermediate_size=64")
 
 
-def test_every_quantizer_goes_the_same_road(lab):
-    first = lab(
-        *(
-            "-m",
-            "method=npo_gdr",
-            "quant=gptq4,gptq8,awq4,fp4,nf4,int8,llmint8,gguf_q4_0,gguf_q8_0",
+@pytest.mark.parametrize(
+    "quantizers",
+    [
+        ["gptq4", "nf4", "gguf_q4_0"],  # one of each library
+        pytest.param(
+            ["gptq4", "gptq8", "awq4", "fp4", "nf4", "int8", "llmint8", "gguf_q4_0", "gguf_q8_0"],
+            marks=pytest.mark.slow,
         ),
-        *BLOCKS_OF_32,
-    )
+    ],
+)
+def test_every_quantizer_goes_the_same_road(lab, quantizers):
+    first = lab("-m", "method=npo_gdr", f"quant={','.join(quantizers)}", *BLOCKS_OF_32)
     assert first.status == 0, first.err
     stages = built(first.home)
     assert (stages["target"], stages["retrain"], stages["unlearn"]) == (1, 1, 1)
-    assert (stages["calibration"], stages["quantize"]) == (1, 9)
-    assert stages["evaluate"] == 3 + 9 * 3
+    assert (stages["calibration"], stages["quantize"]) == (1, len(quantizers))
+    assert stages["evaluate"] == 3 + len(quantizers) * 3
     records = {record["quant"]: record for record in read_records(first.home)}
-    assert len(records) == 9
+    assert records.keys() == set(quantizers)
     for name, record in records.items():
         library = {"g": "llmcompressor", "a": "llmcompressor"}.get(name[0], "bitsandbytes")
         library = "gguf" if name.startswith("gguf") else library
@@ -44,13 +47,14 @@ def test_every_quantizer_goes_the_same_road(lab):
         assert (record["codes.relative_step"] is None) == uneven
         layers = json.loads((first.home / record["layers"]).read_text())["layers"]
         assert all(figures["weight_error"] > 0 for figures in layers.values())
-    assert records["gptq4"]["quantizer.bytes"] < records["gptq8"]["quantizer.bytes"]
+    if "gptq8" in records:
+        assert records["gptq4"]["quantizer.bytes"] < records["gptq8"]["quantizer.bytes"]
     assert records["gptq4"]["seconds.quantize"] > 0
     assert records["gptq4"]["config.quant.calibration.source"] == "generic"
     assert "it/s" not in first.err
     assert "MatMul8bitLt" not in first.err
     before = stamps(first.home)
-    again = lab(*("-m", "method=npo_gdr", "quant=gptq4,awq4,nf4"), *BLOCKS_OF_32)
+    again = lab(*("-m", "method=npo_gdr", "quant=gptq4,nf4"), *BLOCKS_OF_32)
     assert again.status == 0
     assert stamps(again.home) == before
 

@@ -36,6 +36,14 @@ from tests.e2e.artifacts import built
             ["~eval.metrics.utility", "trainer/stop=utility"],
             "trainer.stop: needs eval.metrics.utility",
         ),
+        (
+            ["model=hf", "model.path=pip:no-package@1.0/model.gguf", "trainer=smoke"],
+            "model.path=pip:no-package.*not installed: pip install --no-deps no-package==1.0",
+        ),
+        (
+            ["model=hf", f"model.path={__file__}.gguf", "trainer=smoke"],
+            r"model\.path=.*\.gguf",
+        ),
         (["optimizer.lr=fast"], "optimizer.lr='fast': must be float"),
         (["optimizer.betas=[2.0,0.9]"], "optimizer: Invalid beta parameter"),
         (["optimizer=sure", "optimizer.percentile=101"], "optimizer.percentile=101"),

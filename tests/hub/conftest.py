@@ -54,7 +54,7 @@ def variables(endpoint: str, home: Path) -> dict[str, str]:
     }
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def hub(tmp_path_factory):
     """An empty hub; tests put repositories into it."""
     made = Hub(tmp_path_factory.mktemp("hub"))
@@ -62,13 +62,13 @@ def hub(tmp_path_factory):
     made.stop()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def home(tmp_path_factory):
-    """The local cache that all processes of a module share."""
+    """The local cache that all processes share."""
     return tmp_path_factory.mktemp("home")
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def process():
     """Makes a process with an environment, which runs functions of loading.py."""
     pools = []
@@ -92,19 +92,19 @@ def process():
         pool.shutdown()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def online(process, hub, home):
     """Runs a function where the hub can be reached."""
     return process(variables(hub.endpoint, home))
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def offline(process, home):
     """Runs a function with `HF_HUB_OFFLINE=1` and no hub, but with what `online` has cached."""
     return process({**variables(NOWHERE, home), "HF_HUB_OFFLINE": "1"})
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def stranded(process, home):
     """Runs a function where nobody has said that there is no network, and there is none."""
     return process(variables(NOWHERE, home))

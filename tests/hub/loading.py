@@ -1,6 +1,8 @@
 """What is asked of the hub, as functions that a process of its own can run; see conftest.py."""
 
 import hashlib
+import importlib
+import multiprocessing
 import os
 from pathlib import Path
 
@@ -103,3 +105,17 @@ def digests(weights) -> dict[str, str]:
         name: hashlib.sha256(value.contiguous().numpy().tobytes()).hexdigest()
         for name, value in weights.items()
     }
+
+
+def execute(arguments: list[str], folder: Path) -> tuple[int, str]:
+    """How the command line ends, and its messages; in a process forked from this one."""
+    from tests.e2e import command
+
+    importlib.import_module("tests.e2e.everything")
+    folder.mkdir(exist_ok=True)
+    process = multiprocessing.get_context("fork").Process(
+        target=command.run, args=(arguments, folder, dict(os.environ), ("127.0.0.1", "localhost"))
+    )
+    process.start()
+    process.join()
+    return process.exitcode, (folder / "err").read_text()

@@ -1,16 +1,12 @@
 """The command line with models of a hub: trained from, taken as they are, and again offline."""
 
-import os
-import subprocess
-import sys
-
 import pytest
 
 from tests.e2e.artifacts import SMALL, built, stamps
-from tests.hub.conftest import NOWHERE, variables
+from tests.hub.loading import execute
 from unlearn_lab.record.results import read_records
 
-NAME = "maker/tiny-llama"
+NAME = "maker/commanded"
 ARGUMENTS = (
     *SMALL,
     "model=hf",
@@ -28,21 +24,14 @@ def commit(hub, checkpoint):
 
 
 @pytest.fixture(scope="module")
-def lab(hub, home, tmp_path_factory):
+def lab(online, offline, tmp_path_factory):
     """Runs `python -m unlearn_lab` with the hub, or with `HF_HUB_OFFLINE=1` and no hub at all."""
 
-    def run(name, *arguments, offline=False):
+    def run(name, *arguments, without_hub=False):
         folder = tmp_path_factory.getbasetemp() / name
-        settings = variables(NOWHERE if offline else hub.endpoint, home)
-        environment = {key: value for key, value in os.environ.items() if key != "HF_HUB_OFFLINE"}
-        done = subprocess.run(
-            [sys.executable, "-m", "unlearn_lab", *ARGUMENTS, *arguments, f"runtime.home={folder}"],
-            env={**environment, **settings, **({"HF_HUB_OFFLINE": "1"} if offline else {})},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        return done, folder
+        where = offline if without_hub else online
+        status, err = where(execute, [*ARGUMENTS, *arguments, f"runtime.home={folder}"], folder)
+        return status, err, folder
 
     return run
 
@@ -50,8 +39,8 @@ def lab(hub, home, tmp_path_factory):
 @pytest.fixture(scope="module")
 def first(lab, commit):
     """The first run, with the hub."""
-    done, folder = lab("first")
-    assert done.returncode == 0, done.stderr
+    status, err, folder = lab("first")
+    assert status == 0, err
     return folder
 
 
@@ -65,8 +54,8 @@ def test_the_hub_s_model_is_fine_tuned_unlearned_and_scored(first, commit):
 
 def test_without_the_hub_everything_is_reused(first, lab):
     before, (record,) = stamps(first), read_records(first)
-    done, folder = lab("first", offline=True)
-    assert done.returncode == 0, done.stderr
+    status, err, folder = lab("first", without_hub=True)
+    assert status == 0, err
     assert stamps(folder) == before
     assert read_records(folder)[-1]["run_id"] == record["run_id"]
 
@@ -74,8 +63,8 @@ def test_without_the_hub_everything_is_reused(first, lab):
 @pytest.mark.slow
 def test_without_the_hub_a_new_home_is_built_from_what_was_downloaded(first, lab):
     """The same commit, so the same keys and the same scores."""
-    done, folder = lab("second", offline=True)
-    assert done.returncode == 0, done.stderr
+    status, err, folder = lab("second", without_hub=True)
+    assert status == 0, err
     assert {place.split("/cache/")[1] for place in stamps(folder)} == {
         place.split("/cache/")[1] for place in stamps(first)
     }
@@ -88,9 +77,9 @@ def test_a_gated_model_is_refused_before_anything_is_trained(hub, checkpoint, la
     repository = hub.repository("models", "maker/gated")
     repository.commit(checkpoint, "main")
     repository.close("hf_secret", 401)
-    done, folder = lab("gated", "model.path=maker/gated")
-    assert done.returncode == 2
-    assert "model.path=maker/gated: is gated" in done.stderr
-    assert "hf auth login" in done.stderr
-    assert "Traceback" not in done.stderr
+    status, err, folder = lab("gated", "model.path=maker/gated")
+    assert status == 2
+    assert "model.path=maker/gated: is gated" in err
+    assert "hf auth login" in err
+    assert "Traceback" not in err
     assert not (folder / "cache" / "target").exists()

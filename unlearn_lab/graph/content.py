@@ -8,6 +8,7 @@ from pathlib import Path
 
 from unlearn_lab.graph.hub_commit import hub_commit
 from unlearn_lab.graph.manifest import file_digest
+from unlearn_lab.graph.packaged import SCHEME, packaged
 
 EVERYTHING = ("**/*",)
 
@@ -64,10 +65,12 @@ class ContentKey:
         hub or in its local cache.
 
         Args:
-            name: folder, GGUF file or hub name.
+            name: folder, GGUF file (also `pip:PACKAGE@VERSION/FILE`) or hub name.
             revision: branch, tag or commit of a hub name.
             setting: config path of the model, for messages.
         """
+        if name.startswith(SCHEME):
+            name = str(packaged(name, setting))
         if Path(name).is_dir():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         if name.endswith(".gguf") and Path(name).is_file():
@@ -95,6 +98,12 @@ class ContentKey:
         if Path(name).exists():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name), patterns))
         return Pin(name, self._commit(name, revision, "dataset", setting), None)
+
+    def of_file(self, file: Path) -> str:
+        """Returns the SHA-256 of a file's bytes."""
+        digest = self._of_file(file)
+        self._remember()
+        return digest
 
     def _commit(self, name: str, revision: str | None, kind: str, setting: str) -> str:
         asked = (name, revision, kind)

@@ -17,7 +17,8 @@ class HubModel:
     """A checkpoint by hub name or local folder.
 
     Attributes:
-        path: hub name or folder.
+        path: hub name, folder or .gguf file (also one of an installed package,
+            `pip:PACKAGE@VERSION/FILE`).
         revision: branch, tag or commit of `path`.
         tokenizer: hub name or folder of another tokenizer; None uses the checkpoint's.
         tokenizer_revision: branch, tag or commit of `tokenizer`.
@@ -27,6 +28,7 @@ class HubModel:
             a model that never saw the forget set are unknown.
         retrain_revision: branch, tag or commit of `retrain`.
         trust_remote_code: runs Python code from the hub repository.
+        sha256: the digest that the .gguf file must have; None for any.
     """
 
     path: str
@@ -37,6 +39,7 @@ class HubModel:
     retrain: str | None
     retrain_revision: str | None
     trust_remote_code: bool
+    sha256: str | None = None
 
     def __post_init__(self) -> None:
         if self.finetune and self.retrain is not None:
@@ -55,10 +58,17 @@ class HubModel:
                 place=place,
                 setting=setting,
                 revision="revision" if setting == "path" else f"{setting}_revision",
+                sha256=self.sha256 if setting == "path" else None,
             )
             for setting, place in named
             if place is not None
         )
+
+    @property
+    def libraries(self) -> tuple[str, ...]:
+        """The library that reads .gguf files, where the checkpoint or the control is one."""
+        named = (self.path, self.retrain or "")
+        return ("gguf",) if any(place.endswith(".gguf") for place in named) else ()
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
         """Writes a pointer to the checkpoint (see `BaseModel`); copies nothing.
@@ -86,6 +96,8 @@ def write_pointer(folder: Path, source: Source) -> dict[str, object]:
     require_padding(load_skeleton(folder).config, trust_remote_code=source.trust_remote_code)
     tokenizer = load_tokenizer(folder)
     pad_id(tokenizer)
+    if source.path.endswith(".gguf") and source.tokenizer is None:
+        tokenizer.save_pretrained(folder)
     return {"path": source.path, "revision": source.revision, "vocabulary": len(tokenizer)}
 
 

@@ -30,6 +30,9 @@ from unlearn_lab.models.quantized import loading, quant_method, split_gguf, unpa
 from unlearn_lab.models.safe_files import require_safetensors
 
 POINTER = "pointer.json"
+TOKENIZER = "tokenizer.json"
+"""A tokenizer that lies beside a pointer is that of the checkpoint; reading one of a .gguf file
+takes seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,14 +142,18 @@ def _source(folder: Path) -> Source | None:
 def _resolve(folder: Path) -> tuple[str, dict[str, Any]]:
     source = _source(folder)
     if source is None:
-        return str(folder), {"revision": None, "trust_remote_code": False}  # never prompts
+        return _plain(folder)
     return _place(source, source.path, source.revision)
+
+
+def _plain(folder: Path) -> tuple[str, dict[str, Any]]:
+    return str(folder), {"revision": None, "trust_remote_code": False}  # never prompts
 
 
 def _resolve_tokenizer(folder: Path) -> tuple[str, dict[str, Any]]:
     source = _source(folder)
     if source is None or source.tokenizer is None:
-        return _resolve(folder)
+        return _resolve(folder) if not (folder / TOKENIZER).exists() else _plain(folder)
     return _place(source, source.tokenizer, source.tokenizer_revision)
 
 

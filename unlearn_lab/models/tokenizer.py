@@ -2,7 +2,6 @@
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -14,6 +13,8 @@ from transformers.convert_slow_tokenizer import import_protobuf
 
 from unlearn_lab.config.libraries import require
 from unlearn_lab.config.once import OncePerProcess
+from unlearn_lab.models.gguf_tokenizer import as_in_header
+from unlearn_lab.models.merges import rank_by_scores
 from unlearn_lab.models.safe_files import file_of
 
 _log = logging.getLogger(__name__)
@@ -35,12 +36,13 @@ def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
 
     The class in tokenizer_config.json may rebuild the tokenizer and lose its pre-tokenizer, as
     LlamaTokenizerFast does with a byte-level tokenizer.json; then the file is loaded unchanged,
-    with a warning. For a tokenizer.model without tokenizer.json, merges are ranked by its scores.
+    with a warning. For a tokenizer.model without tokenizer.json, merges are ranked by its scores;
+    that of a .gguf file is as in its header (`gguf_tokenizer`).
     `options` are those of `from_pretrained`. Raises `OSError` or `ValueError` if it cannot be
     loaded, and `ValueError` if it still splits text differently from the file and no setting of
     tokenizer_config.json explains that.
     """
-    gguf = "gguf_file" in options
+    gguf = options.get("gguf_file")
     file = None if gguf else file_of(path, _FILE, options["revision"])
     pieces = None if gguf or file else file_of(path, _PIECES, options["revision"])
     try:
@@ -49,6 +51,8 @@ def load(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
         if pieces is not None:
             require("sentencepiece")
         raise
+    if gguf is not None:
+        tokenizer = as_in_header(tokenizer, Path(path) / gguf)
     if file is not None:
         tokenizer = _as_in_file(tokenizer, file, path, options)
     if pieces is not None:
@@ -110,12 +114,7 @@ def _split(tokenizer: PreTrainedTokenizerBase) -> list[list[int]]:
 
 
 def _rank_by_scores(tokenizer: PreTrainedTokenizerBase, pieces: Path, path: str) -> None:
-    """Ranks the merges of a tokenizer from a SentencePiece model as SentencePiece does.
-
-    SentencePiece merges the pair with the highest score first; of equal ones the leftmost, thus the
-    one with the longer left half. transformers 5 ranks merges by id, but in Llama 2's model runs of
-    blanks have low ids and the lowest scores.
-    """
+    """Ranks the merges of a tokenizer from a SentencePiece model by its scores."""
     data = pieces.read_bytes()
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None or not data.startswith(_FIRST_PIECE):
@@ -124,10 +123,7 @@ def _rank_by_scores(tokenizer: PreTrainedTokenizerBase, pieces: Path, path: str)
     if described["model"]["type"] != "BPE":
         return
     model = cast("Any", import_protobuf()).ModelProto.FromString(data)
-    scores = {piece.piece: piece.score for piece in model.pieces}
-    described["model"]["merges"].sort(
-        key=lambda pair: (-scores.get("".join(pair), -math.inf), -len(pair[0]))
-    )
+    rank_by_scores(described, {piece.piece: piece.score for piece in model.pieces})
     before = _split(tokenizer)
     cast("Any", tokenizer)._tokenizer = Tokenizer.from_str(json.dumps(described))
     if _split(tokenizer) != before:

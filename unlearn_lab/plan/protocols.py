@@ -20,6 +20,7 @@ class Outside:
         setting: the part's field that names it; None for a file that belongs to the part's code.
         revision: the part's field with a hub name's revision.
         patterns: glob patterns of the files that count in a folder.
+        sha256: the digest that a single file must have.
     """
 
     kind: Literal["model", "dataset", "files"]
@@ -27,6 +28,7 @@ class Outside:
     setting: str | None
     revision: str | None = None
     patterns: tuple[str, ...] = ("**/*",)
+    sha256: str | None = None
 
 
 @runtime_checkable

@@ -7,7 +7,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -53,7 +53,7 @@ NAMES = {
 }
 
 
-def byte_level(*, sentence_marks: bool = False) -> PreTrainedTokenizerFast:
+def byte_level() -> PreTrainedTokenizerFast:
     """300 tokens or fewer: the model has rows that no token owns."""
     bpe = Tokenizer(models.BPE())
     bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -65,10 +65,6 @@ def byte_level(*, sentence_marks: bool = False) -> PreTrainedTokenizerFast:
         show_progress=False,
     )
     bpe.train_from_iterator([*TEXTS, "there was a hello in the world"] * 3, trainer)
-    if sentence_marks:
-        bpe.post_processor = processors.TemplateProcessing(
-            single="<s> $A", special_tokens=[("<s>", 1)]
-        )
     return PreTrainedTokenizerFast(
         tokenizer_object=bpe, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
     )
@@ -201,7 +197,7 @@ def test_the_file_describes_the_model_in_llama_cpps_words(export: Written) -> No
         "tokenizer.ggml.pre": "gpt-2",
         "tokenizer.ggml.bos_token_id": 1,
         "tokenizer.ggml.eos_token_id": 2,
-        "tokenizer.ggml.add_bos_token": False,
+        "tokenizer.ggml.add_bos_token": True,
         "tokenizer.ggml.add_eos_token": False,
     }
     assert {name: fields[name].contents() for name in expected} == expected
@@ -217,12 +213,16 @@ def test_rows_without_a_token_are_marked_as_unused(export: Written) -> None:
     assert set(kinds[num_tokens:]) == {gguf.TokenType.UNUSED}
 
 
-def test_a_tokenizer_that_starts_texts_is_written_as_one(tmp_path: Path) -> None:
-    model = llama()
+@pytest.mark.parametrize("first", ["<s>", None])
+def test_a_bos_is_added_where_the_scores_were_computed_with_one(
+    tmp_path: Path, first: str | None
+) -> None:
+    model, tokenizer = llama(), byte_level()
+    tokenizer.bos_token = first
     GGUF(format="q4_0").quantize(model)
-    write(model, byte_level(sentence_marks=True), "q4_0", tmp_path / FILE)
+    write(model, tokenizer, "q4_0", tmp_path / FILE)
     fields = gguf.GGUFReader(tmp_path / FILE).fields
-    assert fields["tokenizer.ggml.add_bos_token"].contents() is True
+    assert fields["tokenizer.ggml.add_bos_token"].contents() is (first is not None)
     assert fields["tokenizer.ggml.add_eos_token"].contents() is False
 
 

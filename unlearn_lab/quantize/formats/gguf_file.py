@@ -171,6 +171,5 @@ def _add_tokenizer(writer: Any, tokenizer: PreTrainedTokenizerBase, rows: int) -
         index = getattr(tokenizer, f"{name}_token_id")
         if index is not None:
             getattr(writer, f"add_{name}_token_id")(index)
-    first, last = (tokenizer("a")["input_ids"][place] for place in (0, -1))
-    writer.add_add_bos_token(first == tokenizer.bos_token_id)
-    writer.add_add_eos_token(last == tokenizer.eos_token_id)
+    writer.add_add_bos_token(tokenizer.bos_token_id is not None)  # as before every scored text
+    writer.add_add_eos_token(tokenizer("a")["input_ids"][-1] == tokenizer.eos_token_id)
