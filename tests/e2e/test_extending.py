@@ -97,6 +97,7 @@ def test_every_part_of_the_page_runs_and_an_edit_rebuilds_what_stands_on_it(writ
     )
 
 
+@pytest.mark.slow
 def test_a_module_that_a_part_imports_counts(written, own, tmp_path):
     method = tmp_path / "my_parts" / "simnpo.py"
     helper = tmp_path / "my_parts" / "scale.py"

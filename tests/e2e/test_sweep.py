@@ -9,6 +9,13 @@ from unlearn_lab.record.results import read_records, read_sweeps
 HEADLINE = ("-m", "method=ga,npo", "quant=rtn4,rtn8", "report.html=true")
 
 
+def test_a_dry_sweep_builds_nothing(lab):
+    planned = lab("-m", "dry=true", "method=ga,npo", small=False)
+    assert planned.status == 0, planned.err
+    assert "plan: 2 jobs" in planned.out
+    assert not list(planned.home.glob("cache/*/*"))
+
+
 def test_the_headline_command_trains_each_method_once_and_again_builds_nothing(lab):
     first = lab(*HEADLINE)
     assert first.status == 0, first.err

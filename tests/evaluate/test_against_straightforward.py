@@ -65,7 +65,11 @@ def generated() -> Corpus:
     return Gazette(**{**node, "num_forget": NUM, "num_questions": NUM, "num_holdout": NUM}).load()
 
 
-@pytest.fixture(scope="module", params=[generated, news], ids=lambda source: source.__name__)
+@pytest.fixture(
+    scope="module",
+    params=[generated, pytest.param(news, marks=pytest.mark.slow)],
+    ids=lambda source: source.__name__,
+)
 def corpus(request: pytest.FixtureRequest) -> Corpus:
     return request.param()
 

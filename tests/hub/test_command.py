@@ -52,6 +52,7 @@ def test_the_hub_s_model_is_fine_tuned_unlearned_and_scored(first, commit):
     assert f'"path": "{NAME}", "revision": "{commit}"' in base.read_text()
 
 
+@pytest.mark.slow
 def test_without_the_hub_everything_is_reused(first, lab):
     before, (record,) = stamps(first), read_records(first)
     status, err, folder = lab("first", without_hub=True)

@@ -11,17 +11,24 @@ pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.mark.parametrize(
-    "cluster", [*(pytest.param(c, marks=pytest.mark.slow) for c in ("local", "submitit")), "slurm"]
+    ("cluster", "quantizers"),
+    [
+        pytest.param("local", ["rtn4", "rtn8"], marks=pytest.mark.slow),
+        pytest.param("submitit", ["rtn4", "rtn8"], marks=pytest.mark.slow),
+        pytest.param("slurm", ["rtn4", "rtn8"], marks=pytest.mark.slow),
+        ("slurm", ["rtn4"]),
+    ],
 )
-def test_two_jobs_in_processes_of_their_own_reuse_what_is_there(sweep, lab, cluster):
+def test_jobs_in_processes_of_their_own_reuse_what_is_there(sweep, lab, cluster, quantizers):
     lab("method=ga", "quant=none")
-    run = sweep(*WHERE[cluster], "method=ga", "quant=rtn4,rtn8")
+    run = sweep(*WHERE[cluster], "method=ga", f"quant={','.join(quantizers)}")
     assert run.status == 0, run.err
     counts = built(run.home)
     assert [counts[name] for name in ("target", "retrain", "unlearn")] == [1, 1, 1]
-    assert (counts["evaluate"], counts["record"]) == (9, 3)
+    jobs = len(quantizers)
+    assert (counts["evaluate"], counts["record"]) == (3 + 3 * jobs, 1 + jobs)
     assert run.records[0]["quant"] == "none"
-    assert sorted(record["quant"] for record in run.records[1:]) == ["rtn4", "rtn8"]
+    assert sorted(record["quant"] for record in run.records[1:]) == quantizers
     said = {"local": "Joblib.Parallel", "submitit": "local job ", "slurm": "slurm job "}
     assert said[cluster] in run.err
 

@@ -1,8 +1,5 @@
 """What a job is asked for: its record, or the stages that `until` names."""
 
-import subprocess
-import sys
-
 import pytest
 
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
@@ -60,17 +57,3 @@ def test_a_node_that_lacks_what_the_plan_needs_is_refused_in_words(ask):
 def test_a_key_that_no_stage_has_is_told_from_a_misspelt_name(ask):
     with pytest.raises(Refused, match=r"until=0123456789abcdef: no stage .*this key"):
         ask("until='0123456789abcdef'")
-
-
-def test_a_dry_sweep_builds_nothing(tmp_path, repository):
-    asked = ["dry=true", "method=ga,npo"]
-    done = subprocess.run(
-        [sys.executable, "-m", "unlearn_lab", "-m", f"runtime.home={tmp_path}", *asked],
-        cwd=repository,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert "plan: 2 jobs" in done.stdout
-    assert not list(tmp_path.glob("cache/*/*"))
