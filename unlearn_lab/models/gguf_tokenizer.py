@@ -41,9 +41,9 @@ _WORD = (
 def as_in_header(tokenizer: PreTrainedTokenizerBase, file: Path) -> PreTrainedTokenizerBase:
     """Returns the tokenizer with words, merges and special tokens as in the file's header.
 
-    Without a BOS token where the header says that none is added. Words and merges are only
-    corrected for the architecture `llama`. Raises `ValueError` for a way of splitting words that is
-    not supported.
+    It has no BOS token where none is added before a text: as the header says, else as llama.cpp
+    assumes. Words and merges are only corrected for the architecture `llama`. Raises `ValueError`
+    for a way of splitting words that is not supported.
     """
     header = _read(file)
     backend: Any = getattr(tokenizer, "backend_tokenizer", None)
@@ -65,6 +65,8 @@ def as_in_header(tokenizer: PreTrainedTokenizerBase, file: Path) -> PreTrainedTo
         fixed.pre_tokenizer, fixed.decoder = _splitter(words), decoders.ByteLevel()
     fixed.add_tokens(_user_defined(header))
     named = _special_tokens(header, fixed)
+    if not header.get("tokenizer.ggml.add_bos_token", kind == "llama" or words == _LLAMA3):
+        named.pop("bos_token", None)
     if (first := named.get("bos_token")) is not None:
         fixed.post_processor = TemplateProcessing(
             single=f"{first} $A",
@@ -86,8 +88,6 @@ def _special_tokens(header: Mapping[str, Any], tokenizer: Tokenizer) -> dict[str
         for name, spelled in _SPECIAL.items()
         if (key := f"tokenizer.ggml.{spelled}_token_id") in header
     }
-    if not header.get("tokenizer.ggml.add_bos_token", True):
-        found.pop("bos_token", None)
     return {name: token for name, token in found.items() if token is not None}
 
 
