@@ -1,5 +1,7 @@
 """What the plots show, before any ink."""
 
+import re
+
 import pytest
 
 from unlearn_lab.report.html.drawing import new_figure, to_svg
@@ -46,6 +48,14 @@ def test_two_hundred_layers_keep_their_labels_apart():
     drawing = layer_map({"leaf": rates})
     assert drawing is not None
     assert drawing.count("mlp.up_proj</text>") <= 48
+
+
+@pytest.mark.parametrize("leaf", ["a", "npo_gdr adamw 0.0001 rtn4 seed 0, a long name"])
+def test_the_map_of_layers_is_as_wide_as_its_labels_need(leaf):
+    """Labels of 0.075 inches a letter beside columns of 3 inches."""
+    drawing = layer_map({leaf: {"model.layers.0.q": 0.1}})
+    points = float(re.search(r'viewBox="0 0 ([0-9.]+) ', drawing)[1])
+    assert points / 72 == pytest.approx(0.075 * len(leaf) + 4.0, abs=0.01)
 
 
 def test_an_svg_is_one_element_and_the_same_every_time():
