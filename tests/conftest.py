@@ -11,7 +11,6 @@ check_types()
 import gc
 import signal
 from pathlib import Path
-from typing import ClassVar
 
 import hypothesis
 import pytest
@@ -24,7 +23,8 @@ from omegaconf import OmegaConf
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from unlearn_lab.config.hydra_setup import RememberingRepository, prepare_configuration
+from tests.shared_repository import SharedRepository
+from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir, plugin_dir
 from unlearn_lab.execute.cores import num_jobs
 
@@ -57,28 +57,10 @@ def _offline_hub(tmp_path_factory: pytest.TempPathFactory):
     patch.undo()
 
 
-class _SharedRepository(RememberingRepository):
-    """Reads and parses each file of the project's configuration once in all tests."""
-
-    _shared: ClassVar = {}
-
-    def __init__(self, config_search_path) -> None:
-        super().__init__(config_search_path)
-        if all(str(one.path) in _PROJECTS for one in config_search_path.get_path()):
-            self._known = self._shared
-
-
-_PROJECTS = (
-    "pkg://hydra.conf",
-    "structured://",
-    *(f"{kind}{data_dir(name)}" for kind in ("", "file://") for name in ("conf", "sweeps")),
-)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _files_are_read_once():
     patch = pytest.MonkeyPatch()
-    patch.setattr(config_loader_impl, "ConfigRepository", _SharedRepository)
+    patch.setattr(config_loader_impl, "ConfigRepository", SharedRepository)
     yield
     patch.undo()
 
@@ -86,7 +68,7 @@ def _files_are_read_once():
 @pytest.fixture
 def files_read_anew(monkeypatch):
     """For tests that change what Hydra reads."""
-    monkeypatch.setattr(_SharedRepository, "_shared", {})
+    monkeypatch.setattr(SharedRepository, "shared", {})
 
 
 @pytest.fixture(autouse=True)

@@ -2,13 +2,22 @@
 
 import gc
 import importlib
+import os
 import pkgutil
+import sys
 
 from tests.checked import check_types
 
 check_types()
 
+from hydra import compose, initialize_config_dir
+from hydra._internal import config_loader_impl
+
 import unlearn_lab
+from tests.shared_repository import SharedRepository
+from unlearn_lab.config.hydra_setup import prepare
+from unlearn_lab.config.paths import data_dir
+from unlearn_lab.execute.cores import num_jobs
 from unlearn_lab.graph.code import read_module
 from unlearn_lab.quantize.compressor import quietly
 
@@ -19,4 +28,13 @@ for module in pkgutil.walk_packages(unlearn_lab.__path__, "unlearn_lab."):
 with quietly():
     for module in ("entrypoints.oneshot", "modifiers.gptq", "modifiers.transform.awq"):
         importlib.import_module(f"llmcompressor.{module}")
+config_loader_impl.ConfigRepository = SharedRepository
+place, variables = sys.path[:], dict(os.environ)
+prepare(num_jobs)
+with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
+    for method in ("ga", "npo", "npo_gdr"):
+        compose("config", overrides=[f"method={method}"], return_hydra_config=True)
+sys.path[:] = place
+os.environ.clear()
+os.environ.update(variables)
 gc.freeze()  # a child's collections leave alone what it shares with this process
