@@ -34,7 +34,7 @@ real: $(VENV)/.smollm2 ## The paper's effect on a pretrained model, SmolLM2-135M
 	$(RUN) -m unlearn_lab -m +grid=real_effect
 
 test: $(READY) ## Run the tests (minutes, offline)
-	$(RUN) -m pytest -n 2 --dist worksteal
+	$(RUN) -m pytest -n 3 --dist worksteal
 
 test-slow: $(VENV)/.smollm2 $(FOREIGN)/.ready ## Run the long tests: the findings with real trainings, the wheel, gptqmodel's file formats
 	$(RUN) -m pytest -m "slow and not gpu"
@@ -44,7 +44,7 @@ test-gpu: $(READY) ## Run the tests that need a GPU
 	$(RUN) -m pytest -m gpu
 
 test-mutation: $(READY) ## Put 30 small faults into the code, one at a time: do the tests notice?
-	$(RUN) -m pytest -n 2 --dist worksteal -q --cov=unlearn_lab --cov-context=test --cov-report= --no-cov-on-fail
+	$(RUN) -m pytest -n 3 --dist worksteal -q --cov=unlearn_lab --cov-context=test --cov-report= --no-cov-on-fail
 	mv .coverage .coverage.mutants
 	$(RUN) -m benchmarks.mutants
 

@@ -28,7 +28,7 @@ from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir, plugin_dir
 from unlearn_lab.execute.cores import num_jobs
 
-torch.set_num_threads(1)  # two workers share two cores; more threads than cores slow AWQ 17 times
+torch.set_num_threads(1)  # workers share the cores; more threads than cores slow AWQ 17 times
 
 hypothesis.settings.register_profile(
     "repeatable",  # a busy machine must not decide whether a test passes
