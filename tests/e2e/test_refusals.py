@@ -42,7 +42,7 @@ from tests.e2e.artifacts import built
         ),
         (
             ["model=hf", f"model.path={__file__}.gguf", "trainer=smoke"],
-            r"model\.path=.*\.gguf",
+            r"model\.path=.*test_refusals\.py\.gguf: no such file",
         ),
         (["optimizer.lr=fast"], "optimizer.lr='fast': must be float"),
         (["optimizer.betas=[2.0,0.9]"], "optimizer: Invalid beta parameter"),

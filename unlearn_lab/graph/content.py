@@ -73,7 +73,9 @@ class ContentKey:
             name = str(packaged(name, setting))
         if Path(name).is_dir():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
-        if name.endswith(".gguf") and Path(name).is_file():
+        if name.endswith(".gguf"):
+            if not Path(name).is_file():
+                raise ValueError(f"{setting}={name}: no such file")
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         return Pin(name, self._commit(name, revision, "model", setting), None)
 

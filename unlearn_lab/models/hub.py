@@ -71,7 +71,7 @@ class HubModel:
         return ("gguf",) if any(place.endswith(".gguf") for place in named) else ()
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
-        """Writes a pointer to the checkpoint (see `BaseModel`); copies nothing.
+        """Writes a pointer to the checkpoint (see `BaseModel`), and the tokenizer of a .gguf file.
 
         Raises `ValueError` as `write_pointer` does.
         """
@@ -88,8 +88,9 @@ class HubModel:
 def write_pointer(folder: Path, source: Source) -> dict[str, object]:
     """Writes a pointer to a checkpoint into `folder`, checks the checkpoint, and returns its facts.
 
-    Raises `ValueError` if its weights do not match its configuration (`load.inspect`), its answers
-    depend on padding, or its tokenizer cannot be loaded or has no padding token.
+    Beside it lies the tokenizer of a .gguf file, which takes seconds to read. Raises
+    `ValueError` if its weights do not match its configuration (`load.inspect`), its answers depend
+    on padding, or its tokenizer cannot be loaded or has no padding token.
     """
     point(folder, source)
     inspect(folder)

@@ -152,8 +152,10 @@ def _plain(folder: Path) -> tuple[str, dict[str, Any]]:
 
 def _resolve_tokenizer(folder: Path) -> tuple[str, dict[str, Any]]:
     source = _source(folder)
-    if source is None or source.tokenizer is None:
-        return _resolve(folder) if not (folder / TOKENIZER).exists() else _plain(folder)
+    if source is None or (folder / TOKENIZER).exists():
+        return _plain(folder)
+    if source.tokenizer is None:
+        return _resolve(folder)
     return _place(source, source.tokenizer, source.tokenizer_revision)
 
 

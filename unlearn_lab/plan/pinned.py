@@ -248,18 +248,14 @@ def _pin_outside(
     else:
         found = content.of_dataset(place, revision, setting, one.patterns)
     if one.sha256 is not None:
-        _require_digest(Path(found.path), one.sha256, f"{setting}={place}", content)
+        if not Path(found.path).is_file():
+            raise ValueError(f"{setting}={place}: is not a file, and sha256 is a file's digest")
+        if (digest := content.of_file(Path(found.path))) != one.sha256:
+            raise ValueError(f"{setting}={place}: its SHA-256 is {digest}, not {one.sha256}")
     node[one.setting] = found.path
     if one.revision is not None:
         node[one.revision] = found.revision
     files[setting] = found.digest or str(found.revision)
-
-
-def _require_digest(file: Path, wanted: str, setting: str, content: ContentKey) -> None:
-    if not file.is_file():
-        raise ValueError(f"{setting}: model.sha256 is the digest of a file, and this is none")
-    if (digest := content.of_file(file)) != wanted:
-        raise ValueError(f"{setting}: its SHA-256 is {digest}, and model.sha256 is {wanted}")
 
 
 def _once(own: tuple[str, ...], inner: Iterator[tuple[str, ...]]) -> tuple[str, ...]:
