@@ -34,7 +34,7 @@ real: $(VENV)/.smollm2 ## The paper's effect on a pretrained model, SmolLM2-135M
 	$(RUN) -m unlearn_lab -m +grid=real_effect
 
 test: $(READY) ## Run the tests (minutes, offline)
-	$(RUN) -m pytest -n 3 --dist worksteal
+	PYTHONDONTWRITEBYTECODE= $(RUN) -m pytest -n 3 --dist worksteal
 
 test-slow: $(VENV)/.smollm2 $(FOREIGN)/.ready ## Run the long tests: the findings with real trainings, the wheel, gptqmodel's file formats
 	$(RUN) -m pytest -m "slow and not gpu"

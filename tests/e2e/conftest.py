@@ -1,8 +1,8 @@
 """Runs the command line in a process of its own, as small as it gets."""
 
 import json
-import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+from tests import shared_forkserver
 from tests.e2e import command
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from unlearn_lab.cli import main
@@ -31,11 +32,11 @@ class Run:
 
 
 @pytest.fixture(scope="session")
-def forkserver():
+def forkserver(tmp_path_factory):
     """Forks children from a process that has imported everything and computed nothing."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.e2e.everything"])
-    return context
+    own = tmp_path_factory.getbasetemp()
+    run = own.parent if "PYTEST_XDIST_WORKER" in os.environ else own
+    return shared_forkserver.join(run, "tests.e2e.everything")
 
 
 def execute(forkserver, arguments, folder, home, environment=None, hosts=()) -> Run:
@@ -72,11 +73,29 @@ def in_full(arguments, home, small):
     return [*flags, *settings, *(one for one in arguments if not one.startswith("-"))]
 
 
+@pytest.fixture(scope="session")
+def learnt(tmp_path_factory, forkserver):
+    """The cache of a home in which target and control of the smallest run are ready."""
+    folder = tmp_path_factory.mktemp("learnt")
+    for until in ("target.full", "retrain.full"):
+        given = in_full((f"until={until}",), folder / "lab", small=True)
+        done = execute(forkserver, given, folder, folder / "lab")
+        assert done.status == 0, done.err
+    return folder / "lab" / "cache"
+
+
 @pytest.fixture
-def lab(tmp_path, forkserver):
-    """Runs `python -m unlearn_lab ARGUMENTS` with a home of its own."""
+def lab(tmp_path, forkserver, request):
+    """Runs `python -m unlearn_lab ARGUMENTS` with a home of its own.
+
+    Under the mark `prepared` the home of a small run contains target and control, which takes
+    half of the time away.
+    """
+    prepared = request.node.get_closest_marker("prepared")
 
     def run(*arguments, small=True, home=tmp_path / "lab", environment=None):
+        if prepared and small and not home.exists():
+            shutil.copytree(request.getfixturevalue("learnt"), home / "cache")
         given = in_full(arguments, home, small)
         if "+cluster=local" in arguments:
             return execute_apart(given, tmp_path, home, environment)

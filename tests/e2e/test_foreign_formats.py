@@ -18,6 +18,7 @@ def test_what_the_format_cannot_hold_is_refused_before_training(lab):
     assert not (run.home / "cache" / "target").exists()
 
 
+@pytest.mark.prepared
 @pytest.mark.gptqmodel
 @pytest.mark.parametrize("format", ["gptq", "awq"])
 def test_an_export_scores_as_the_model_that_it_was_made_from(lab, format):

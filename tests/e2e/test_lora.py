@@ -7,6 +7,7 @@ from tests.e2e.artifacts import built, stamps
 ARGUMENTS = ("trainer/adapter=lora", "method=npo_gdr", "quant=rtn4", "optimizer.lr=1e-2")
 
 
+@pytest.mark.prepared
 def test_adapters_are_merged_quantized_and_told_of(lab):
     run = lab(*ARGUMENTS)
     assert run.status == 0, run.err
@@ -25,6 +26,7 @@ def test_adapters_are_merged_quantized_and_told_of(lab):
     assert stamps(again.home) == before
 
 
+@pytest.mark.prepared
 def test_a_stop_rule_scores_the_model_with_its_adapters(lab):
     settings = ("trainer/stop=utility", "trainer.epochs=2", "runtime.gradient_checkpointing=true")
     run = lab(*ARGUMENTS, *settings)

@@ -83,6 +83,7 @@ def own(tmp_path):
 OPTIONS, TRUST = "conf_dir=options", "trust=[own_parts]"
 
 
+@pytest.mark.prepared
 def test_a_sweep_of_theirs_runs_with_a_method_of_theirs(lab):
     run = lab("+grid=two", OPTIONS, TRUST)
     assert run.status == 0, run.err
@@ -97,6 +98,7 @@ def test_a_sweep_of_theirs_runs_with_a_method_of_theirs(lab):
 NAMED = {"UNLEARN_LAB_CONF": "options", "UNLEARN_LAB_TRUST": "own_parts"}
 
 
+@pytest.mark.prepared
 @pytest.mark.slow
 def test_two_processes_train_by_a_method_of_theirs(lab):
     run = lab("method=simnpo", "runtime.devices=2", environment=NAMED)

@@ -59,6 +59,7 @@ def test_every_quantizer_goes_the_same_road(lab, quantizers):
     assert stamps(again.home) == before
 
 
+@pytest.mark.prepared
 @pytest.mark.slow
 def test_calibration_is_a_choice_of_its_own(lab):
     run = lab(
@@ -73,6 +74,7 @@ def test_calibration_is_a_choice_of_its_own(lab):
     assert "forget" in run.out
 
 
+@pytest.mark.prepared
 @pytest.mark.parametrize("quant", ["rtn4", "gptq4", pytest.param("awq4", marks=pytest.mark.slow)])
 def test_an_export_is_the_model_that_was_evaluated(lab, quant):
     run = lab("method=ga", f"quant={quant}", "export=true")
@@ -91,6 +93,7 @@ def test_an_export_is_the_model_that_was_evaluated(lab, quant):
     assert folder.name in used
 
 
+@pytest.mark.prepared
 def test_a_gguf_export_holds_the_evaluated_weights(lab):
     run = lab("method=ga", "quant=gguf_q4_0", "export=true", *BLOCKS_OF_32)
     assert run.status == 0, run.err
@@ -118,6 +121,7 @@ def test_a_gguf_export_holds_the_evaluated_weights(lab):
         assert found[path] == record[path]
 
 
+@pytest.mark.prepared
 def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
     first = lab("method=ga", "quant=rtn4", "export=true")
     exported = first.home / first.records[-1]["export"]
@@ -176,8 +180,8 @@ def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
         ),
     ],
 )
-def test_impossible_quantizers_are_refused_before_training(lab, arguments, message):
-    run = lab(*arguments)
+def test_impossible_quantizers_are_refused_before_training(refusing_lab, arguments, message):
+    run = refusing_lab(*arguments)
     assert run.status == 2, run.err
     assert re.search(message, run.err), run.err
     assert "Traceback" not in run.err

@@ -84,6 +84,7 @@ def test_a_record_holds_what_the_interface_promises(lab):
         assert record[f"seconds.{name}"] > 0
 
 
+@pytest.mark.prepared
 def test_side_files_are_where_the_record_says(lab):
     run = lab("method=ga", "quant=rtn4")
     record = run.records[-1]
@@ -106,6 +107,7 @@ def test_progress_tells_the_stage_of_how_many_and_verbose_tells_more(lab):
     assert not re.search(r"target [0-9a-f]{8} reused", lab(*arguments, "trainer.epochs=1").err)
 
 
+@pytest.mark.prepared
 def test_without_a_quantizer_nothing_is_said_about_recovery(lab):
     run = lab("method=ga", "quant=none")
     record = run.records[-1]
@@ -124,6 +126,7 @@ def test_a_crash_between_stages_costs_only_what_was_not_finished(lab):
     assert len(after) == len(before) + 5
 
 
+@pytest.mark.prepared
 def test_one_failed_leaf_leaves_the_others_and_says_why(lab):
     run = lab("-m", "method=ga", "optimizer.lr=1e-4,1e30", "quant=rtn4")
     assert run.status == 1
@@ -136,6 +139,7 @@ def test_one_failed_leaf_leaves_the_others_and_says_why(lab):
     assert again.status == 1
 
 
+@pytest.mark.prepared
 def test_the_stop_rule_of_muse_ends_training_early(lab):
     """The untrained control has utility 0, which no epoch can fall below."""
     run = lab("method=ga", "quant=none", "trainer/stop=utility", "trainer.epochs=4")
@@ -178,6 +182,7 @@ def test_models_that_know_the_corpus_already_are_taken_as_they_are(lab, checkpoi
     assert {path.name for path in target.iterdir()} == {"manifest.json", "pointer.json"}
 
 
+@pytest.mark.prepared
 @pytest.mark.parametrize("mode", ["offline", "auto"])
 def test_results_reach_wandb_offline_without_an_account(lab, mode):
     run = lab("method=ga", "quant=rtn4", f"report.wandb.mode={mode}")

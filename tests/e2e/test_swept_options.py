@@ -18,6 +18,7 @@ SETTINGS = [
 """Swept options, and a setting that each of them has and the default option lacks."""
 
 
+@pytest.mark.prepared
 @pytest.mark.parametrize(("swept", "setting"), SETTINGS, ids=[one for _, one in SETTINGS])
 def test_a_setting_of_all_swept_options_reaches_each_job(lab, swept, setting):
     run = lab("-m", swept, setting, "dry=true")
@@ -54,6 +55,7 @@ def test_a_setting_that_some_options_lack_is_refused_with_two_commands_that_work
         assert "plan: 1 job" in again.out
 
 
+@pytest.mark.prepared
 @pytest.mark.slow
 def test_jobs_are_named_and_recorded_by_the_plain_value(lab):
     """Repeated by other means, everything is there: each job is composed as it was here."""
@@ -70,6 +72,7 @@ def test_jobs_are_named_and_recorded_by_the_plain_value(lab):
         assert "choice(" not in again.out + again.err + run.out + run.err
 
 
+@pytest.mark.prepared
 def test_an_optuna_study_searches_options_with_a_fixed_setting_below_them(lab):
     study = ("-m", "hydra/sweeper=optuna", "tune=forget_quality", "hydra.sweeper.n_trials=2")
     swept = ("optimizer=choice(sure,sure_released)", "optimizer.percentile=80")

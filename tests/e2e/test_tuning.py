@@ -24,6 +24,7 @@ def found(run):
     return yaml.safe_load((run.home / "hydra/study/optimization_results.yaml").read_text())
 
 
+@pytest.mark.prepared
 def test_a_study_ends_like_a_sweep_and_the_same_study_builds_nothing(lab):
     first = lab(*STUDY)
     assert first.status == 1, first.err
@@ -65,6 +66,7 @@ def test_a_study_without_anything_to_search_by_is_refused(lab, arguments, messag
     assert not (run.home / "cache" / "target").exists()
 
 
+@pytest.mark.prepared
 def test_hydra_s_own_sweeper_ends_like_the_lab_s_and_tune_is_in_no_key(lab):
     sweep = lab("-m", "hydra/sweeper=basic", "method=ga", "quant=rtn4,rtn8")
     assert sweep.status == 0, sweep.err
