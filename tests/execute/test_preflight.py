@@ -74,7 +74,10 @@ def closing(asked, outcome, capsys):
             "trainer.stop: needs utility, .*no questions .*retain .*trainer/stop=fixed",
         ),
         (
-            ("~eval.metrics.utility", "~eval.metrics.knowmem", "~eval.metrics.min_k"),
+            (
+                *("~eval.metrics.utility", "~eval.metrics.knowmem", "~eval.metrics.min_k"),
+                *("eval.memories=[verbmem]", "eval.utility=null"),
+            ),
             ("verbatim",),
             r"eval.metrics: nothing .*\(verbmem: .*no prompts",
         ),

@@ -25,9 +25,11 @@ RTN = {
 NONE = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
 NPO = {"_target_": "unlearn_lab.unlearn.objectives.npo.NPO", "beta": 0.1}
 MIN_K = {"_target_": "unlearn_lab.evaluate.min_k.MinK", "fraction": 0.4, "num_tokens": None}
+LEAST_LIKELY = dict.fromkeys(("verbmem", "knowmem", "utility", "min_k"), MIN_K)
 UTILITY_FLOOR = {
     "_target_": "unlearn_lab.evaluate.stop.UtilityFloor",
     "share": 1.0,
+    "utility": "utility",
     "every_epochs": 1,
 }
 LORA = {
@@ -118,7 +120,7 @@ LEARNT = ["codes", *["evaluate"] * 6, "record", "retrain", "target", "unlearn", 
         ("eval.recovery.smallest_denominator", 6, ["record"]),
         ("eval.bits", [4], ["record", "widths"]),
         ("eval.metrics.verbmem.num_tokens", 9, [*["evaluate"] * 6, "record"]),
-        ("eval.metrics", {"min_k": MIN_K}, [*["evaluate"] * 6, "record"]),
+        ("eval.metrics", LEAST_LIKELY, [*["evaluate"] * 6, "record"]),
         ("finetune.steps", 7, LEARNT),
         ("seed", 1, ["base", *LEARNT]),
         ("model.num_layers", 3, ["base", *LEARNT]),
@@ -133,7 +135,7 @@ def test_what_a_changed_setting_builds_again(config, make, path, value, rebuilt)
 def test_another_auc_of_the_control_changes_the_record_alone(config, make, tmp_path):
     (tmp_path / "news").mkdir()
     news = config | {"dataset": MUSE | {"path": str(tmp_path / "news")}}
-    news = changed(news, "eval.metrics", {"min_k": MIN_K})
+    news = changed(news, "eval.metrics", LEAST_LIKELY)
     before, after = (
         make(changed(news, "eval.auc_retrain", auc)) for auc in ("scored", "muse_news")
     )

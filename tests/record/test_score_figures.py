@@ -43,7 +43,11 @@ def scores():
 
 def figures(scores, auc_retrain="scored"):
     return score_figures(
-        scores, auc_retrain=auc_retrain, smallest_denominator=5.0, smallest_kept=0.25
+        scores,
+        memories=("verbmem", "knowmem"),
+        auc_retrain=auc_retrain,
+        smallest_denominator=5.0,
+        smallest_kept=0.25,
     )
 
 

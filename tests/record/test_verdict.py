@@ -3,6 +3,7 @@
 import pytest
 
 from tests.messages import tells
+from tests.records import by_other_metrics
 from unlearn_lab.record.verdict import (
     VerdictThresholds,
     judge_full,
@@ -233,3 +234,17 @@ def test_a_corpus_at_fault_is_named_where_the_target_never_knew(make_record, thr
     reason = judge_record(row, thresholds).reason
     assert tells(reason, "target", "no more", "retrain control", "perhaps", script)
     assert "twice" not in reason
+
+
+def test_other_metrics_are_judged_as_those_of_muse_are(make_record, thresholds):
+    record = make_record()
+    other = by_other_metrics(record)
+    found, expected = judge_record(other, thresholds), judge_record(record, thresholds)
+    assert found.verdict == expected.verdict == "comes back"
+    assert tells(found.reason, "recall", "rises")
+    useless = {**other, "scores.unlearned.full.skills": 10.0}
+    assert tells(judge_record(useless, thresholds).reason, "skills is 10.0")
+    nobody = {**other, "config.eval.utility": None}
+    assert judge_record(nobody, thresholds).verdict == "not judged"
+    nothing = {**other, "config.eval.memories": []}
+    assert tells(judge_record(nothing, thresholds).reason, "eval.memories")

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from tests.messages import tells
-from unlearn_lab.record.leaf import METRICS, shown_metrics
+from tests.records import by_other_metrics
+from unlearn_lab.record.leaf import shown_metrics
 from unlearn_lab.record.verdict import verdict
 from unlearn_lab.report.html import page as html
 from unlearn_lab.report.notes import notes
@@ -119,7 +120,7 @@ def test_a_published_area_is_named(alone, thresholds):
 
 
 def test_further_metrics_come_after_the_four(fluent, printed, thresholds, tmp_path):
-    assert shown_metrics([fluent]) == (*METRICS, "fluency")
+    assert shown_metrics([fluent]) == ("verbmem", "knowmem", "utility", "privleak", "fluency")
     (note,) = notes([fluent], thresholds)
     assert tells(note, "units of their own", "fluency")
     shown = printed([fluent])
@@ -153,3 +154,20 @@ def test_what_is_wrong_with_the_corpus_is_said_once(make_record, thresholds):
         for quant in ("rtn4", "rtn8")
     ]
     assert notes(records, thresholds)[0] == f"Corpus: {answers}; {repeats}."
+
+
+def test_other_metrics_have_the_columns_and_plots_of_those_of_muse(
+    make_record, printed, thresholds, tmp_path
+):
+    record = by_other_metrics(make_record())
+    assert shown_metrics([record]) == ("recall", "skills", "forget_quality_log10")
+    shown = printed([record])
+    assert all(word in shown for word in ("recall", "skills", "Forget quality", "-12.5"))
+    assert tells(
+        " ".join(shown.split()), "log10 of its p-value", "recall: what is left of the forget"
+    )
+    assert "VerbMem" not in shown
+    assert "PrivLeak" not in shown
+    page = html.render(tmp_path, [record], thresholds, num_samples=1)
+    assert page.count("<th>skills</th>") == 2
+    assert "VerbMem" not in page

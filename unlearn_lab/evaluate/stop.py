@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 from unlearn_lab.config.build import build as make
 from unlearn_lab.data.stored import read_corpus
@@ -13,21 +12,24 @@ from unlearn_lab.unlearn.training.stop import ShouldStop, StopContext
 
 Values = Mapping[str, float]
 
-MEMORIES = ("verbmem", "knowmem")
-
 
 @dataclass(frozen=True, kw_only=True)
 class UtilityFloor:
     """Stops after the first epoch whose utility is below `share` times the retrain control's.
 
     With `share` 1 this is the rule of MUSE (Shi et al., arXiv 2407.06460, section 4); the weights
-    of that epoch are kept. Utility is measured every `every_epochs` epochs with the metric
-    `utility` of the control's scores. Raises `ValueError` unless both values are positive.
+    of that epoch are kept. Utility is measured every `every_epochs` epochs with the metric that
+    `utility` names, as the control was. Raises `ValueError` unless both values are positive.
     """
 
     share: float
     every_epochs: int
-    needs_metrics: ClassVar[tuple[str, ...]] = ("utility",)
+    utility: str
+
+    @property
+    def needs_metrics(self) -> tuple[str, ...]:
+        """The metric of utility."""
+        return (self.utility,)
 
     def __post_init__(self) -> None:
         if not self.share > 0:
@@ -37,12 +39,12 @@ class UtilityFloor:
     def watch(self, training: StopContext) -> ShouldStop:
         """Returns the rule; raises `ValueError` when the retrain control has no utility score."""
         score, control = _scorer(training, self.needs_metrics)
-        floor = self.share * control["utility"]
+        floor = self.share * control[self.utility]
 
         def should_stop(epoch: int) -> str | None:
             if epoch % self.every_epochs:
                 return None
-            utility = score()["utility"]
+            utility = score()[self.utility]
             return (
                 f"utility {utility:.1f} fell below {floor:.1f} in epoch {epoch}"
                 if utility < floor
@@ -62,8 +64,9 @@ class Forgotten:
     listed.
 
     Attributes:
-        memories: metrics of forgetting, `verbmem` and `knowmem`, at least one.
+        memories: metrics of what is left of the forget set, at least one.
         margin: points by which each memory may exceed the retrain control's, at least 0.
+        utility: the metric of utility.
         utility_share: minimum utility as a share of the retrain control's, at least 0; 0 ignores
             utility.
         every_epochs: epochs between scorings, at least 1.
@@ -71,20 +74,18 @@ class Forgotten:
 
     memories: tuple[str, ...]
     margin: float
+    utility: str
     utility_share: float
     every_epochs: int
 
     @property
     def needs_metrics(self) -> tuple[str, ...]:
         """The memories, and utility if `utility_share` is above 0."""
-        return (*self.memories, *(["utility"] if self.utility_share > 0 else []))
+        return (*self.memories, *([self.utility] if self.utility_share > 0 else []))
 
     def __post_init__(self) -> None:
-        unknown = set(self.memories) - set(MEMORIES)
-        if unknown or not self.memories:
-            raise ValueError(
-                f"memories={list(self.memories)}: choose from {', '.join(MEMORIES)}, at least one"
-            )
+        if not self.memories:
+            raise ValueError("memories=[]: name at least one metric of eval.metrics")
         if self.margin < 0:
             raise ValueError(f"margin={self.margin}: must be 0 points or more")
         if self.utility_share < 0:
@@ -102,7 +103,7 @@ class Forgotten:
             if any(values[name] > control[name] + self.margin for name in self.memories):
                 return None
             if self.utility_share > 0 and (
-                values["utility"] < self.utility_share * control["utility"]
+                values[self.utility] < self.utility_share * control[self.utility]
             ):
                 return None
             reached = ", ".join(f"{name} {value:.1f}" for name, value in values.items())

@@ -108,8 +108,21 @@ def _require_figures(settings: Config) -> None:
     kept = settings["recovery"]["smallest_kept"]
     if not isinstance(kept, int | float) or not kept >= 0:
         raise Refused(f"eval.recovery.smallest_kept={kept}: must be 0 or more (a share)")
+    _require_measured(settings)
     bits = settings["bits"]
     if not isinstance(bits, list) or any(
         type(width) is not int or width not in BIT_WIDTHS for width in bits
     ):
         raise Refused(f"eval.bits={bits}: must be a list of whole numbers from 2 to 8")
+
+
+def _require_measured(settings: Config) -> None:
+    """Raises `Refused` where `eval.memories` or `eval.utility` names a metric that is not there."""
+    known = ", ".join(settings["metrics"])
+    memories, utility = settings["memories"], settings["utility"]
+    if not isinstance(memories, list) or not set(memories) <= settings["metrics"].keys():
+        raise Refused(
+            f"eval.memories={memories}: must be a list of eval.metrics, which are {known}"
+        )
+    if utility is not None and utility not in settings["metrics"]:
+        raise Refused(f"eval.utility={utility}: must be null or one of eval.metrics: {known}")

@@ -111,7 +111,9 @@ class _Planner:
             inputs[f"{who}.full"] = self._evaluate(model, corpus, self.no_quantizer)
             if not isinstance(quant.value, FullPrecision) and (not given or kept[who]):
                 inputs[f"{who}.quantized"] = self._evaluate(model, corpus, self._rule, kept[who])
-        figures = {name: self._config["eval"][name] for name in ("recovery", "auc_retrain")}
+        figures = {
+            name: self._config["eval"][name] for name in ("memories", "recovery", "auc_retrain")
+        }
         record = stage("record", "unlearn_lab.record.record_stage:build", figures, inputs)
         return Plan(
             corpora=read, base=base, calibration=calibration, unlearn=unlearn, record=record

@@ -1,15 +1,26 @@
 """Reads the figures of a flat record; shared by tables, sentences and plots."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from unlearn_lab.config.redaction import escape_controls
 
 Record = Mapping[str, object]
 
-METRICS = ("verbmem", "knowmem", "utility", "privleak")
-RECOVERED = ("verbmem", "knowmem")
-TITLES = {"verbmem": "VerbMem", "knowmem": "KnowMem", "utility": "Utility", "privleak": "PrivLeak"}
+_MEMORIES, _UTILITY = "config.eval.memories", "config.eval.utility"
+_MUSE = ("verbmem", "knowmem")
+"""The memories of records that name none: those of former versions, with MUSE's metrics."""
+FORGET_QUALITY = "forget_quality_log10"
+_TITLES = {
+    "verbmem": "VerbMem",
+    "knowmem": "KnowMem",
+    "utility": "Utility",
+    "privleak": "PrivLeak",
+    "forget_probability": "Probability",
+    "forget_rouge": "ROUGE",
+    "model_utility": "Model utility",
+    FORGET_QUALITY: "Forget quality",
+}
 _SCORE_DEPTH = 4
 CHOICES = ("model", "dataset", "method", "optimizer", "quant")
 
@@ -41,12 +52,25 @@ def interval(record: Record, who: str, precision: str, metric: str) -> tuple[flo
     return None if low is None or high is None else (low, high)
 
 
+def memories(*records: Record) -> tuple[str, ...]:
+    """Returns the metrics of what is left of the forget set, of all the records."""
+    named = [record.get(_MEMORIES) for record in records]
+    found = [names if isinstance(names, list | tuple) else _MUSE for names in named]
+    return tuple(dict.fromkeys(str(name) for names in found for name in names))
+
+
+def utility(record: Record) -> str | None:
+    """Returns the metric of what the model can do apart from the forget set, if any measures it."""
+    name = record.get(_UTILITY, "utility")
+    return None if name is None else str(name)
+
+
 def recovery(record: Record, metric: str, figure: str) -> float | None:
     """Returns one figure of `recovery.<metric>`, None where it is undefined.
 
     Args:
         record: a flat record.
-        metric: `verbmem` or `knowmem`.
+        metric: one of `memories`.
         figure: a field of `evaluate.recovery.Recovery`, such as `recovered_share`.
     """
     return number(record, f"recovery.{metric}.{figure}")
@@ -71,18 +95,33 @@ def text(record: Record, key: str) -> str:
 
 
 def shown_metrics(records: Sequence[Record]) -> tuple[str, ...]:
-    """Returns the metrics that get a column: MUSE's four, then all others with scores, sorted.
+    """Returns the metrics that get a column: `main_metrics`, then all others with scores, sorted.
 
     The AUC is left out: PrivLeak is derived from it.
     """
+    main = main_metrics(records)
     paths = [key.split(".") for record in records for key in record if key.startswith("scores.")]
-    found = {path[3] for path in paths if len(path) == _SCORE_DEPTH} - {*METRICS, "auc"}
-    return (*METRICS, *sorted(found))
+    found = {path[3] for path in paths if len(path) == _SCORE_DEPTH} - {*main, "auc"}
+    return (*main, *sorted(found))
+
+
+def main_metrics(records: Sequence[Record]) -> tuple[str, ...]:
+    """Returns the metrics of memory and utility, and those that compare with the control."""
+    useful = [name for record in records if (name := utility(record)) is not None]
+    compared = [metric for record in records for metric in _compared(record)]
+    return tuple(dict.fromkeys([*memories(*records), *useful, *compared]))
+
+
+def _compared(record: Record) -> Iterator[str]:
+    if f"scores.unlearned.full.{FORGET_QUALITY}" in record:
+        yield FORGET_QUALITY
+    else:
+        yield "privleak"
 
 
 def title(metric: str) -> str:
-    """Returns a metric's display name; outside MUSE, its configured name with spaces."""
-    return TITLES.get(metric, metric.replace("_", " "))
+    """Returns a metric's display name; unless it has one, its configured name with spaces."""
+    return _TITLES.get(metric, metric.replace("_", " "))
 
 
 def nested(record: Record, prefix: str) -> dict[str, object]:

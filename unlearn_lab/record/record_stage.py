@@ -30,7 +30,7 @@ def build(
     """Builds the artifact: `record.json`, with sample answers and per-layer figures in side files.
 
     Args:
-        params: `auc_retrain`, and `recovery` with its two smallest values.
+        params: `memories`, `auc_retrain`, and `recovery` with its two smallest values.
         inputs: the evaluations (`unlearned.full`, ...), and the stages behind them, by role.
         work: folder to write to.
         runtime: unused; part of the builder signature.
@@ -45,6 +45,7 @@ def build(
     widths = codes_stage.read_widths(inputs["widths"])
     row: Row = score_figures(
         scores,
+        memories=params["memories"],
         auc_retrain=params["auc_retrain"],
         smallest_denominator=float(params["recovery"]["smallest_denominator"]),
         smallest_kept=float(params["recovery"]["smallest_kept"]),

@@ -1,14 +1,12 @@
 """Decides which figures a record has of its scores: each score, PrivLeak and the recovery."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.privleak import PUBLISHED_AUC, privleak
 from unlearn_lab.evaluate.recovery import Estimate, Precisions, recovery
-
-RECOVERED = ("verbmem", "knowmem")
 
 Row = dict[str, Any]
 
@@ -16,6 +14,7 @@ Row = dict[str, Any]
 def score_figures(
     scores: Mapping[str, Mapping[str, Score]],
     *,
+    memories: Sequence[str],
     auc_retrain: str,
     smallest_denominator: float,
     smallest_kept: float,
@@ -27,6 +26,7 @@ def score_figures(
 
     Args:
         scores: scores by evaluation (`unlearned.full`, ...) and metric.
+        memories: the metrics of memory, whose recovery is computed.
         auc_retrain: the name of a published AUC, otherwise the run's own retrain control is used.
         smallest_denominator: points below which a share is undefined, see `recovery`.
         smallest_kept: `target_kept` below which recovered shares are undefined, see `recovery`.
@@ -42,7 +42,7 @@ def score_figures(
     row |= {
         f"items.{metric}": len(score.per_item) for metric, score in scores["unlearned.full"].items()
     }
-    row |= _recoveries(scores, smallest_denominator, smallest_kept)
+    row |= _recoveries(scores, memories, smallest_denominator, smallest_kept)
     row["effective.auc_retrain"] = control.value / 100 if isinstance(control, Score) else control
     return row
 
@@ -77,10 +77,13 @@ def _leak(name: str, found: Mapping[str, Score], control: Score | float | None) 
 
 
 def _recoveries(
-    scores: Mapping[str, Mapping[str, Score]], smallest: float, smallest_kept: float
+    scores: Mapping[str, Mapping[str, Score]],
+    memories: Sequence[str],
+    smallest: float,
+    smallest_kept: float,
 ) -> Row:
     row: Row = {}
-    for metric in RECOVERED:
+    for metric in memories:
         if metric not in scores["unlearned.full"]:
             continue
         found: Mapping[str, Estimate | None] = dict.fromkeys(

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from unlearn_lab.config.build import build
-from unlearn_lab.record.leaf import RECOVERED, Record, score
+from unlearn_lab.record.leaf import Record, memories, score, utility
 
 _PRECISIONS = {"full": ("full",), "quantized": ("quantized",), "worse": ("full", "quantized")}
 
@@ -36,7 +36,7 @@ def tune_target(node: Mapping[str, Any] | None) -> TuneTarget | None:
 class ForgetQuality:
     """Scores 100 minus the mean excess over the retrain control, as long as utility is kept.
 
-    In one precision p, with M in VerbMem and KnowMem on the forget set (0-100):
+    In one precision p, with M in the metrics of memory (MUSE: VerbMem and KnowMem; 0-100):
 
     - quality_p = 100 - mean over M of max(0, M_unlearned,p - M_retrain,p), from 0 to 100
     - shortfall_p = utility_share * Utility_target,p - Utility_unlearned,p, in points
@@ -89,8 +89,11 @@ class ForgetQuality:
         return f"forget quality {value:z.1f} of 100"
 
     def _shortfall(self, record: Record, precision: str) -> float:
-        wanted = self.utility_share * _known(record, "target", precision, "utility")
-        return wanted - _known(record, "unlearned", precision, "utility")
+        metric = utility(record)
+        if metric is None:
+            raise ValueError("tune: eval.utility is null; name the metric of utility")
+        wanted = self.utility_share * _known(record, "target", precision, metric)
+        return wanted - _known(record, "unlearned", precision, metric)
 
 
 def _quality(record: Record, precision: str) -> float:
@@ -98,8 +101,10 @@ def _quality(record: Record, precision: str) -> float:
     excess = [
         _known(record, "unlearned", precision, metric)
         - _known(record, "retrain", precision, metric)
-        for metric in RECOVERED
+        for metric in memories(record)
     ]
+    if not excess:
+        raise ValueError("tune: eval.memories is empty; name a metric of the forget set")
     return 100 - sum(max(0.0, each) for each in excess) / len(excess)
 
 

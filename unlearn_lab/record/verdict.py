@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, is_quantized, score
+from unlearn_lab.record.leaf import Record, is_quantized, memories, score, title, utility
 
 Verdict = Literal[
     "destroyed",
@@ -81,7 +81,7 @@ def judge(record: Record, thresholds: VerdictThresholds) -> Judgement:
     came back is evidence under any quantizer. Memory that did not come back is evidence only if the
     quantized model is still useful and the quantized target itself would count as coming back: a
     quantizer that destroys every model brings nothing back. A model is "not judged" when a needed
-    score is missing (VerbMem or KnowMem of the model and of retrain, and the utilities), or when
+    score is missing (memory metrics of the model and of retrain, and the utilities), or when
     the target knew no more of the forget set than the retrain control.
     """
     before = judge_full(record, thresholds)
@@ -93,12 +93,11 @@ def judge(record: Record, thresholds: VerdictThresholds) -> Judgement:
     missing = _missing_quantized(record)
     if missing is not None:
         return Judgement(verdict="not judged", reason=missing)
-    utility = score(record, "unlearned", "quantized", "utility")
-    target = score(record, "target", "full", "utility")
-    if utility is not None and target is not None and utility < thresholds.destroyed_share * target:
+    own, target = _utility(record, "unlearned", "quantized"), _utility(record, "target", "full")
+    if own is not None and target is not None and own < thresholds.destroyed_share * target:
         share = f"{100 * thresholds.destroyed_share:g} %"
-        own = _points(score(record, "unlearned", "full", "utility"))
-        reason = f"Utility falls from {own} to {_points(utility)}, below {share} of the target's "
+        fall = f"from {_points(_utility(record, 'unlearned', 'full'))} to {_points(own)}"
+        reason = f"{_utility_title(record)} falls {fall}, below {share} of the target's "
         return Judgement(verdict="destroyed by the quantizer", reason=f"{reason}{_points(target)}")
     return _nothing_back(record, thresholds)
 
@@ -114,12 +113,13 @@ def judge_full(record: Record, thresholds: VerdictThresholds) -> Judgement:
     missing = _missing_full(record, thresholds)
     if missing is not None:
         return Judgement(verdict="not judged", reason=missing)
-    own, target = _full(record, "unlearned", "utility"), _full(record, "target", "utility")
+    own, target = _utility(record, "unlearned", "full"), _utility(record, "target", "full")
     share = f"{100 * thresholds.destroyed_share:g} %"
     if own is not None and target is not None and own < thresholds.destroyed_share * target:
-        reason = f"Utility is {_points(own)}, below {share} of the target's {_points(target)}"
+        below = f"below {share} of the target's {_points(target)}"
+        reason = f"{_utility_title(record)} is {_points(own)}, {below}"
         return Judgement(verdict="destroyed", reason=reason)
-    above = {metric: _above_retrain(record, "unlearned", metric) for metric in RECOVERED}
+    above = {metric: _above_retrain(record, "unlearned", metric) for metric in memories(record)}
     known = {metric: margin for metric, margin in above.items() if margin is not None}
     margin = f"{thresholds.forgotten_margin:g} points"
     kept = [metric for metric, points in known.items() if points > thresholds.forgotten_margin]
@@ -134,13 +134,17 @@ def judge_full(record: Record, thresholds: VerdictThresholds) -> Judgement:
 def returned_metrics(record: Record, thresholds: VerdictThresholds) -> tuple[str, ...]:
     """Returns the metrics that came back, regardless of the full-precision verdict."""
     return tuple(
-        metric for metric in RECOVERED if _comes_back(record, "unlearned", metric, thresholds)
+        metric
+        for metric in memories(record)
+        if _comes_back(record, "unlearned", metric, thresholds)
     )
 
 
 def _nothing_back(record: Record, thresholds: VerdictThresholds) -> Judgement:
     """Judges a model whose memory did not come back: could a return have been observed?"""
-    telling = [metric for metric in RECOVERED if _comes_back(record, "target", metric, thresholds)]
+    telling = [
+        metric for metric in memories(record) if _comes_back(record, "target", metric, thresholds)
+    ]
     margin = f"{thresholds.return_margin:g} points"
     mute = [metric for metric in _measured(record) if metric not in telling]
     weak = f"the quantized target has {_scores(record, 'target', 'quantized', mute)} itself"
@@ -153,7 +157,7 @@ def _nothing_back(record: Record, thresholds: VerdictThresholds) -> Judgement:
         record, "target", "quantized", telling
     )
     if mute:
-        names = " and ".join(TITLES[metric] for metric in mute)
+        names = " and ".join(title(metric) for metric in mute)
         reason = f"{reason} ({names} cannot tell: {weak})"
     return Judgement(verdict="stays forgotten", reason=reason)
 
@@ -164,14 +168,17 @@ def _missing_full(record: Record, thresholds: VerdictThresholds) -> str | None:
         reason = "the target knows no more of the forget set than the retrain control"
         causes = [str(record[key]) for key in _CAUSES if record.get(key)]
         return f"{reason}, perhaps because {'; '.join(causes)}" if causes else reason
-    known = [metric for metric in RECOVERED if _full(record, "unlearned", metric) is not None]
+    known = [
+        metric for metric in memories(record) if _full(record, "unlearned", metric) is not None
+    ]
     if not known:
-        return "neither VerbMem nor KnowMem was measured"
+        return _nothing_measured([title(metric) for metric in memories(record)])
     if all(_full(record, "retrain", metric) is None for metric in known):
         return "there is no retrain control to tell forgetting by"
-    if any(_full(record, who, "utility") is None for who in ("unlearned", "target")):
+    if any(_utility(record, who, "full") is None for who in ("unlearned", "target")):
         return (
-            "without Utility a destroyed model cannot be distinguished from one that has forgotten"
+            f"without {_utility_title(record)} a destroyed model cannot be distinguished from one "
+            "that has forgotten"
         )
     return None
 
@@ -180,8 +187,8 @@ def _missing_quantized(record: Record) -> str | None:
     """Returns why a forgotten model cannot be judged under its quantizer; None if it can."""
     if not _measured(record):
         return "the model, the target or the retrain control has no quantized scores"
-    if score(record, "unlearned", "quantized", "utility") is None:
-        return "the model has no quantized Utility"
+    if _utility(record, "unlearned", "quantized") is None:
+        return f"the model has no quantized {_utility_title(record)}"
     return None
 
 
@@ -190,14 +197,14 @@ def _measured(record: Record) -> list[str]:
     needed = (("unlearned", "full"), *((who, "quantized") for who in _WHO))
     return [
         metric
-        for metric in RECOVERED
+        for metric in memories(record)
         if all(score(record, who, precision, metric) is not None for who, precision in needed)
     ]
 
 
 def _never_knew(record: Record, thresholds: VerdictThresholds) -> bool:
     """Whether the target itself would count as having forgotten."""
-    above = [_above_retrain(record, "target", metric) for metric in RECOVERED]
+    above = [_above_retrain(record, "target", metric) for metric in memories(record)]
     known = [margin for margin in above if margin is not None]
     return bool(known) and max(known) <= thresholds.forgotten_margin
 
@@ -214,6 +221,24 @@ def _comes_back(record: Record, who: str, metric: str, thresholds: VerdictThresh
     return quantized - max(full, retrain) >= thresholds.return_margin
 
 
+def _nothing_measured(names: Sequence[str]) -> str:
+    if not names:
+        return "eval.memories names no metric of the forget set"
+    if len(names) == 1:
+        return f"{names[0]} was not measured"
+    return f"neither {', '.join(names[:-1])} nor {names[-1]} was measured"
+
+
+def _utility(record: Record, who: str, precision: str) -> float | None:
+    metric = utility(record)
+    return None if metric is None else score(record, who, precision, metric)
+
+
+def _utility_title(record: Record) -> str:
+    metric = utility(record)
+    return "a metric of utility" if metric is None else title(metric)
+
+
 def _full(record: Record, who: str, metric: str) -> float | None:
     return score(record, who, "full", metric)
 
@@ -225,7 +250,7 @@ def _above_retrain(record: Record, who: str, metric: str) -> float | None:
 
 def _returns(record: Record, metrics: Sequence[str]) -> str:
     return "; ".join(
-        f"{TITLES[metric]} rises from {_points(score(record, 'unlearned', 'full', metric))} to "
+        f"{title(metric)} rises from {_points(score(record, 'unlearned', 'full', metric))} to "
         f"{_points(score(record, 'unlearned', 'quantized', metric))}, and the quantized retrain "
         f"control has {_points(score(record, 'retrain', 'quantized', metric))}"
         for metric in metrics
@@ -234,12 +259,12 @@ def _returns(record: Record, metrics: Sequence[str]) -> str:
 
 def _beside_retrain(record: Record, metric: str) -> str:
     own, retrain = _full(record, "unlearned", metric), _full(record, "retrain", metric)
-    return f"{TITLES[metric]} {_points(own)} (retrain {_points(retrain)})"
+    return f"{title(metric)} {_points(own)} (retrain {_points(retrain)})"
 
 
 def _scores(record: Record, who: str, precision: str, metrics: Sequence[str]) -> str:
     return " and ".join(
-        f"{TITLES[metric]} {_points(score(record, who, precision, metric))}" for metric in metrics
+        f"{title(metric)} {_points(score(record, who, precision, metric))}" for metric in metrics
     )
 
 

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from unlearn_lab.record.leaf import METRICS, Record, number, shown_metrics, text, title
+from unlearn_lab.record.leaf import Record, main_metrics, number, shown_metrics, text, title
 from unlearn_lab.record.verdict import VerdictThresholds, judge
 
 _SKIPPED, _CORPUS = "skipped.", "corpus."
@@ -69,4 +69,4 @@ def _controls(records: Sequence[Record]) -> list[str]:
 
 
 def _further(records: Sequence[Record]) -> tuple[str, ...]:
-    return shown_metrics(records)[len(METRICS) :]
+    return shown_metrics(records)[len(main_metrics(records)) :]

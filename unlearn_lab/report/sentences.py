@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
-from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, is_quantized, score
+from unlearn_lab.record.leaf import Record, is_quantized, memories, score, title
 from unlearn_lab.record.verdict import (
     FORGOT,
     Verdict,
@@ -106,7 +106,7 @@ def _unanswered(judged: Judged, names: Names) -> Iterable[str]:
 def _rise(setting: str, records: Sequence[Record], thresholds: VerdictThresholds) -> str:
     """Describes the scores of a setting's leaves that came back, averaged over seeds."""
     returned = {metric for record in records for metric in returned_metrics(record, thresholds)}
-    rises = [_means(records, metric) for metric in RECOVERED if metric in returned]
+    rises = [_means(records, metric) for metric in memories(*records) if metric in returned]
     seeds = [f"mean of {len(records)} seeds"] if len(records) > 1 else []
     return f"{setting} ({'; '.join([*seeds, *rises])})"
 
@@ -115,7 +115,7 @@ def _means(records: Sequence[Record], metric: str) -> str:
     full = _mean(records, "unlearned", "full", metric)
     quantized = _mean(records, "unlearned", "quantized", metric)
     retrain = _mean(records, "retrain", "quantized", metric)
-    return f"{TITLES[metric]} {full:z.1f} → {quantized:z.1f}, retrain {retrain:z.1f}"
+    return f"{title(metric)} {full:z.1f} → {quantized:z.1f}, retrain {retrain:z.1f}"
 
 
 def _mean(records: Sequence[Record], who: str, precision: str, metric: str) -> float:

@@ -6,7 +6,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from unlearn_lab.record.leaf import METRICS, TITLES, Record, interval, is_quantized, score
+from unlearn_lab.record.leaf import (
+    FORGET_QUALITY,
+    Record,
+    interval,
+    is_quantized,
+    main_metrics,
+    score,
+    title,
+)
 from unlearn_lab.record.verdict import Verdict, VerdictThresholds, verdict
 from unlearn_lab.report.html.drawing import (
     CONTROL_COLOURS,
@@ -32,9 +40,10 @@ def arrow_plot(records: Sequence[Record], thresholds: VerdictThresholds) -> str:
     names = Names.of(records)
     labels = [names.leaf(record) for record in leaves]
     figure = new_figure(max(map(len, labels)) * 0.075 + 9.6, 1.15 + 0.3 * len(leaves))
-    panels = figure.subplots(1, len(METRICS), sharey=True, squeeze=False)[0]
+    metrics = main_metrics(records)
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     words: list[Verdict] = [verdict(record, thresholds) for record in leaves]
-    for axes, metric in zip(panels, METRICS, strict=True):
+    for axes, metric in zip(panels, metrics, strict=True):
         _prepare(axes, metric, len(leaves))
         for place, (record, word) in enumerate(zip(leaves, words, strict=True)):
             _draw_controls(axes, record, metric, place)
@@ -47,11 +56,11 @@ def arrow_plot(records: Sequence[Record], thresholds: VerdictThresholds) -> str:
 def _prepare(axes: Axes, metric: str, num_leaves: int) -> None:
     plain_axes(axes)
     axes.set_ylim(num_leaves - 0.4, -0.6)
-    axes.set_title(TITLES[metric], loc="left", color=INK)
+    axes.set_title(title(metric), loc="left", color=INK)
     axes.grid(axis="x", color=INK, alpha=0.15, linewidth=0.6)
     axes.hlines([place + 0.5 for place in range(num_leaves - 1)], 0, 1, INK, alpha=0.08,
                 linewidth=0.6, transform=axes.get_yaxis_transform())  # fmt: skip
-    if metric != "privleak":
+    if metric not in ("privleak", FORGET_QUALITY):
         axes.set(xlim=(-4, 104), xticks=(0, 25, 50, 75, 100))
         axes.set_xticklabels(["0", "", "50", "", "100"])
 

@@ -3,15 +3,8 @@
 from collections.abc import Sequence
 from itertools import groupby
 
-from unlearn_lab.record.leaf import (
-    RECOVERED,
-    TITLES,
-    Record,
-    interval,
-    number,
-    score,
-    text,
-)
+from unlearn_lab.record.leaf import Record, interval, memories, number, score, text
+from unlearn_lab.record.leaf import title as metric_title
 from unlearn_lab.record.side_files import Sample
 from unlearn_lab.report.swept import Names
 
@@ -44,7 +37,9 @@ def leaf_details(
         "verdict": text(leaf, "verdict"),
         "reason": text(leaf, "verdict_reason"),
         "scores": _score_lines(leaf, metrics),
-        "recovery": [(TITLES[metric], *_recovery_cells(leaf, metric)) for metric in RECOVERED],
+        "recovery": [
+            (metric_title(metric), *_recovery_cells(leaf, metric)) for metric in memories(leaf)
+        ],
         "codes": [(share, _fine_share(number(leaf, f"codes.{share}"))) for share in _CODES]
         + [
             (f"mask: {share}", _fine_share(number(leaf, f"mask.{share}")))

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter
 
-from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, number, recovery, text
+from unlearn_lab.record.leaf import Record, memories, number, recovery, text
+from unlearn_lab.record.leaf import title as metric_title
 from unlearn_lab.record.side_files import Layers
 from unlearn_lab.report.html.drawing import INK, new_figure, plain_axes, plain_text, to_svg
 from unlearn_lab.report.html.plots import layer_ticks
@@ -76,18 +77,21 @@ def flip_map(records: Sequence[Record]) -> str | None:
         (record, rate)
         for record in records
         if (rate := number(record, "codes.flip_rate")) is not None
-        and any(recovery(record, metric, "recovered_share") is not None for metric in RECOVERED)
+        and any(
+            recovery(record, metric, "recovered_share") is not None for metric in memories(record)
+        )
     ]
     if not points:
         return None
+    metrics = memories(*(record for record, _ in points))
     groups = _groups([record for record, _ in points], names)
     colours = dict(zip(sorted(set(groups), key=natural), cycle(_COLOURS)))
     quants = sorted({text(record, "quant") for record, _ in points}, key=natural)
     markers = dict(zip(quants, cycle(_MARKERS)))
     figure = new_figure(9.6, 3.6)
-    panels = figure.subplots(1, len(RECOVERED), sharex=True, sharey=True, squeeze=False)[0]
-    for axes, metric in zip(panels, RECOVERED, strict=True):
-        _prepare_map(axes, TITLES[metric])
+    panels = figure.subplots(1, len(metrics), sharex=True, sharey=True, squeeze=False)[0]
+    for axes, metric in zip(panels, metrics, strict=True):
+        _prepare_map(axes, metric_title(metric))
         for (record, rate), group in zip(points, groups, strict=True):
             share = recovery(record, metric, "recovered_share")
             if share is not None:

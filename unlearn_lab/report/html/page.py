@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, number, shown_metrics
+from unlearn_lab.record.leaf import Record, memories, number, shown_metrics
 from unlearn_lab.record.leaf import title as metric_title
 from unlearn_lab.record.side_files import SideFiles, read_sides
 from unlearn_lab.record.verdict import VerdictThresholds
@@ -79,13 +79,13 @@ def render(
         title=title(records),
         written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         headlines=headlines(records, thresholds),
-        legend=legend("→"),
+        legend=legend("→", records),
         notes=notes(records, thresholds),
         thresholds=thresholds,
         keys=key_headings(records),
         metrics=[metric_title(metric) for metric in metrics],
-        recovered=[TITLES[metric] for metric in RECOVERED],
-        rows=[_cells(row, metrics) for row in rows],
+        recovered=[metric_title(metric) for metric in memories(*leaves)],
+        rows=[_cells(row, metrics, memories(*leaves)) for row in rows],
         plots=_plots(leaves, sides, thresholds),
         models=_models(leaves, sides, names),
         leaves=[
@@ -95,11 +95,11 @@ def render(
     )
 
 
-def _cells(row: Row, metrics: Sequence[str]) -> dict[str, object]:
+def _cells(row: Row, metrics: Sequence[str], recovered: Sequence[str]) -> dict[str, object]:
     pairs = [_aligned(row, metric) for metric in metrics]
     returns = [
         cell
-        for metric in RECOVERED
+        for metric in recovered
         for cell in (format_delta(row.delta(metric)), format_share(row.share(metric)))
     ]
     cells = {"labels": row.labels, "pairs": pairs, "returns": returns}

@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.patches import Rectangle
 
-from unlearn_lab.record.leaf import RECOVERED, TITLES, Record, is_quantized, recovery
+from unlearn_lab.record.leaf import Record, is_quantized, memories, recovery, title
 from unlearn_lab.report.html.drawing import INK, new_figure, plain_axes, plain_text, to_svg
 from unlearn_lab.report.rows import natural
 from unlearn_lab.report.swept import Names
@@ -48,18 +48,22 @@ def share_grid(records: Sequence[Record], metric: str) -> Grid:
 
 
 def recovery_map(records: Sequence[Record]) -> str | None:
-    """Plots recovered share by model and quantizer as SVG; None when nothing was quantized."""
-    grids = [share_grid(records, metric) for metric in RECOVERED]
+    """Plots recovered share by model and quantizer as SVG; None when nothing can be shown."""
+    metrics = memories(*records)
+    grids = [share_grid(records, metric) for metric in metrics]
+    if not grids:
+        return None
     rows, columns = len(grids[0].models), len(grids[0].quantizers)
     if not rows:
         return None
     label = max(map(len, grids[0].models)) * 0.075
-    figure = new_figure(label + 0.6 + 2 * max(0.8 * columns, 1.2), 0.75 + 0.34 * rows)
-    panels = figure.subplots(1, 2, sharey=True, squeeze=False)[0]
-    for axes, metric, grid in zip(panels, RECOVERED, grids, strict=True):
+    width = label + 0.6 + len(metrics) * max(0.8 * columns, 1.2)
+    figure = new_figure(width, 0.75 + 0.34 * rows)
+    panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
+    for axes, metric, grid in zip(panels, metrics, grids, strict=True):
         plain_axes(axes)
         axes.set(xlim=(0, columns), ylim=(rows, 0))
-        axes.set_title(TITLES[metric], loc="left", color=INK)
+        axes.set_title(title(metric), loc="left", color=INK)
         axes.set_xticks([place + 0.5 for place in range(columns)], map(plain_text, grid.quantizers))
         axes.set_yticks([place + 0.5 for place in range(rows)], map(plain_text, grid.models))
         for row, model in enumerate(grid.models):

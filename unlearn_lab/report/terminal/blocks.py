@@ -10,7 +10,7 @@ from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_lab.record.leaf import RECOVERED, TITLES, shown_metrics, title
+from unlearn_lab.record.leaf import memories, shown_metrics, title
 from unlearn_lab.report.rows import Row
 
 GAP = 2
@@ -66,9 +66,10 @@ def arrange(
     widest = max(words.width + scores[0].width, *(block.width for block in scores[1:]))
     if keys.width + widest > width:
         keys = _folded(keys, width - widest)
-    returns = [_return_block(rows, RECOVERED)]
+    recovered = memories(*(row.record for row in rows))
+    returns = [_return_block(rows, recovered)]
     if keys.width + returns[0].width > width:
-        returns = [_return_block(rows, (metric,)) for metric in RECOVERED]
+        returns = [_return_block(rows, (metric,)) for metric in recovered]
     groups = pack([*scores, *returns], width - keys.width, words.width)
     groups[0].append(words)
     return [[keys, *group] for group in groups]
@@ -111,7 +112,7 @@ def _score_block(rows: Sequence[Row], metric: str, arrow: str) -> Block:
 
 
 def _return_block(rows: Sequence[Row], metrics: Sequence[str]) -> Block:
-    headings = [f"{TITLES[metric]}\n{word}" for metric in metrics for word in ("change", "back")]
+    headings = [f"{title(metric)}\n{word}" for metric in metrics for word in ("change", "back")]
     cells = [
         tuple(
             cell

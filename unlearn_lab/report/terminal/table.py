@@ -8,7 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from unlearn_lab.record.leaf import Record, text
+from unlearn_lab.record.leaf import FORGET_QUALITY, Record, main_metrics, memories, text, utility
+from unlearn_lab.record.leaf import title as metric_title
 from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.notes import notes
 from unlearn_lab.report.rows import Row, build_rows, key_headings
@@ -25,6 +26,14 @@ _STYLES = {
     "not judged": "dim",
 }
 _PIPED_WIDTH = 120
+_USEFUL = {"utility": "KnowMem on the retain set"}
+_UNITS = {
+    "privleak": ", PrivLeak in per cent",
+    FORGET_QUALITY: (
+        ", Forget quality as log10 of its p-value (0: not distinguishable from the retrain "
+        "control; lower: distinguishable, whether it knows more or less)"
+    ),
+}
 
 
 def open_console(stream: Any) -> Console:
@@ -59,7 +68,7 @@ def print_results(
     for blocks in arrange(rows, key_headings(records), console.width, arrow):
         console.print(_table(rows, blocks))
         console.print()
-    console.print(Text(legend(arrow), style="dim"))
+    console.print(Text(legend(arrow, records), style="dim"))
     for note in notes(records, thresholds):
         console.print(Text(note, style="dim"))
 
@@ -71,11 +80,21 @@ def title(records: Sequence[Record]) -> str:
     return ", ".join(part for part in (*parts, leaves) if part)
 
 
-def legend(arrow: str) -> str:
+def legend(arrow: str, records: Sequence[Record]) -> str:
     """Explains the columns; `arrow` separates full precision from quantized."""
+    memory = " and ".join(map(metric_title, memories(*records)))
+    useful = dict.fromkeys(name for name in map(utility, records) if name is not None)
+    explained = [
+        *([f"{memory}: what is left of the forget set"] if memory else []),
+        *(
+            f"{metric_title(name)}: {_USEFUL.get(name, 'what is left of the rest')}"
+            for name in useful
+        ),
+    ]
+    units = [_UNITS[metric] for metric in main_metrics(records) if metric in _UNITS]
     return (
-        f"Scores: full precision {arrow} quantized, 0-100, PrivLeak in per cent. VerbMem and "
-        "KnowMem: what is left of the forget set; Utility: KnowMem on the retain set. change: "
+        f"Scores: full precision {arrow} quantized, 0-100{''.join(units)}. "
+        f"{'; '.join(explained)}. change: "
         "points that quantization adds. back: 0 % = nothing came back, 100 % = as much as the "
         'quantized target knows, "-" = undefined. A destroyed model has lost the rest as well, '
         "so it is not called forgotten, and nothing is said about coming back. A quantizer that "
