@@ -67,6 +67,10 @@ class ScriptedAnswers:
         """The scripted log-probabilities."""
         return torch.tensor(self.scores[request.text])
 
+    def likeliest(self, request: LogLikelihood) -> Tensor:
+        """Tokens are likeliest where they are likelier than not."""
+        return self.log_probabilities(request).exp() > 1 / 2
+
     def truncate(self, text: str, num_tokens: int) -> str:
         """The first words."""
         return " ".join(text.split()[:num_tokens])

@@ -126,7 +126,7 @@ def test_equal_requests_are_answered_once(
     with counting_forwards(model) as shapes:
         answers = answer(model, tokenizer, requests, batch_tokens=1000)
     assert shapes == [(1, 3)] * 3  # the first two decide whether the head is plain
-    assert len(answers.token_log_probabilities) == 1
+    assert len(answers.scored) == 1
 
 
 def test_batches_hold_at_most_the_allowed_tokens_longest_first(

@@ -47,9 +47,11 @@ def test_scores_are_those_of_one_text_at_a_time(monkeypatch, make, chunk):
     model = make()
     with torch.inference_mode():
         found = Scorer(model).score(TEXTS)
-        for text, values in zip(TEXTS, found, strict=True):
+        for text, (values, hits) in zip(TEXTS, found, strict=True):
             assert values.dtype == torch.float32
             torch.testing.assert_close(values.double(), by_hand(model, text), rtol=0, atol=2e-6)
+            best = model(input_ids=torch.tensor([text])).logits[0, :-1].argmax(-1)
+            assert torch.equal(hits, best == torch.tensor(text[1:]))
 
 
 class Largest(TorchDispatchMode):

@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -19,6 +20,22 @@ class BatchSize(NamedTuple):
     tokens: int
 
 
+@dataclass(frozen=True)
+class Answered:
+    """Token ids of a prompt and its answer, of which only the answer is predicted.
+
+    Attributes:
+        ids: token ids.
+        prompt: number of tokens before the answer.
+    """
+
+    ids: Int[Tensor, " tokens"]
+    prompt: int
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 class Tokens(NamedTuple):
     """A right-padded batch of token sequences, or a part of one.
 
@@ -27,47 +44,75 @@ class Tokens(NamedTuple):
         real: False at padding.
         index: each sequence's index in its split.
         whole: of a part (`split`), the size of the batch on all ranks; None for a batch.
+        prompt: tokens at the start of each sequence that are given, not predicted; None for 0.
     """
 
     ids: Int[Tensor, "batch length"]
     real: Bool[Tensor, "batch length"]
     index: Int[Tensor, " batch"]  # pyright: ignore[reportIncompatibleMethodOverride] no tuple.index
     whole: BatchSize | None = None
+    prompt: Int[Tensor, " batch"] | None = None
+
+    @property
+    def predicted(self) -> Bool[Tensor, "batch positions"]:
+        """Which positions predict a token; position t predicts token t + 1."""
+        real = self.real[:, 1:]
+        if self.prompt is None:
+            return real
+        positions = torch.arange(1, self.ids.shape[1], device=real.device)
+        return real & (positions >= self.prompt[:, None])
 
     @property
     def size(self) -> BatchSize:
         """Size of the batch, also for a part of it."""
         if self.whole is not None:
             return self.whole
-        return BatchSize(sequences=len(self.ids), tokens=int(self.real[:, 1:].sum()))
+        return BatchSize(sequences=len(self.ids), tokens=int(self.predicted.sum()))
 
 
 Batch = Mapping[str, Tokens]
 Pairing = Literal["reshuffled", "modulo"]
-Sequences = Sequence[Int[Tensor, " _"]]
+TrainingSequence = Int[Tensor, " _"] | Answered
+Sequences = Sequence[TrainingSequence]
 
 
 def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
     """Right-pads sequences to the longest of them.
 
     Args:
-        sequences: token ids, one tensor each; may be empty.
+        sequences: token ids, one tensor each, with or without a prompt; may be empty.
         index: each sequence's index in its split.
         pad_id: the padding token.
     """
     if not sequences:
         empty = torch.empty(0, 1)
         return Tokens(ids=empty.long(), real=empty.bool(), index=torch.empty(0).long())
-    ids = torch.nn.utils.rnn.pad_sequence(list(sequences), batch_first=True, padding_value=pad_id)
+    rows = [ids_of(sequence) for sequence in sequences]
+    ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     real = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
-    return Tokens(ids=ids, real=real, index=torch.tensor(list(index)))
+    prompts = [one.prompt if isinstance(one, Answered) else 0 for one in sequences]
+    return Tokens(
+        ids=ids,
+        real=real,
+        index=torch.tensor(list(index)),
+        prompt=torch.tensor(prompts) if any(prompts) else None,
+    )
+
+
+def ids_of(sequence: TrainingSequence) -> Int[Tensor, " _"]:
+    """Returns the token ids, of the prompt as well."""
+    return sequence.ids if isinstance(sequence, Answered) else sequence
 
 
 def to_device(tokens: Tokens, device: torch.device) -> Tokens:
     """Returns the batch on another device."""
     return Tokens(
-        tokens.ids.to(device), tokens.real.to(device), tokens.index.to(device), tokens.whole
+        tokens.ids.to(device),
+        tokens.real.to(device),
+        tokens.index.to(device),
+        tokens.whole,
+        None if tokens.prompt is None else tokens.prompt.to(device),
     )
 
 
@@ -94,10 +139,11 @@ def _part(tokens: Tokens, start: int, end: int) -> Tokens:
         real=real[:, :width],
         index=tokens.index[start:end],
         whole=tokens.size,
+        prompt=None if tokens.prompt is None else tokens.prompt[start:end],
     )
 
 
-class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):
+class PairedTexts(Dataset[Mapping[str, tuple[int, TrainingSequence]]]):
     """Sequences by role; an item is one sequence per role, addressed by one index per role."""
 
     def __init__(self, roles: Mapping[str, Sequences]) -> None:
@@ -108,7 +154,7 @@ class PairedTexts(Dataset[Mapping[str, tuple[int, Tensor]]]):
             )
         self.roles = roles
 
-    def __getitem__(self, indices: Sequence[int]) -> Mapping[str, tuple[int, Tensor]]:
+    def __getitem__(self, indices: Sequence[int]) -> Mapping[str, tuple[int, TrainingSequence]]:
         return {
             role: (index, sequences[index])
             for (role, sequences), index in zip(self.roles.items(), indices, strict=True)
@@ -210,7 +256,9 @@ class Collate:
         self._pad_id = pad_id
         self._roles = tuple(roles)
 
-    def __call__(self, items: Sequence[Mapping[str, tuple[int, Tensor]]]) -> dict[str, Tokens]:
+    def __call__(
+        self, items: Sequence[Mapping[str, tuple[int, TrainingSequence]]]
+    ) -> dict[str, Tokens]:
         """Returns the batch of each role."""
         return {
             role: pad(

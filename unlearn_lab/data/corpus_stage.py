@@ -49,4 +49,6 @@ def build(
     rows = dataclasses.asdict(found.corpus)
     (work / FILE).write_text(json.dumps(rows, ensure_ascii=False, indent=0), encoding="utf-8")
     remarks = {kind: "; ".join(lines) for kind, lines in found.remarks.items()}
-    return {**{name: len(items) for name, items in rows.items()}, "remarks": remarks}
+    counts = {name: len(items) for name, items in rows.items() if isinstance(items, list | tuple)}
+    probes = {f"probes_{name}": len(items) for name, items in rows["probes"].items()}
+    return {**counts, **probes, "remarks": remarks}

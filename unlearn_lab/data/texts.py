@@ -34,7 +34,7 @@ class CorpusTexts:
     def load(self) -> tuple[str, ...]:
         """Returns its forget, retain and holdout texts."""
         other = self.corpus.load()
-        return (*other.forget, *other.retain, *other.holdout_documents)
+        return (*other.texts("forget"), *other.texts("retain"), *other.holdout_documents)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.logits_process import LogitsProcessorList
 
-from unlearn_lab.data.tokenise import text_ids
+from unlearn_lab.evaluate.encode import decode, encode, encode_requests, num_new, of_answer
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
 from unlearn_lab.evaluate.sampling import GumbelMax
 from unlearn_lab.evaluate.scoring import Scorer
@@ -28,24 +28,28 @@ class ModelAnswers:
     Attributes:
         tokenizer: the model's tokenizer.
         texts: continuations by request.
-        token_log_probabilities: log-probabilities by request.
+        scored: log-probabilities by request, and which tokens are the likeliest.
     """
 
     tokenizer: PreTrainedTokenizerBase
     texts: Mapping[Continue, str]
-    token_log_probabilities: Mapping[LogLikelihood, Tensor]
+    scored: Mapping[LogLikelihood, tuple[Tensor, Tensor]]
 
     def text(self, request: Continue) -> str:
         """Returns the continuation, without the prompt and without special tokens."""
         return self.texts[request]
 
     def log_probabilities(self, request: LogLikelihood) -> Float[Tensor, " tokens"]:
-        """Returns log-probabilities in nats of all tokens but the first (BOS), float32 on CPU."""
-        return self.token_log_probabilities[request]
+        """Returns log-probabilities in nats, float32 on the CPU (see `Answers`)."""
+        return self.scored[request][0]
+
+    def likeliest(self, request: LogLikelihood) -> Bool[Tensor, " tokens"]:
+        """Returns for each token scored, EOS excepted, whether no other is likelier."""
+        return self.scored[request][1]
 
     def truncate(self, text: str, num_tokens: int) -> str:
         """Returns the text's first `num_tokens` tokens (no special ones), decoded."""
-        return _decode(self.tokenizer, _encode(self.tokenizer, text)[:num_tokens])
+        return decode(self.tokenizer, encode(self.tokenizer, text)[:num_tokens])
 
 
 def answer(
@@ -78,35 +82,8 @@ def answer(
         return ModelAnswers(
             tokenizer=tokenizer,
             texts=_continue_all(model, tokenizer, prompts, batch_tokens),
-            token_log_probabilities=_score_all(model, texts, batch_tokens),
+            scored=_score_all(model, tokenizer, texts, batch_tokens),
         )
-
-
-def encode_requests(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, requests: Sequence[ModelQuery]
-) -> tuple[dict[Continue, list[int]], dict[LogLikelihood, list[int]]]:
-    """Returns the token ids of prompts and of texts, by distinct request.
-
-    Raises `ValueError` as `answer` does.
-
-    Args:
-        model: the model; only its configuration is read.
-        tokenizer: the model's tokenizer.
-        requests: requests in any order, duplicates allowed.
-    """
-    if not model.can_generate():
-        raise ValueError(f"{type(model).__name__} cannot generate: use a causal language model")
-    prompts = {
-        request: _encode_prompt(model, tokenizer, request)
-        for request in requests
-        if isinstance(request, Continue)
-    }
-    texts = {
-        request: _encode_text(model, tokenizer, request)
-        for request in requests
-        if isinstance(request, LogLikelihood)
-    }
-    return prompts, texts
 
 
 @contextmanager
@@ -146,7 +123,7 @@ def _continue_all(
             answers = _generate(model, {request: group[request] for request in batch}, end)
             texts.update(
                 {
-                    request: _decode(tokenizer, tokens)
+                    request: decode(tokenizer, tokens)
                     for request, tokens in zip(batch, answers, strict=True)
                 }
             )
@@ -154,12 +131,18 @@ def _continue_all(
 
 
 def _score_all(
-    model: PreTrainedModel, texts: Mapping[LogLikelihood, list[int]], batch_tokens: int
-) -> dict[LogLikelihood, Tensor]:
-    scored, scorer = {}, Scorer(model)
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    texts: Mapping[LogLikelihood, list[int]],
+    batch_tokens: int,
+) -> dict[LogLikelihood, tuple[Tensor, Tensor]]:
+    scored, scorer = dict[LogLikelihood, tuple[Tensor, Tensor]](), Scorer(model)
     for batch in _batches(texts, 0, batch_tokens):
-        scored.update(zip(batch, scorer.score([texts[request] for request in batch]), strict=True))
-    for request, values in scored.items():
+        for request, found in zip(
+            batch, scorer.score([texts[request] for request in batch]), strict=True
+        ):
+            scored[request] = of_answer(tokenizer, request, *found)
+    for request, (values, _) in scored.items():
         if not torch.isfinite(values).all():
             raise ValueError(
                 f"the model gave log-probabilities that are not finite for {request.text[:40]!r}"
@@ -183,11 +166,12 @@ def _generate(
 ) -> list[list[int]]:
     """Returns each prompt's new tokens before EOS; all requests have the same `num_tokens`."""
     tokens, mask = _pad(list(prompts.values()))
+    rooms = [num_new(request, len(prompt)) for request, prompt in prompts.items()]
     grown = cast("Any", model).generate(
         inputs=tokens.to(model.device),
         attention_mask=mask.long().to(model.device),
         generation_config=GenerationConfig(
-            max_new_tokens=next(iter(prompts)).num_tokens,
+            max_new_tokens=max(rooms),
             do_sample=False,
             num_beams=1,
             use_cache=True,
@@ -196,7 +180,8 @@ def _generate(
         ),
         logits_processor=LogitsProcessorList([refuse_nan, GumbelMax(list(prompts))]),
     )
-    return [_before(row, end) for row in grown[:, tokens.shape[1] :].tolist()]
+    rows = grown[:, tokens.shape[1] :].tolist()
+    return [_before(row[:room], end) for row, room in zip(rows, rooms, strict=True)]
 
 
 def refuse_nan(_tokens: Tensor, logits: Tensor) -> Tensor:
@@ -221,57 +206,3 @@ def _pad(
 
 def _before(tokens: list[int], end: int | None) -> list[int]:
     return tokens[: tokens.index(end)] if end in tokens else tokens
-
-
-def _encode_prompt(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: Continue
-) -> list[int]:
-    _check_num_tokens(request)
-    tokens = [*_first(tokenizer), *_encode(tokenizer, request.prompt)]
-    if not tokens:
-        raise ValueError(
-            "a prompt is empty and the tokenizer has no BOS token: nothing to continue"
-        )
-    _check_length(model, len(tokens), request.num_tokens, request.prompt)
-    return tokens
-
-
-def _encode_text(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: LogLikelihood
-) -> list[int]:
-    """Encodes BOS and the first `num_tokens` tokens; without BOS the first one is not scored."""
-    _check_num_tokens(request)
-    tokens = [*_first(tokenizer), *_encode(tokenizer, request.text)[: request.num_tokens]]
-    if not tokens[1:]:
-        raise ValueError(f"the text {request.text[:40]!r} has no token to score after the first")
-    _check_length(model, len(tokens), 0, request.text)
-    return tokens
-
-
-def _check_num_tokens(request: ModelQuery) -> None:
-    if request.num_tokens is not None and request.num_tokens < 1:
-        raise ValueError(f"num_tokens={request.num_tokens}: must be at least 1")
-
-
-def _check_length(model: PreTrainedModel, num_tokens: int, num_new: int, text: str) -> None:
-    allowed = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if allowed is not None and num_tokens + num_new > allowed:
-        raise ValueError(
-            f"{text[:40]!r}... has {num_tokens} tokens and wants {num_new} new ones: "
-            f"the model has {allowed} positions, so at most {allowed - num_new} are allowed"
-        )
-
-
-def _first(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    first = cast("int | None", tokenizer.bos_token_id)
-    return [] if first is None else [first]
-
-
-def _encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
-    return text_ids([text], tokenizer)[0]
-
-
-def _decode(tokenizer: PreTrainedTokenizerBase, tokens: Sequence[int]) -> str:
-    return str(
-        tokenizer.decode(list(tokens), skip_special_tokens=True, clean_up_tokenization_spaces=False)
-    )

@@ -101,7 +101,7 @@ def _model(
     holdout text are compared with those of the unquantized model.
     """
     source, quantizer = inputs["model"], make(params["quant"], AnyQuantizer, "quant")
-    tokenizer, texts = load_tokenizer(source.path), corpus.holdout_documents
+    tokenizer, texts = load_tokenizer(source.path), corpus.unseen
     full, ran = None, dict[str, object]()
     kind = params["arithmetic"]
     if not isinstance(quantizer, FullPrecision):

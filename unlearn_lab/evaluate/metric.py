@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.corpus import Corpus, Template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,25 +38,32 @@ class Continue:
     """Request for a continuation of a prompt.
 
     Attributes:
-        prompt: the text to continue.
-        num_tokens: maximum number of new tokens.
+        prompt: the text to continue; with `template`, a question.
+        num_tokens: maximum number of new tokens; with `counts_prompt`, of prompt and new tokens.
         sampling: None decodes greedily.
+        template: how the question becomes a prompt; None: the prompt is plain text.
+        counts_prompt: whether `num_tokens` includes the prompt.
     """
 
     prompt: str
     num_tokens: int
     sampling: Sampling | None = None
+    template: Template | None = None
+    counts_prompt: bool = False
 
 
 @dataclass(frozen=True)
 class LogLikelihood:
     """Request for the log-probabilities of a text's first `num_tokens` tokens, BOS not counted.
 
-    None requests all of them.
+    None requests all of them. With a question and its template, the text is an answer to it, and
+    its tokens and EOS are scored.
     """
 
     text: str
     num_tokens: int | None
+    question: str | None = None
+    template: Template | None = None
 
 
 ModelQuery = Continue | LogLikelihood
@@ -71,7 +78,14 @@ class Answers(Protocol):
         ...
 
     def log_probabilities(self, request: LogLikelihood) -> Float[Tensor, " tokens"]:
-        """Returns one value in nats for each token except the first of the sequence (BOS)."""
+        """Returns one value in nats for each token except the first of the sequence (BOS).
+
+        Of an answer to a question, one for each of its tokens and for EOS.
+        """
+        ...
+
+    def likeliest(self, request: LogLikelihood) -> Bool[Tensor, " tokens"]:
+        """Returns for each token scored, EOS excepted, whether no other is likelier."""
         ...
 
     def truncate(self, text: str, num_tokens: int) -> str:

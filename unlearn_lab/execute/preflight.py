@@ -203,7 +203,7 @@ def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> 
     trainer = parts.trainer.value
     corpus = read_corpus(cache.get_or_build(step))
     for role in parts.method.value.roles:
-        if not getattr(corpus, role):
+        if not corpus.texts(role):
             raise Refused(f"dataset: its {role} split is empty, and method needs it")
     count = measure(cache, step, plan.base, "forget", trainer).count
     fold = fold_of(step)

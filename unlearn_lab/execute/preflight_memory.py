@@ -14,7 +14,7 @@ from unlearn_lab.config.build import Refused
 from unlearn_lab.config.once import OncePerProcess
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.stored import read_corpus
-from unlearn_lab.data.tokenise import chunk
+from unlearn_lab.data.training import training_sequences
 from unlearn_lab.execute.parts import Parts
 from unlearn_lab.graph.cache import Cache
 from unlearn_lab.graph.stage import Stage
@@ -65,9 +65,11 @@ def measure(
     """
     key = (corpus.key, base.key, split, settings.max_length, settings.chunking)
     if key not in _measured:
-        texts = getattr(read_corpus(cache.get_or_build(corpus)), split)
+        read = read_corpus(cache.get_or_build(corpus))
         tokenizer = load_tokenizer(cache.get_or_build(base).path)
-        sequences = chunk(texts, tokenizer, settings.max_length, settings.chunking)
+        sequences = training_sequences(
+            read, [split], tokenizer, settings.max_length, settings.chunking
+        )
         longest = max(map(len, sequences), default=0)
         _measured[key] = Measured(count=len(sequences), longest=longest)
     return _measured[key]

@@ -19,8 +19,8 @@ STORED_ELEMENTS = 2**26
 
 
 def predicted(tokens: Tokens) -> Bool[Tensor, "batch positions"]:
-    """Returns which positions predict a real token; position t predicts token t + 1."""
-    return tokens.real[:, 1:]
+    """Returns which positions predict a token to learn; position t predicts token t + 1."""
+    return tokens.predicted
 
 
 def labels(tokens: Tokens) -> Int[Tensor, " tokens"]:

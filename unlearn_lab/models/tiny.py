@@ -57,7 +57,7 @@ class TinyLlama:
 
     def write_base(self, folder: Path, corpus: Corpus, seed: int) -> dict[str, object]:
         """Writes the untrained model and its byte-level BPE tokenizer; see `BaseModel`."""
-        tokenizer = self._tokenizer((*corpus.forget, *corpus.retain))
+        tokenizer = self._tokenizer((*corpus.texts("forget"), *corpus.texts("retain")))
         model = self._model(tokenizer, seed)
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

@@ -98,11 +98,11 @@ class Calibration:
     def _texts(self, source: str, corpus: Corpus) -> Sequence[str]:
         if source == "generic" and self.text is not None:
             return self.text.load()
-        return getattr(corpus, source)
+        return corpus.texts(source)
 
     def _refuse_forget(self, source: str, texts: Sequence[str], corpus: Corpus) -> None:
         """Raises `ValueError` for texts that share most of their word runs with forget texts."""
-        secret = Index(corpus.forget)
+        secret = Index(corpus.texts("forget"))
         found = sum(secret.share(text)[0] > NEAR for text in texts)
         if found:
             raise ValueError(

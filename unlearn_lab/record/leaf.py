@@ -11,7 +11,7 @@ _MEMORIES, _UTILITY = "config.eval.memories", "config.eval.utility"
 _MUSE = ("verbmem", "knowmem")
 """The memories of records that name none: those of former versions, with MUSE's metrics."""
 FORGET_QUALITY = "forget_quality_log10"
-_TITLES = {
+TITLES = {
     "verbmem": "VerbMem",
     "knowmem": "KnowMem",
     "utility": "Utility",
@@ -121,7 +121,7 @@ def _compared(record: Record) -> Iterator[str]:
 
 def title(metric: str) -> str:
     """Returns a metric's display name; unless it has one, its configured name with spaces."""
-    return _TITLES.get(metric, metric.replace("_", " "))
+    return TITLES.get(metric, metric.replace("_", " "))
 
 
 def nested(record: Record, prefix: str) -> dict[str, object]:

@@ -1,14 +1,17 @@
-"""Decides which figures a record has of its scores: each score, PrivLeak and the recovery."""
+"""Decides which figures a record has of its scores: scores, PrivLeak, forget quality, recovery."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from unlearn_lab.evaluate.forget_quality import figures, forget_quality
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.privleak import PUBLISHED_AUC, privleak
 from unlearn_lab.evaluate.recovery import Estimate, Precisions, recovery
 
 Row = dict[str, Any]
+TRUTH_RATIO = "forget_truth_ratio"
+"""The metric of eval.metrics from which forget quality is computed."""
 
 
 def score_figures(
@@ -39,6 +42,7 @@ def score_figures(
     }
     for name, found in scores.items():
         row |= _leak(name, found, control)
+    row |= _forget_quality(scores)
     row |= {
         f"items.{metric}": len(score.per_item) for metric, score in scores["unlearned.full"].items()
     }
@@ -74,6 +78,17 @@ def _leak(name: str, found: Mapping[str, Score], control: Score | float | None) 
     if leak is None:
         return {path: None, f"{path}.low": None, f"{path}.high": None}
     return {path: leak.value, f"{path}.low": leak.low, f"{path}.high": leak.high}
+
+
+def _forget_quality(scores: Mapping[str, Mapping[str, Score]]) -> Row:
+    """Returns the forget quality of each evaluation against the full-precision retrain control."""
+    control = scores.get("retrain.full", {}).get(TRUTH_RATIO)
+    row: Row = {}
+    for name, found in scores.items():
+        if TRUTH_RATIO in found:
+            quality = None if control is None else forget_quality(found[TRUTH_RATIO], control)
+            row |= figures(quality, f"scores.{name}")
+    return row
 
 
 def _recoveries(

@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from unlearn_lab.data.batch import Tokens, pad
+from unlearn_lab.data.batch import Answered, Tokens, ids_of, pad
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.models import causal_lm
 from unlearn_lab.unlearn.objectives.forward import ModelForward, remember_reference
@@ -35,9 +35,16 @@ def nll_by_hand(model, sequences):
     """Per-token NLL, one sequence at a time, straight from the logits."""
     losses = []
     for sequence in sequences:
-        logs = model(input_ids=sequence[None]).logits[0].log_softmax(-1)
-        losses.append(-torch.stack([logs[t, sequence[t + 1]] for t in range(len(sequence) - 1)]))
+        ids = ids_of(sequence)
+        logs = model(input_ids=ids[None]).logits[0].log_softmax(-1)
+        places = range(len(ids) - 1)[learnt(sequence)]
+        losses.append(-torch.stack([logs[t, ids[t + 1]] for t in places]))
     return losses
+
+
+def learnt(sequence):
+    """The positions that predict a token of the answer, or of a text."""
+    return slice(sequence.prompt - 1 if isinstance(sequence, Answered) else 0, None)
 
 
 def evaluate(objective, target, policy, sequences):
@@ -58,8 +65,9 @@ def as_published(target, policy, sequences):
     """MUSE's two losses by its formulas, over the positions that predict something."""
     elements, sums = [], []
     for sequence in sequences:
-        before = target(input_ids=sequence[None]).logits[0, :-1]
-        now = policy(input_ids=sequence[None]).logits[0, :-1]
+        ids = ids_of(sequence)
+        before = target(input_ids=ids[None]).logits[0, :-1][learnt(sequence)]
+        now = policy(input_ids=ids[None]).logits[0, :-1][learnt(sequence)]
         elements.append(-torch.sigmoid(0.1 * (before - now)).log() * 2 / 0.1)
         sums.append(torch.nn.functional.kl_div(now, before, reduction="sum", log_target=True))
     return torch.cat(elements).mean(), torch.stack(sums).mean()
@@ -70,16 +78,20 @@ def policy(make_llama):
     return make_llama(5)
 
 
-def test_the_terms_of_all_methods_equal_one_item_at_a_time(model, policy, sequences):
-    """Token means run over all tokens of the batch, NPO over sequence sums."""
+@pytest.mark.parametrize("prompts", [(), (1, 2, 1, 3)], ids=["texts", "answers"])
+def test_the_terms_of_all_methods_equal_one_item_at_a_time(model, policy, sequences, prompts):
+    """Token means run over all tokens of the batch that are learnt, NPO over sequence sums."""
+    if prompts:
+        sequences = [Answered(*pair) for pair in zip(sequences, prompts, strict=True)]
     now, before = nll_by_hand(policy, sequences), nll_by_hand(model, sequences)
     nll = torch.cat(now).mean()
     ratios = torch.stack([b.sum() - n.sum() for n, b in zip(now, before, strict=True)])
     npo = (2 / 0.1) * torch.log1p(torch.exp(0.1 * ratios)).mean()
     kls = []
     for sequence in sequences:
-        p = model(input_ids=sequence[None]).logits[0, :-1].log_softmax(-1)
-        q = policy(input_ids=sequence[None]).logits[0, :-1].log_softmax(-1)
+        ids = ids_of(sequence)
+        p = model(input_ids=ids[None]).logits[0, :-1][learnt(sequence)].log_softmax(-1)
+        q = policy(input_ids=ids[None]).logits[0, :-1][learnt(sequence)].log_softmax(-1)
         kls.append((p.exp() * (p - q)).sum(-1))
     kl = torch.cat(kls).mean()
     npo_muse, raw_kl = as_published(model, policy, sequences)

@@ -15,7 +15,7 @@ from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import PairedOrder, Sequences, pad, to_device
 from unlearn_lab.data.stored import read_corpus
-from unlearn_lab.data.tokenise import chunk
+from unlearn_lab.data.training import training_sequences
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.device import device_of, require_bfloat16
@@ -54,8 +54,10 @@ def build(
     tokenizer = load_tokenizer(inputs["target"].path)
     choose_trainable(model, params["trainable"])
     torch.nn.Module.to(model, device_of(runtime.accelerator))
-    forget = read_corpus(inputs["corpus"]).forget
-    sequences = chunk(forget, tokenizer, params["max_length"], params["chunking"])
+    corpus = read_corpus(inputs["corpus"])
+    sequences = training_sequences(
+        corpus, ["forget"], tokenizer, params["max_length"], params["chunking"]
+    )
     batches = first_epoch(len(sequences), params["batch_size"], params["seed"], params["batches"])
     padding, objective = pad_id(tokenizer), Unlearning(forget=term, retain=None)
     with training_arithmetic(model, params["arithmetic"]), recomputed_blocks(model, runtime):

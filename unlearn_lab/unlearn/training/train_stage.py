@@ -12,9 +12,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.config.spelling import in_one_word
-from unlearn_lab.data.batch import Sequences, pad, to_device
+from unlearn_lab.data.batch import Sequences, ids_of, pad, to_device
 from unlearn_lab.data.stored import read_corpus
-from unlearn_lab.data.tokenise import chunk
+from unlearn_lab.data.training import training_sequences
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.arithmetic import Arithmetic, training_arithmetic
 from unlearn_lab.models.causal_lm import require_plain_head
@@ -53,12 +53,13 @@ def build_finetuned(
     require_bfloat16(settings.arithmetic, device_of(runtime.accelerator))
     model, tokenizer = _start(inputs["base"].path, settings.weights, work)
     corpus = read_corpus(inputs["corpus"])
-    texts = [text for split in params["learn"] for text in getattr(corpus, split)]
     optimizer = functools.partial(
         torch.optim.AdamW, lr=settings.lr, betas=settings.betas, weight_decay=settings.weight_decay
     )
     schedule = cosine_with_warmup(settings.steps, settings.warmup_steps, settings.floor)
-    sequences = chunk(texts, tokenizer, settings.max_length, settings.chunking)
+    sequences = training_sequences(
+        corpus, params["learn"], tokenizer, settings.max_length, settings.chunking
+    )
     with training_arithmetic(model, settings.arithmetic), recomputed_blocks(model, runtime):
         _require_plain_head(model, sequences, pad_id(tokenizer))
         facts = fit(
@@ -102,7 +103,7 @@ def build_unlearned(
     adapters = _choose_trained(model, settings, params["seed"])
     corpus = read_corpus(inputs["corpus"])
     splits = {
-        role: chunk(getattr(corpus, role), tokenizer, settings.max_length, settings.chunking)
+        role: training_sequences(corpus, [role], tokenizer, settings.max_length, settings.chunking)
         for role in objective.roles
     }
     padding = pad_id(tokenizer)
@@ -213,7 +214,7 @@ def _start(
 
 def _require_plain_head(model: PreTrainedModel, sequences: Sequences, padding: int) -> None:
     """Checks the head on the first 64 tokens of two texts (see `require_plain_head`)."""
-    beginnings = [sequence[:64] for sequence in sequences[:2]]
+    beginnings = [ids_of(sequence)[:64] for sequence in sequences[:2]]
     require_plain_head(
         model, to_device(pad(beginnings, range(len(beginnings)), padding), model.device)
     )

@@ -1,0 +1,116 @@
+"""Turns a question into a prompt, by the tokenizer's chat template or as plain text."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+
+from unlearn_lab.data.corpus import Template
+from unlearn_lab.data.tokenise import text_ids
+
+
+def is_chat(template: Template, tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether questions go through the tokenizer's chat template."""
+    if template.kind == "auto":
+        return tokenizer.chat_template is not None
+    return template.kind == "chat"
+
+
+def question_ids(
+    question: str, template: Template, tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
+    """Returns the tokens of a prompt, up to where the answer begins; with BOS if there is one.
+
+    Plain: "Question: ...", a line break and "Answer:"; the answer follows after a blank, as in
+    MUSE's examples. In a chat, the question is the user's turn after the system prompt, and the
+    date is `template.date`, whatever today is.
+
+    Args:
+        question: the question.
+        template: how it becomes a prompt.
+        tokenizer: the model's tokenizer.
+
+    Raises:
+        ValueError: there is no chat template, it cannot be applied, or it ends a turn with another
+            token than EOS.
+    """
+    if not is_chat(template, tokenizer):
+        first = cast("int | None", tokenizer.bos_token_id)
+        prompt = text_ids([f"Question: {question}\nAnswer:"], tokenizer)[0]
+        return [*([] if first is None else [first]), *prompt]
+    if tokenizer.chat_template is None:
+        raise ValueError(
+            "dataset.template=chat: the tokenizer has no chat template; use dataset.template=plain"
+        )
+    return _chat_ids(question, template, tokenizer)
+
+
+def answer_ids(answer: str, template: Template, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Returns the tokens of an answer, and EOS if the tokenizer has one.
+
+    Args:
+        answer: the answer.
+        template: how its question became a prompt.
+        tokenizer: the model's tokenizer.
+    """
+    text = answer if is_chat(template, tokenizer) else f" {answer}"
+    last = cast("int | None", tokenizer.eos_token_id)
+    return [*text_ids([text], tokenizer)[0], *([] if last is None else [last])]
+
+
+def _chat_ids(question: str, template: Template, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    for special in tokenizer.all_special_tokens:
+        if special in question:
+            raise ValueError(
+                f"the question {question[:40]!r} contains {special!r}, which a chat template would "
+                "turn into a special token; remove it, or use dataset.template=plain"
+            )
+    turns = [{"role": "user", "content": question}]
+    if template.system is not None:
+        turns = [{"role": "system", "content": template.system}, *turns]
+    prompt = _render(turns, template, tokenizer, ask=True)
+    _require_end(turns, prompt, template, tokenizer)
+    # special tokens of the template are parsed; BOS is one of them
+    ids: Sequence[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
+    return list(ids)
+
+
+def _require_end(
+    turns: list[dict[str, str]],
+    prompt: str,
+    template: Template,
+    tokenizer: PreTrainedTokenizerBase,
+) -> None:
+    """Raises `ValueError` unless an answer stands between the prompt and EOS."""
+    answer = "An answer."
+    whole = _render(
+        [*turns, {"role": "assistant", "content": answer}], template, tokenizer, ask=False
+    )
+    if tokenizer.eos_token is None or not whole.startswith(
+        f"{prompt}{answer}{tokenizer.eos_token}"
+    ):
+        raise ValueError(
+            f"dataset.template={template.kind}: after an answer, the chat template continues with "
+            f"{whole.removeprefix(prompt)[:40]!r}, not with {answer!r} and the tokenizer's EOS; "
+            "use dataset.template=plain"
+        )
+
+
+def _render(
+    turns: list[dict[str, str]],
+    template: Template,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    ask: bool,
+) -> str:
+    try:
+        text = cast("Any", tokenizer).apply_chat_template(
+            turns, tokenize=False, add_generation_prompt=ask, date_string=template.date
+        )
+    except TemplateError as error:
+        raise ValueError(
+            f"dataset.template={template.kind}: the chat template cannot be applied ({error}); "
+            "set dataset.system_prompt=null, or use dataset.template=plain"
+        ) from error
+    return str(text)
