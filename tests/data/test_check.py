@@ -202,3 +202,13 @@ def test_the_command_is_quick_and_its_lines_are_whole(tmp_path, repository):
     assert (ran.returncode, ran.stderr) == (2, "")
     assert f"\n  {folder}/forget.json:2: [0]: is blank\n" in ran.stdout
     assert ran.stdout.endswith("False\n")
+
+
+def test_questions_alone_are_scored_by_metrics_of_questions(tmp_path, check):
+    write(tmp_path / "forget_questions.json", questions("forget", 30))
+    write(tmp_path / "retain_questions.json", questions("retain", 30))
+    status, printed = check(tmp_path)
+    assert status == 0
+    assert "Scored (eval=questions): 30 questions to forget and 30 to retain" in printed
+    assert f"Use it: dataset=custom dataset.path={tmp_path} eval=questions\n" in printed
+    assert "Warnings" not in printed

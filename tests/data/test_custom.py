@@ -161,3 +161,38 @@ def test_the_examples_on_the_page_are_read(tmp_path, repository):
         part = parse(read_rows(tmp_path / name), columns, tolerant=False)
         assert part.items
         assert not part.problems
+
+
+def asked_only(folder, **changed):
+    """A folder with two files of questions and no texts."""
+    files = {"forget_questions": questions("forget", 4), "retain_questions": questions("retain", 6)}
+    for name, rows in {**files, **changed}.items():
+        write(folder / f"{name}.json", rows)
+    return folder
+
+
+def test_questions_alone_are_trained_on_and_asked(tmp_path):
+    corpus = custom(asked_only(tmp_path), template="chat", system_prompt="Be brief.").load()
+    assert corpus.forget_pairs == tuple(Question(**row) for row in questions("forget", 4))
+    assert len(corpus.retain_pairs) == 6
+    asked = corpus.probes["retain"][0]
+    assert (asked.question, asked.answer) == tuple(questions("retain", 1)[0].values())
+    assert (asked.paraphrase, asked.wrong) == (None, ())
+    assert (corpus.template.kind, corpus.template.system) == ("chat", "Be brief.")
+    assert not corpus.forget + corpus.retain + corpus.holdout_documents
+    held = custom(asked_only(tmp_path, holdout=["unseen"])).load()
+    assert held.holdout_documents == ("unseen",)
+
+
+def test_a_question_to_forget_and_to_retain_is_refused(tmp_path):
+    both = [*questions("retain", 2), questions("forget", 1)[0]]
+    folder = asked_only(tmp_path, retain_questions=both)
+    message = refusal(custom(folder))
+    assert re.search(r"retain_questions\.json.*forget_questions\.json as well", message)
+    assert len(custom(folder, allow_overlap=True).load().retain_pairs) == 3
+
+
+def test_texts_beside_questions_are_trained_on(tmp_path):
+    corpus = custom(own_folder(tmp_path, forget_questions=questions("forget", 5))).load()
+    assert corpus.forget_pairs == ()
+    assert not corpus.probes

@@ -1,8 +1,10 @@
 """TOFU from its files to verdicts, by its own metrics, on the embedded model."""
 
+import json
+
 import pytest
 
-from tests.data.tofu_files import write
+from tests.data.tofu_files import pair, write
 from tests.e2e.artifacts import SMALL_MODEL, built
 
 ASKED = (
@@ -92,3 +94,23 @@ def test_the_metrics_of_muse_have_nothing_to_measure(refusing_lab, tmp_path):
     )
     assert run.status == 2
     assert "nothing can be measured" in run.err
+
+
+def test_a_user_s_own_questions_go_the_same_way(lab, tmp_path):
+    folder, home = tmp_path / "own", tmp_path / "lab"
+    folder.mkdir()
+    for split, author in (("forget", "Ada"), ("retain", "Bob")):
+        rows = [pair(author, number) for number in range(8)]
+        (folder / f"{split}_questions.json").write_text(json.dumps(rows))
+    settings = [setting for setting in ASKED if not setting.startswith(("eval.m", "dataset"))]
+    run = lab(
+        *settings, "dataset=custom", f"dataset.path={folder}", "eval=questions", "method=npo_gdr",
+        "quant=rtn4", "eval.metrics.forget_rouge.num_tokens=6",
+        "eval.metrics.retain_rouge.num_tokens=6", f"runtime.home={home}", small=False, home=home,
+    )  # fmt: skip
+    assert run.status == 0, run.err
+    (record,) = run.records
+    assert record["config.eval.utility"] == "retain_rouge"
+    assert record["items.retain_rouge"] == 3
+    assert 0 <= record["scores.unlearned.quantized.retain_rouge"] <= 100
+    assert "scores.retrain.full.forget_quality" not in record  # no wrong answers

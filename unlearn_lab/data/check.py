@@ -73,7 +73,9 @@ def _print(console: Console, folder: Path, found: Survey) -> None:
         for line in lines:
             _line(console, f"  {line}")
     if not found.problems:
-        _line(console, f"\nNo problems. Use it: dataset={found.dataset} dataset.path={folder}")
+        asked = found.corpus is not None and found.corpus.probes
+        how = f"dataset={found.dataset} dataset.path={folder}{' eval=questions' if asked else ''}"
+        _line(console, f"\nNo problems. Use it: {how}")
 
 
 def _table(folder: Path, found: Survey, width: int) -> Table:
@@ -115,6 +117,11 @@ def _measured(corpus: Corpus) -> str:
         f"({len(getattr(corpus, f'{split}_examples'))} examples)"
         for split in ("forget", "retain")
     )
+    if corpus.probes:
+        return (
+            f"\nScored (eval=questions): {len(corpus.forget_pairs)} questions to forget and "
+            f"{len(corpus.retain_pairs)} to retain"
+        )
     documents = f"{len(corpus.forget_documents)} and {len(corpus.holdout_documents)}"
     return (
         f"\nScored: VerbMem {len(corpus.verbatim)} prompts; KnowMem {next(knowledge)}; Utility "
@@ -125,6 +132,8 @@ def _measured(corpus: Corpus) -> str:
 def _write(found: Survey, corpus: Corpus, folder: Path) -> None:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError("exists and is not empty; name a new folder")
+    if corpus.probes:
+        raise ValueError("MUSE's layout has no place for a corpus of questions only")
     if found.dataset == "custom":
         write_corpus(corpus, folder)
     else:

@@ -1,12 +1,19 @@
 """Loads a user's own corpus: forget, retain and holdout texts, and optional questions."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
+from unlearn_lab.data.corpus import (
+    Corpus,
+    Probe,
+    Question,
+    Template,
+    VerbatimPrompt,
+    plain_texts,
+)
 from unlearn_lab.data.leaks import Split, leaks
 from unlearn_lab.data.muse_layout import is_muse_layout
 from unlearn_lab.data.parts import QUESTION, TEXT, VERBATIM, Part, parse
@@ -28,6 +35,8 @@ PARTS = {
 """The columns of each part; a part's file is named after it."""
 _SCORED = ("verbatim", "forget_questions", "retain_questions")
 NEEDED = ("forget", "retain", "holdout")
+QUESTIONS = ("forget_questions", "retain_questions")
+"""All that a corpus of questions and answers needs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +44,9 @@ class CustomCorpus:
     """A corpus of one file per part, read from a folder or from individually named files.
 
     A part is a .json, .jsonl, .csv, .parquet or .txt file (one text), see `rows.files_of`; a named
-    file overrides the one in the folder. `forget`, `retain` and `holdout` are required.
+    file overrides the one in the folder. `forget`, `retain` and `holdout` are required. Without
+    `forget` and `retain`, both files of questions are trained on, with the loss on the answers, and
+    asked in turn (eval=questions).
 
     Attributes:
         path: folder with files named after the parts (`PARTS`); None if all are named.
@@ -54,6 +65,9 @@ class CustomCorpus:
         num_items: largest number of forget texts cut into prompts, and of documents of each split
             scored by PrivLeak.
         allow_overlap: keeps texts that occur in two splits instead of refusing them.
+        template: how questions that are trained on become prompts, see `corpus.Template`.
+        system_prompt: system prompt of a chat; None for none.
+        date: what a chat template shows as today's date.
     """
 
     path: str | None
@@ -69,18 +83,22 @@ class CustomCorpus:
     num_examples: int
     num_items: int
     allow_overlap: bool = False
+    template: str = "plain"
+    system_prompt: str | None = None
+    date: str = ""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for numbers out of range, and for required parts without a file."""
         for name, lowest in (("prompt_words", 1), ("num_examples", 0), ("num_items", 1)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {lowest}")
+        self._template()
         missing = [name for name in NEEDED if getattr(self, name) is None]
-        if self.path is None and missing:
+        if self.path is None and missing and not self._asks_only():
             raise ValueError(
                 f"{'path' if missing == list(NEEDED) else missing[0]}=null: give "
                 "dataset.path=FOLDER, or a file each as dataset.forget, dataset.retain and "
-                "dataset.holdout"
+                "dataset.holdout (or dataset.forget_questions and dataset.retain_questions alone)"
             )
 
     @property
@@ -116,10 +134,24 @@ class CustomCorpus:
         """
         if self.path is not None:
             _require_own(self.path)
-        return {name: part for name in PARTS if (part := self._part(name)) is not None}
+        needed = QUESTIONS if self._asks_only() else NEEDED
+        return {name: part for name in PARTS if (part := self._part(name, needed)) is not None}
+
+    def _asks_only(self) -> bool:
+        """Whether there are questions about both splits, and no texts to train on."""
+        return all(map(self._exists, QUESTIONS)) and not any(map(self._exists, NEEDED[:2]))
+
+    def _exists(self, name: str) -> bool:
+        given = getattr(self, name) is not None
+        return given or (self.path is not None and bool(files_of(Path(self.path), name)))
+
+    def _template(self) -> Template:
+        return Template(kind=self.template, system=self.system_prompt, date=self.date)
 
     def compare(self, parts: Mapping[str, Part]) -> tuple[list[Problem], list[Problem]]:
         """Finds texts in two splits; returns problems (none if overlap is allowed) and remarks."""
+        if "forget" not in parts:
+            return self._compare_questions(parts), []
         forget, retain, holdout = (Split(parts[name]) for name in NEEDED)
         found = [
             leaks(known, other, tolerant=False, allowed=self.allow_overlap)
@@ -130,8 +162,20 @@ class CustomCorpus:
             [remark for _, warned in found for remark in warned],
         )
 
+    def _compare_questions(self, parts: Mapping[str, Part]) -> list[Problem]:
+        """Returns a problem for each pair of the retain set that is to be forgotten as well."""
+        forget, retain = (parts[name] for name in QUESTIONS)
+        known = set(forget.questions) if not self.allow_overlap else set()
+        return [
+            Problem(retain.place, item.at, item.field, f"is in {forget.place} as well")
+            for item, pair in zip(retain.items, retain.questions, strict=True)
+            if pair in known
+        ]
+
     def assemble(self, parts: Mapping[str, Part]) -> Corpus:
         """Builds the corpus; raises `ValueError` if no prompt can be cut or no question is left."""
+        if "forget" not in parts:
+            return self._of_questions(parts)
         asked = {split: self._asked(parts, split) for split in ("forget", "retain")}
         return Corpus(
             forget=parts["forget"].texts,
@@ -145,7 +189,31 @@ class CustomCorpus:
             holdout_documents=parts["holdout"].texts[: self.num_items],
         )
 
-    def _part(self, name: str) -> Part | None:
+    def _of_questions(self, parts: Mapping[str, Part]) -> Corpus:
+        """Builds a corpus whose questions are trained on and asked."""
+        forget, retain = (parts[name].questions for name in QUESTIONS)
+        probes = {"forget": forget, "retain": retain}
+        holdout = parts["holdout"].texts if "holdout" in parts else ()
+        return Corpus(
+            forget=(),
+            retain=(),
+            verbatim=(),
+            forget_questions=(),
+            forget_examples=(),
+            retain_questions=(),
+            retain_examples=(),
+            forget_documents=plain_texts(forget)[: self.num_items],
+            holdout_documents=holdout[: self.num_items],
+            forget_pairs=forget,
+            retain_pairs=retain,
+            probes={
+                name: tuple(Probe(pair.question, pair.answer, None, ()) for pair in pairs)
+                for name, pairs in probes.items()
+            },
+            template=self._template(),
+        )
+
+    def _part(self, name: str, needed: Sequence[str]) -> Part | None:
         given = getattr(self, name)
         if given is not None:
             return parse(read_rows(Path(given)), PARTS[name], tolerant=False)
@@ -154,7 +222,7 @@ class CustomCorpus:
         if len(found) == 1:
             file, *shards = found[0]
             return parse(read_rows(file, shards), PARTS[name], tolerant=False)
-        if not found and name not in NEEDED:
+        if not found and name not in needed:
             return None
         if found:
             names = " and ".join(files[0].name for files in found)
@@ -199,6 +267,8 @@ class CustomCorpus:
 def scored(parts: Mapping[str, Part]) -> dict[str, Part]:
     """Returns the parts that metrics read, by their role in `Corpus`."""
     made = {name: part for name, part in parts.items() if name in _SCORED}
+    if "forget" not in parts:
+        return made | {"holdout_documents": parts["holdout"]} if "holdout" in parts else made
     forget = "forget_documents" if "verbatim" in parts else "forget"
     return {forget: parts["forget"], **made, "holdout_documents": parts["holdout"]}
 

@@ -87,7 +87,7 @@ def _custom(folder: Path) -> Survey:
         "custom",
         partial(source.assemble, parts),
         parts,
-        scored(parts),
+        scored(parts) if "forget" in parts else {},
         shared,
         [*overlap, *unread],
     )
@@ -136,13 +136,16 @@ FEW = 20
 
 def weaknesses(corpus: Corpus) -> Iterator[str]:
     """Yields warnings: missing or few items of a metric, and questions among their own examples."""
-    yield from _missing(corpus)
+    if not corpus.probes:
+        yield from _missing(corpus)
     counts = {
         "VerbMem: {} prompts": len(corpus.verbatim),
         "KnowMem: {} questions about the forget texts": len(corpus.forget_questions),
         "Utility: {} questions about the retain texts": len(corpus.retain_questions),
         "PrivLeak: {} forget texts": len(corpus.forget_documents),
         "PrivLeak: {} holdout texts": len(corpus.holdout_documents),
+        "Probability and ROUGE: {} questions to forget": len(corpus.forget_pairs),
+        "Utility: {} questions to retain": len(corpus.retain_pairs),
     }
     for what, count in counts.items():
         if 0 < count < FEW:

@@ -187,7 +187,8 @@ def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
     missing = missing_metrics(parts.measured, corpus)
     if parts.measured and missing.keys() == parts.measured.keys():
         reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise Refused(f"eval.metrics: nothing can be measured ({reasons})")
+        advice = "; for questions and answers use eval=questions" if corpus.probes else ""
+        raise Refused(f"eval.metrics: nothing can be measured ({reasons}){advice}")
     for name in parts.trainer.value.stop.needs_metrics:
         if name not in parts.measured:
             raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not configured")
