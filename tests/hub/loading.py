@@ -119,3 +119,10 @@ def execute(arguments: list[str], folder: Path) -> tuple[int, str]:
     process.start()
     process.join()
     return process.exitcode, (folder / "err").read_text()
+
+
+def read_tofu(**asked):
+    """The corpus of TOFU."""
+    from unlearn_lab.data.tofu import TofuCorpus
+
+    return TofuCorpus(**asked).load()

@@ -123,7 +123,7 @@ def _with_ways_out(setting: str, name: str, kind: str, reason: str) -> str:
             f"{setting}={name}: {reason}. Download it where there is network (hf download "
             f"--repo-type dataset {name} --local-dir FOLDER) and give that folder"
         )
-    give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
+    give = "a folder with the same files"
     return f"{setting}={name}: {reason}. Give {give}, {where}"
 
 

@@ -17,6 +17,7 @@ _TITLES = {
     "tru": "TruthfulQA (Tru)",
     "fac": "TriviaQA (Fac)",
     "flu": "Fluency (Flu)",
+    "forget_truth_ratio": "Truth ratio",
     "recovered_share": "VerbMem back %",
     "retained_share": "Retained %",
 }

@@ -14,6 +14,9 @@ RANGES = {
     "tru": (0.0, 100.0),
     "fac": (0.0, 100.0),
     "flu": (0.0, 1000.0),
+    "forget_quality_log10": (-1000.0, 0.0),
+    "model_utility": (0.0, 100.0),
+    "forget_truth_ratio": (0.0, 100.0),
     "recovered_share": (0.0, 100.0),
     "retained_share": (0.0, 100.0),
 }
