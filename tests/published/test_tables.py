@@ -56,6 +56,16 @@ LEADERBOARD = {
     "task vector": ("57.2 66.2 -99.8 55.8",),
     "WHP": ("19.7 21.2 109.6 28.3",),
 }
+TOFU = {
+    "target": ("-20.8 60 48",),
+    "retrain": ("0 59 63",),
+    "GA": ("-239 0 0",),
+    "GradDiff": ("-239 49 0",),
+    "NPO": ("-1.7 46 70",),
+    "SimNPO": ("-202.7 54 0",),
+    "RMU": ("-14.5 59 76",),
+}
+OF_TOFU = ("forget_quality_log10", "model_utility", "forget_truth_ratio")
 MUSE = ("verbmem", "knowmem", "privleak", "utility")
 FURTHER = ("gen", "tru", "fac", "flu")
 BITS = ("none", "llmint8", "fp4")
@@ -69,6 +79,7 @@ BITS = ("none", "llmint8", "fp4")
         ("paper_sure", SURE, ("none", "fp4"), (*MUSE, *FURTHER)),
         ("paper_quantizers", QUANTIZERS, ("rtn4", "fp4", "awq4", "gptq4"), ("recovered_share",)),
         ("muse_news_leaderboard", LEADERBOARD, ("none",), MUSE),
+        ("tofu_forget10", TOFU, ("none",), OF_TOFU),
     ],
 )
 def test_the_files_hold_what_was_typed_here_and_no_other_row(stem, typed, quants, metrics):
@@ -85,7 +96,7 @@ def test_the_files_hold_what_was_typed_here_and_no_other_row(stem, typed, quants
 def test_every_table_is_typed_here_and_every_file_opens_with_a_sentence():
     stems = {stem for stem, _ in names().values()} | {"paper_headline"}
     assert stems == {path.stem for path in FOLDER.glob("*.yaml")}
-    assert len(stems) == 6
+    assert len(stems) == 7
     assert all(path.read_text().startswith("# ") for path in FOLDER.glob("*.yaml"))
 
 
@@ -111,16 +122,15 @@ def test_forms_name_methods_optimizers_and_settings_that_exist(plain):
         for form in forms:
             if (form.method, form.optimizer) == (method, optimizer):
                 for key in (*form.requires, *form.expects):
-                    node = found
+                    node = tofu if stem.startswith("tofu") else muse
                     for part in key.removeprefix("config.").split("."):
                         node = node[part]
 
 
 def test_expected_settings_are_keys_of_records(plain):
-    found = plain(
-        "model=hf", "model.path=x", "generic_text=tiny", "trainer=hf", "method=npo_muse_klr",
-        "dataset=muse_news", "quant=fp4",
-    )  # fmt: skip
+    general = ("generic_text=tiny", "trainer=hf", "method=npo_muse_klr", "quant=fp4")
+    muse = plain("model=hf", "model.path=x", "dataset=muse_news", *general)
+    tofu = plain("model=tofu_llama32_1b", "dataset=tofu", *general)
     elsewhere = {"effective.batch", "config.quant.threshold"}
     for stem in {stem for stem, _ in names().values()}:
         table = load(stem)
