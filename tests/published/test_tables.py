@@ -122,7 +122,7 @@ def test_forms_name_methods_optimizers_and_settings_that_exist(plain):
         for form in forms:
             if (form.method, form.optimizer) == (method, optimizer):
                 for key in (*form.requires, *form.expects):
-                    node = tofu if stem.startswith("tofu") else muse
+                    node = found
                     for part in key.removeprefix("config.").split("."):
                         node = node[part]
 
@@ -135,7 +135,7 @@ def test_expected_settings_are_keys_of_records(plain):
     for stem in {stem for stem, _ in names().values()}:
         table = load(stem)
         for key in {*table.expects, *(key for row in table.rows for key in row.expects)}:
-            node = found
+            node = tofu if stem.startswith("tofu") else muse
             for part in key.removeprefix("config.").split(".") if key not in elsewhere else ():
                 node = node[part]
 
