@@ -1,10 +1,19 @@
 """Small made-up corpora on disk: one in MUSE's layout, one of a user's own."""
 
+import dataclasses
 import json
 from pathlib import Path
 
+from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.custom import CustomCorpus
 from unlearn_lab.data.muse import MuseCorpus
+
+ROLES = tuple(
+    field.name
+    for field in dataclasses.fields(Corpus)
+    if field.default is field.default_factory is dataclasses.MISSING
+)
+"""What every corpus has; questions to train on and probes are further."""
 
 
 def texts(split, number=25):

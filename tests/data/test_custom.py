@@ -192,6 +192,11 @@ def test_a_question_to_forget_and_to_retain_is_refused(tmp_path):
     assert len(custom(folder, allow_overlap=True).load().retain_pairs) == 3
 
 
+def test_a_folder_of_tofu_is_named(tmp_path):
+    write(tmp_path / "world_facts_perturbed.json", questions("fact", 2))
+    assert "this is TOFU's data; use dataset=tofu" in refusal(custom(tmp_path))
+
+
 def test_texts_beside_questions_are_trained_on(tmp_path):
     corpus = custom(own_folder(tmp_path, forget_questions=questions("forget", 5))).load()
     assert corpus.forget_pairs == ()

@@ -86,11 +86,7 @@ def test_an_unknown_template_is_refused():
 
 
 def corpus(**changed):
-    asked = [
-        f"{split}_{kind}" for split in ("forget", "retain") for kind in ("questions", "examples")
-    ]
-    roles = ("forget", "retain", "verbatim", *asked, "forget_documents", "holdout_documents")
-    return Corpus(**{**dict.fromkeys(roles, ()), **changed})
+    return Corpus(**{**dict.fromkeys(ROLES, ()), **changed})
 
 
 def test_pairs_come_after_texts_and_are_not_cut(make_tokenizer):

@@ -51,6 +51,7 @@ def test_a_sweep_is_judged_by_the_metrics_of_tofu(tofu):
         for metric in METRICS:
             assert 0 <= record[f"scores.unlearned.full.{metric}"] <= 100
         assert record["items.forget_probability"] == 3
+        assert record["effective.template"] == "plain"  # the tokenizer has no template
         assert record["items.model_utility"] == 9
         # the control is not distinguishable from itself
         control = "scores.retrain.full.forget_quality"

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.data.corpora import ROLES
 from tests.evaluate.conftest import ScriptedAnswers
 from unlearn_lab.data.corpus import PLAIN, Corpus, Probe, Template
 from unlearn_lab.evaluate.answer import answer
@@ -46,10 +47,7 @@ def probes(start: int, *, paraphrased: bool, num_wrong: int) -> tuple[Probe, ...
 
 
 def corpus(template: Template) -> Corpus:
-    empty = dict.fromkeys(
-        ("forget", "retain", "verbatim", "forget_questions", "forget_examples", "retain_questions",
-         "retain_examples", "forget_documents", "holdout_documents"), ()
-    )  # fmt: skip
+    empty = dict.fromkeys(ROLES, ())
     asked = {
         "forget": probes(0, paraphrased=True, num_wrong=5),
         "retain": probes(1, paraphrased=True, num_wrong=5),

@@ -75,7 +75,10 @@ def test_an_unknown_model_is_refused_in_one_line(tmp_path, monkeypatch, name):
     ("setting", "hint"),
     [
         ("generic_text.path", "parquet, JSONL.* text.*quant/calibration=retain$"),
-        ("dataset.path", "in MUSE's layout .*hf download --repo-type dataset someone/unknown$"),
+        (
+            "dataset.path",
+            "a folder with the same files, .*hf download --repo-type dataset someone/unknown$",
+        ),
     ],
 )
 def test_an_unknown_data_set_is_refused_by_the_setting_that_names_it(

@@ -1,4 +1,3 @@
-import dataclasses
 import json
 import shutil
 
@@ -6,6 +5,7 @@ import pytest
 import torch
 from transformers import AutoModel, AutoModelForCausalLM
 
+from tests.data.corpora import ROLES
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.models.causal_lm import output_embedding
 from unlearn_lab.models.device import device_of
@@ -27,7 +27,7 @@ def test_a_model_is_loaded_in_the_dtype_asked_for(checkpoint, weights, dtype):
         torch.testing.assert_close(value, whole[name].to(dtype), rtol=0, atol=0)
 
 
-EMPTY = Corpus(**{field.name: () for field in dataclasses.fields(Corpus)})
+EMPTY = Corpus(**dict.fromkeys(ROLES, ()))
 
 
 def hub_model(**changes):

@@ -282,6 +282,8 @@ def _end_of_words(text: str, num_words: int) -> int | None:
 def _require_own(path: str) -> None:
     if not Path(path).is_dir():
         raise ValueError(f"path={path}: no such folder; give one with {', '.join(NEEDED)} files")
+    if files_of(Path(path), "world_facts_perturbed"):
+        raise ValueError(f"path={path}: this is TOFU's data; use dataset=tofu dataset.path={path}")
     if is_muse_layout(Path(path)):
         raise ValueError(
             f"path={path}: this is MUSE's layout; use dataset=muse_news dataset.path={path}"

@@ -157,7 +157,11 @@ def _what_ran(inputs: Mapping[str, Artifact]) -> Row:
         "effective.strategy": unlearn.facts.get("strategy"),
         "effective.optimizer": unlearn.facts["optimizer"],
         "effective.optimizer_state": unlearn.facts["optimizer_state"],
-        **{f"effective.{k}": unlearn.facts[k] for k in ("adapter_weights",) if k in unlearn.facts},
+        **{
+            f"effective.{k}": unlearn.facts[k]
+            for k in ("adapter_weights", "template")
+            if k in unlearn.facts
+        },
         "effective.batch": unlearn.facts["batch"],
         "effective.quantizer": _spell(quantizer),
         "effective.quantized_layers": quantizer["num_layers"],

@@ -1,14 +1,13 @@
 """What unlearning leaves of a family's checkpoint: tied weights, settings, every weight's place."""
 
-import dataclasses
 import json
 
 import pytest
 import torch
 from safetensors import safe_open
 
+from tests.data.corpora import ROLES
 from tests.models.families import FAMILIES, TEXTS, TIED, save
-from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import FILE
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
@@ -37,7 +36,7 @@ def target(family, tmp_path):
 
 @pytest.fixture
 def inputs(target, tmp_path):
-    corpus = {field.name: () for field in dataclasses.fields(Corpus)}
+    corpus = dict.fromkeys(ROLES, ())
     (tmp_path / FILE).write_text(json.dumps(corpus | {"forget": TEXTS[:2], "retain": TEXTS[2:]}))
     made = Stage(name="made", builder="here:now", version=1, params={})
     paths = {"corpus": tmp_path, "target": target, "base": target}

@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 from torch.nn.modules.module import register_module_forward_pre_hook
 from transformers import AutoModelForCausalLM
 
-from unlearn_lab.data.corpus import Corpus
+from tests.data.corpora import ROLES
 from unlearn_lab.data.stored import FILE
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
@@ -34,8 +34,7 @@ def artifact(tmp_path):
 
 @pytest.fixture
 def inputs(checkpoint, artifact, tmp_path):
-    names = [field.name for field in dataclasses.fields(Corpus)]
-    corpus = {name: TEXTS if name in SPLITS else () for name in names}
+    corpus = {name: TEXTS if name in SPLITS else () for name in ROLES}
     (tmp_path / FILE).write_text(json.dumps(corpus))
     model = artifact(checkpoint)
     return {"corpus": artifact(tmp_path), "target": model, "base": model}

@@ -14,6 +14,7 @@ from unlearn_lab.config.settings import Runtime
 from unlearn_lab.config.spelling import in_one_word
 from unlearn_lab.data.batch import Sequences, ids_of, pad, to_device
 from unlearn_lab.data.stored import read_corpus
+from unlearn_lab.data.template import is_chat
 from unlearn_lab.data.training import training_sequences
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.arithmetic import Arithmetic, training_arithmetic
@@ -150,6 +151,8 @@ def build_unlearned(
             runtime=runtime,
         )
     facts |= {**prepared.facts, **({} if adapters is None else adapters.merge())}
+    if corpus.forget_pairs:
+        facts["template"] = "chat" if is_chat(corpus.template, tokenizer) else "plain"
     weights = in_one_word(settings.weights, settings.rounding)
     return _finish(model, work, facts, weights) | _machine(runtime, settings.arithmetic)
 
