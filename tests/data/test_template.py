@@ -5,6 +5,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
+from tests.data.corpora import ROLES
 from unlearn_lab.data.batch import Answered, pad, split
 from unlearn_lab.data.corpus import PLAIN, Corpus, Question, Template
 from unlearn_lab.data.template import answer_ids, is_chat, question_ids
