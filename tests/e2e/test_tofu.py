@@ -64,6 +64,7 @@ def test_a_sweep_is_judged_by_the_metrics_of_tofu(tofu):
         assert (record["recovery.forget_rouge.delta"] is not None) == quantized
     for heading in ("Probability", "ROUGE", "Model utility", "Forget quality", "log10 of its p"):
         assert heading in " ".join(run.out.split())
+    assert "forget quality distance" not in run.out
     assert "Not measured: PrivLeak (the corpus has no holdout documents)" in run.out
     page = (run.home / "results" / "report.html").read_text()
     assert "<th>Model utility</th>" in page

@@ -11,6 +11,7 @@ _MEMORIES, _UTILITY = "config.eval.memories", "config.eval.utility"
 _MUSE = ("verbmem", "knowmem")
 """The memories of records that name none: those of former versions, with MUSE's metrics."""
 FORGET_QUALITY = "forget_quality_log10"
+_BEHIND = ("auc", "forget_quality", "forget_quality_distance")
 TITLES = {
     "verbmem": "VerbMem",
     "knowmem": "KnowMem",
@@ -97,11 +98,12 @@ def text(record: Record, key: str) -> str:
 def shown_metrics(records: Sequence[Record]) -> tuple[str, ...]:
     """Returns the metrics that get a column: `main_metrics`, then all others with scores, sorted.
 
-    The AUC is left out: PrivLeak is derived from it.
+    Left out are figures of which another is shown: the AUC behind PrivLeak, the p-value and distance
+    behind the logarithm of forget quality.
     """
     main = main_metrics(records)
     paths = [key.split(".") for record in records for key in record if key.startswith("scores.")]
-    found = {path[3] for path in paths if len(path) == _SCORE_DEPTH} - {*main, "auc"}
+    found = {path[3] for path in paths if len(path) == _SCORE_DEPTH} - {*main, *_BEHIND}
     return (*main, *sorted(found))
 
 
