@@ -98,7 +98,7 @@ def text(record: Record, key: str) -> str:
 def shown_metrics(records: Sequence[Record]) -> tuple[str, ...]:
     """Returns the metrics that get a column: `main_metrics`, then all others with scores, sorted.
 
-    Left out are figures of which another is shown: the AUC behind PrivLeak, the p-value and distance
+    Left out are figures of which another is shown: the AUC behind PrivLeak, p-value and distance
     behind the logarithm of forget quality.
     """
     main = main_metrics(records)
