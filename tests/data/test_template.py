@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from tests.data.corpora import ROLES
@@ -47,7 +47,7 @@ def test_a_chat_has_the_system_prompt_and_a_fixed_date(make_tokenizer):
     tokenizer = make_tokenizer(DATED)
     prompt = question_ids("Who?", CHAT, tokenizer)
     assert shown(tokenizer, prompt) == ("<s>[system 10 Apr 2025]Be brief.\n[user]Who?\n[assistant]")
-    assert shown(tokenizer, answer_ids("Ada.", CHAT, tokenizer)) == "Ada.</s>"
+    assert shown(tokenizer, answer_ids("Who?", "Ada.", CHAT, tokenizer)) == "Ada.</s>"
     bare = Template(kind="chat", system=None, date="")
     assert shown(tokenizer, question_ids("Who?", bare, tokenizer)) == "<s>[user]Who?\n[assistant]"
 
@@ -55,10 +55,21 @@ def test_a_chat_has_the_system_prompt_and_a_fixed_date(make_tokenizer):
 def test_plain_text_has_the_blank_before_the_answer(make_tokenizer):
     tokenizer = make_tokenizer()
     assert shown(tokenizer, question_ids("Who?", PLAIN, tokenizer)) == "<s>Question: Who?\nAnswer:"
-    assert shown(tokenizer, answer_ids("Ada.", PLAIN, tokenizer)) == " Ada.</s>"
+    assert shown(tokenizer, answer_ids("Who?", "Ada.", PLAIN, tokenizer)) == " Ada.</s>"
     without = make_tokenizer(bos_token=None, eos_token=None)
     assert shown(without, question_ids("Who?", PLAIN, without)) == "Question: Who?\nAnswer:"
-    assert shown(without, answer_ids("Ada.", PLAIN, without)) == " Ada."
+    assert shown(without, answer_ids("Who?", "Ada.", PLAIN, without)) == " Ada."
+
+
+def test_a_tokenizer_that_begins_texts_with_a_blank_puts_one_before_an_answer():
+    words = ["<s>", "</s>", "▁", "▁Question:", "▁Who?", "▁Answer:", "▁Ada."]
+    unigram = Tokenizer(models.Unigram([(word, -1.0) for word in words], 0))
+    unigram.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="always")
+    unigram.normalizer = normalizers.Replace("\n", " ")
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=unigram, bos_token="<s>", eos_token="</s>")
+    assert tokenizer.convert_ids_to_tokens(answer_ids("Who?", "Ada.", PLAIN, tokenizer)) == [
+        "▁Ada.", "</s>"
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("template", "chat"), [(None, False), (DATED, True)])

@@ -37,7 +37,7 @@ def question_ids(
     """
     if not is_chat(template, tokenizer):
         first = cast("int | None", tokenizer.bos_token_id)
-        prompt = text_ids([f"Question: {question}\nAnswer:"], tokenizer)[0]
+        prompt = text_ids([_plain(question)], tokenizer)[0]
         return [*([] if first is None else [first]), *prompt]
     if tokenizer.chat_template is None:
         raise ValueError(
@@ -46,17 +46,32 @@ def question_ids(
     return _chat_ids(question, template, tokenizer)
 
 
-def answer_ids(answer: str, template: Template, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def answer_ids(
+    question: str, answer: str, template: Template, tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
     """Returns the tokens of an answer, and EOS if the tokenizer has one.
 
+    Plain: as they are in the text of question and answer; a tokenizer that puts a blank before
+    every text would otherwise put a second one before the answer.
+
     Args:
+        question: the question.
         answer: the answer.
-        template: how its question became a prompt.
+        template: how the question became a prompt.
         tokenizer: the model's tokenizer.
     """
-    text = answer if is_chat(template, tokenizer) else f" {answer}"
     last = cast("int | None", tokenizer.eos_token_id)
-    return [*text_ids([text], tokenizer)[0], *([] if last is None else [last])]
+    end = [] if last is None else [last]
+    if is_chat(template, tokenizer):
+        return [*text_ids([answer], tokenizer)[0], *end]
+    texts = [_plain(question), f"{_plain(question)} {answer}", f" {answer}"]
+    prompt, whole, alone = text_ids(texts, tokenizer)
+    joined = whole[: len(prompt)] == prompt
+    return [*(whole[len(prompt) :] if joined else alone), *end]
+
+
+def _plain(question: str) -> str:
+    return f"Question: {question}\nAnswer:"
 
 
 def _chat_ids(question: str, template: Template, tokenizer: PreTrainedTokenizerBase) -> list[int]:

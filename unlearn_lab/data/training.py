@@ -48,7 +48,7 @@ def _answered(
     found: list[Answered] = []
     for pair in pairs:
         prompt = question_ids(pair.question, template, tokenizer)
-        answer = answer_ids(pair.answer, template, tokenizer)
+        answer = answer_ids(pair.question, pair.answer, template, tokenizer)
         length = len(prompt) + len(answer)
         if length > max_length:
             raise ValueError(

@@ -63,7 +63,7 @@ def _encode_text(
     if request.question is not None and request.template is not None:
         tokens = [
             *question_ids(request.question, request.template, tokenizer),
-            *answer_ids(request.text, request.template, tokenizer),
+            *answer_ids(request.question, request.text, request.template, tokenizer),
         ]
         _check_length(model, len(tokens), 0, request.text)
         return tokens
@@ -85,7 +85,7 @@ def of_answer(
     """Cuts the scores of a question off; of a text without a question, all stay."""
     if request.question is None or request.template is None:
         return values, hits
-    length = len(answer_ids(request.text, request.template, tokenizer))
+    length = len(answer_ids(request.question, request.text, request.template, tokenizer))
     words = length if tokenizer.eos_token_id is None else length - 1
     return values[-length:], hits[-length:][:words]
 
