@@ -9,12 +9,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, OPTConfig, RwkvConfig
 
-from tests.data.corpora import muse_folder, texts
+from tests.data.corpora import ROLES, muse_folder, texts
 from tests.e2e.artifacts import SMALL
 from tests.models import families
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.exits import RequestRefused
+from unlearn_lab.data.corpus import Corpus, Probe, Question, Template
 from unlearn_lab.execute.job import request
+from unlearn_lab.execute.preflight_models import require_rows
+from unlearn_lab.models.load import load_skeleton
 
 CHOICES = {"model": "hf", "dataset": "muse_news", "method": "m", "optimizer": "a", "quant": "q"}
 
@@ -123,6 +126,36 @@ def test_a_text_beyond_the_embedding(ask, llama, tmp_path):
     told = refusal(ask, f"model.path={llama}")
     assert re.match(rf"model\.path: the text '.*forget.*' .*token .*id {rows}, ", told)
     assert untrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("probe", "pair", "message"),
+    [
+        (Probe("Who?", "Ada", None, ("forget",)), (), "the text 'forget'"),
+        (None, (Question("Who?", "Ada"),), "the text 'Who\\?'"),
+        (None, (), None),
+    ],
+)
+def test_a_wrong_answer_and_a_chat_beyond_the_embedding(llama, probe, pair, message):
+    """The chat template begins with a token that has no row; it is in no text."""
+    tokenizer = families.tokenizer(bos=True)
+    tokenizer.add_tokens(["forget", "<chat>"])
+    tokenizer.chat_template = (
+        "<chat>{% for m in messages %}{{ m.content }}"
+        "{% if m.role == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
+    )
+    corpus = Corpus(
+        **dict.fromkeys(ROLES, ()),
+        forget_pairs=pair,
+        probes={"forget": () if probe is None else (probe,)},
+        template=Template(kind="auto", system=None, date=""),
+    )
+    model = load_skeleton(llama)
+    if message is None:
+        require_rows(model, tokenizer, corpus)
+        return
+    with pytest.raises(Refused, match=message):
+        require_rows(model, tokenizer, corpus)
 
 
 def test_tokens_that_no_text_uses_may_lie_beyond(ask, llama):

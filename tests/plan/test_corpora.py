@@ -81,7 +81,7 @@ def test_results_in_the_folder_of_the_texts_make_no_other_corpus(muse, read, tmp
 
 def test_a_data_set_that_is_nowhere_is_named_by_its_own_setting(muse, read):
     """And not by that of calibration texts, with advice on those."""
-    with pytest.raises(ValueError, match=r"^dataset\.path=no/such/folder: .*MUSE's layout"):
+    with pytest.raises(ValueError, match=r"^dataset\.path=no/such/folder: .*the same files"):
         read({**muse(), "path": "no/such/folder"})
 
 

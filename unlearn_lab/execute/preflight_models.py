@@ -1,7 +1,7 @@
 """Checks every model that a job names, before training."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import cast
 
@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.build import Refused
 from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.template import question_ids
 from unlearn_lab.data.tokenise import text_ids
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage, distinct
@@ -56,8 +57,12 @@ def require_rows(
                 f"{rows} rows; name a token with a smaller id in tokenizer_config.json, or give "
                 "the model's own tokenizer (model.tokenizer)"
             )
-    texts = list(dict.fromkeys(_strings(corpus)))
-    for text, ids in zip(texts, text_ids(texts, tokenizer), strict=True):
+    texts = list(dict.fromkeys(_strings(dataclasses.asdict(corpus))))
+    prompts = [  # with the special tokens of a chat template
+        (pair.question, question_ids(pair.question, corpus.template, tokenizer))
+        for pair in corpus.forget_pairs[:1]
+    ]
+    for text, ids in (*zip(texts, text_ids(texts, tokenizer), strict=True), *prompts):
         if max(ids, default=0) >= rows:
             raise Refused(
                 f"model.path: the text {text[:40]!r} has a token with the id {max(ids)}, and the "
@@ -66,10 +71,15 @@ def require_rows(
             )
 
 
-def _strings(corpus: Corpus) -> Iterator[str]:
-    for field in dataclasses.fields(corpus):
-        for item in getattr(corpus, field.name):
-            yield from (item,) if isinstance(item, str) else dataclasses.astuple(item)
+def _strings(value: object) -> Iterator[str]:
+    """Yields all texts in nested dicts and sequences."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        yield from _strings(list(value.values()))
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _strings(item)
 
 
 def _named(plan: Plan) -> Iterator[tuple[str, Stage]]:
