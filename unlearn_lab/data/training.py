@@ -52,7 +52,7 @@ def _answered(
         length = len(prompt) + len(answer)
         if length > max_length:
             raise ValueError(
-                f"max_length={max_length}: the question {pair.question[:40]!r} and its answer have "
+                f"trainer.max_length={max_length}: the question {pair.question[:40]!r} and its answer have "
                 f"{length} tokens; choose at least that"
             )
         found.append(Answered(ids=torch.tensor([*prompt, *answer]), prompt=len(prompt)))
