@@ -52,8 +52,8 @@ def _answered(
         length = len(prompt) + len(answer)
         if length > max_length:
             raise ValueError(
-                f"trainer.max_length={max_length}: the question {pair.question[:40]!r} and its answer have "
-                f"{length} tokens; choose at least that"
+                f"trainer.max_length={max_length}: the question {pair.question[:40]!r} and its "
+                f"answer have {length} tokens; choose at least that"
             )
         found.append(Answered(ids=torch.tensor([*prompt, *answer]), prompt=len(prompt)))
     return found
