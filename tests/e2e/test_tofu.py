@@ -12,8 +12,7 @@ ASKED = (
     "dataset.authors=1",
     "dataset.retain_authors=2",
     "eval.num_items=3",
-    "eval.metrics.forget_rouge.num_tokens=6",
-    "eval.metrics.model_utility.num_tokens=6",
+    "eval.num_tokens=6",
     "trainer=smoke",
     "trainer.batch_size=4",
     "finetune.batch_size=4",
@@ -104,11 +103,10 @@ def test_a_user_s_own_questions_go_the_same_way(lab, tmp_path):
     for split, author in (("forget", "Ada"), ("retain", "Bob")):
         rows = [pair(author, number) for number in range(8)]
         (folder / f"{split}_questions.json").write_text(json.dumps(rows))
-    settings = [setting for setting in ASKED if not setting.startswith(("eval.m", "dataset"))]
+    settings = [setting for setting in ASKED if not setting.startswith("dataset")]
     run = lab(
         *settings, "dataset=custom", f"dataset.path={folder}", "eval=questions", "method=npo_gdr",
-        "quant=rtn4", "eval.metrics.forget_rouge.num_tokens=6",
-        "eval.metrics.retain_rouge.num_tokens=6", f"runtime.home={home}", small=False, home=home,
+        "quant=rtn4", f"runtime.home={home}", small=False, home=home,
     )  # fmt: skip
     assert run.status == 0, run.err
     (record,) = run.records

@@ -17,7 +17,7 @@ from unlearn_lab.evaluate.forget_quality import forget_quality
 from unlearn_lab.evaluate.memorisation import Memorisation, exact_share, extraction_strength
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.model_utility import ModelUtility, harmonic_mean
-from unlearn_lab.evaluate.truth_ratio import TruthRatio
+from unlearn_lab.evaluate.truth_ratio import TruthRatio, log_truth_ratio, low, near_one
 
 CHAT = Template(kind="chat", system="w1 w2", date="w3")
 CHAT_TEMPLATE = (
@@ -138,7 +138,8 @@ def test_every_metric_is_that_of_one_answer_at_a_time(asked):
     for name, values in expected.items():
         assert found[name].per_item == pytest.approx([100 * one for one in values], rel=1e-6), name
         assert found[name].value == pytest.approx(100 * sum(values) / 3, rel=1e-6), name
-    assert [row["ratio"] for row in found["ratio"].items] == pytest.approx(ratios, rel=1e-6)
+    logs = [row["log_ratio"] for row in found["ratio"].items]
+    assert np.exp(logs) == pytest.approx(ratios, rel=1e-6)
     nine = []
     for about in ("retain", "real_authors", "world_facts"):
         two = told.probes[about][:2]
@@ -183,8 +184,30 @@ def test_the_harmonic_mean_of_a_zero_is_zero():
     assert harmonic_mean(np.asarray([1.0, 0.5])) == pytest.approx(2 / 3)
 
 
+@pytest.mark.parametrize("mean", ["geometric", "arithmetic"])
+def test_truth_ratios_of_a_destroyed_model_are_finite(mean):
+    """Losses of thousands of nats, as after gradient ascent: R itself would be infinite."""
+    high, nothing = (
+        log_truth_ratio(true, [wrong, wrong], mean) for true, wrong in ((9e3, 1e3), (1e3, 9e3))
+    )
+    assert (high, nothing) == (pytest.approx(8e3), pytest.approx(-8e3))
+    both = np.asarray([high, nothing])
+    assert near_one(both).tolist() == [0, 0]
+    assert low(both).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize(("mean", "ratio"), [("geometric", 0.2), ("arithmetic", 0.25)])
+def test_the_two_means_by_hand(mean, ratio):
+    """P(true) 0.8; P(wrong) 0.08 and 0.32: means 0.16 and 0.2."""
+    losses = [-math.log(p) for p in (0.08, 0.32)]
+    found = log_truth_ratio(-math.log(0.8), losses, mean)
+    assert math.exp(found) == pytest.approx(ratio)
+    assert low(np.asarray([found]))[0] == pytest.approx(1 - ratio)
+    assert near_one(np.asarray([found, -found])) == pytest.approx([ratio, ratio])
+
+
 def ratio_score(ratios):
-    rows = tuple({"ratio": float(one)} for one in ratios)
+    rows = tuple({"log_ratio": math.log(one)} for one in ratios)
     return Score(value=0.0, low=0.0, high=0.0, per_item=tuple(map(float, ratios)), items=rows)
 
 
@@ -195,7 +218,7 @@ def test_forget_quality_is_the_same_for_the_inverse_and_has_a_logarithm_where_p_
     inverse = forget_quality(ratio_score(1 / ours), ratio_score(1 / theirs))
     assert found.p == pytest.approx(inverse.p)
     assert found.log10_p == pytest.approx(math.log10(found.p))
-    apart = forget_quality(ratio_score(np.zeros(4000)), ratio_score(np.ones(4000)))
+    apart = forget_quality(ratio_score(np.full(4000, 0.5)), ratio_score(np.ones(4000)))
     assert (apart.p, apart.distance) == (0.0, 1.0)
     assert -1800 < apart.log10_p < -1700
 
@@ -211,9 +234,9 @@ def test_other_questions_are_no_comparison():
         (AnswerProbability, {"about": "holdout"}, "about=holdout: must be one of forget"),
         (AnswerProbability, {"num_items": 0}, "num_items=0: must be at least 1"),
         (AnswerRecall, {"num_tokens": 0}, "num_tokens=0: must be at least 1"),
-        (TruthRatio, {"mean": "median"}, "mean=median: must be geometric or arithmetic"),
-        (TruthRatio, {"better": "high"}, "better=high: must be near_one or low"),
-        (Memorisation, {"figure": "most"}, "figure=most: must be exact or extraction"),
+        (TruthRatio, {"mean": "median"}, "mean=median: must be one of geometric, arithmetic"),
+        (TruthRatio, {"better": "high"}, "better=high: must be one of near_one, low"),
+        (Memorisation, {"figure": "most"}, "figure=most: must be one of exact, extraction"),
         (ModelUtility, {"mean": "median"}, "mean=median: must be"),
     ],
 )

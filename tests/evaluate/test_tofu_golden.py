@@ -11,7 +11,7 @@ from unlearn_lab.evaluate.forget_quality import forget_quality
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.model_utility import combined
 from unlearn_lab.evaluate.probes import mean_score
-from unlearn_lab.evaluate.truth_ratio import low, near_one, truth_ratio
+from unlearn_lab.evaluate.truth_ratio import log_truth_ratio, low, near_one
 
 FOLDER = Path(__file__).resolve().parents[3] / "shared" / "data" / "tofu" / "golden"
 LLAMA, PHI = "ft_epoch5_lr1e-05_llama2-7b_{}_wd0.01", "ft_epoch5_lr2e-05_phi_{}_wd0.01"
@@ -36,13 +36,13 @@ def scores(golden: dict, mean: str = "geometric") -> dict[str, Score]:
             wrong = np.exp(-np.asarray(rows["average_perturb_loss"])).sum(axis=1)
             probability = probability / (probability + wrong)
         ratios = [
-            truth_ratio(true, wrong, mean)
+            log_truth_ratio(true, wrong, mean)
             for true, wrong in zip(
                 rows["avg_paraphrased_loss"], rows["average_perturb_loss"], strict=True
             )
         ]
         shown = (near_one if name == "forget" else low)(np.asarray(ratios))
-        table = [{"ratio": ratio} for ratio in ratios]
+        table = [{"log_ratio": ratio} for ratio in ratios]
         found[f"{name}.prob"] = mean_score(100 * probability, table)
         found[f"{name}.rouge"] = mean_score(100 * np.asarray(rows["rougeL_recall"]), table)
         found[f"{name}.tr"] = mean_score(100 * shown, table)

@@ -8,11 +8,11 @@ import numpy as np
 
 from unlearn_lab.data.corpus import Corpus, Probe
 from unlearn_lab.evaluate.metric import Answers, LogLikelihood, Score
-from unlearn_lab.evaluate.probes import Probes, loss, mean_score, scored
+from unlearn_lab.evaluate.probes import ProbeMetric, loss, mean_score, scored
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerProbability:
+class AnswerProbability(ProbeMetric):
     """Mean P(answer | question) x 100 (TOFU, Maini et al., arXiv 2401.06121, section 2.2.1).
 
     P is the geometric mean of the probabilities of the answer's tokens and EOS,
@@ -26,39 +26,24 @@ class AnswerProbability:
         among_wrong: whether to divide by the sum over all answers of a question.
     """
 
-    about: str
-    num_items: int | None
     among_wrong: bool
 
-    def __post_init__(self) -> None:
-        """Raises `ValueError` as `Probes` does."""
-        self._probes()
-
-    def missing(self, corpus: Corpus) -> str | None:
-        """Reports missing questions, or missing wrong answers if they are needed."""
-        found = self._probes().missing(corpus)
-        if (
-            found is None
-            and self.among_wrong
-            and any(not probe.wrong for probe in self._probes().of(corpus))
-        ):
-            return "the corpus has no wrong answers"
-        return found
+    @property
+    def needs_wrong(self) -> bool:
+        """Whether wrong answers count."""
+        return self.among_wrong
 
     def requests(self, corpus: Corpus) -> Sequence[LogLikelihood]:
         """Returns a request per answer that counts, question by question."""
         return [
             scored(corpus, probe.question, answer)
-            for probe in self._probes().of(corpus)
+            for probe in self._asked(corpus)
             for answer in self._answers(probe)
         ]
 
     def score(self, corpus: Corpus, answers: Answers) -> Score:
         """Returns the mean over the questions; raises `ValueError` when there are none."""
-        reason = self.missing(corpus)
-        if reason is not None:
-            raise ValueError(f"AnswerProbability: {reason}")
-        probes = self._probes().of(corpus)
+        probes = self.measured(corpus)
         values = []
         for probe in probes:
             each = [
@@ -72,6 +57,3 @@ class AnswerProbability:
     def _answers(self, probe: Probe) -> tuple[str, ...]:
         """Returns the true answer first."""
         return (probe.answer, *(probe.wrong if self.among_wrong else ()))
-
-    def _probes(self) -> Probes:
-        return Probes(about=self.about, num_items=self.num_items)

@@ -9,7 +9,7 @@ from rouge_score.rouge_scorer import RougeScorer
 
 from unlearn_lab.data.corpus import Corpus, Probe
 from unlearn_lab.evaluate.metric import Answers, Continue, Score
-from unlearn_lab.evaluate.probes import Probes, mean_score
+from unlearn_lab.evaluate.probes import ProbeMetric, mean_score
 
 
 @cache
@@ -23,7 +23,7 @@ def rouge_l_recall(true: str, answer: str) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class AnswerRecall:
+class AnswerRecall(ProbeMetric):
     """Mean ROUGE-L recall x 100 of greedy answers (TOFU, Maini et al., arXiv 2401.06121).
 
     Words are stemmed, as in both public codes. `items` rows: question, answer, true, score.
@@ -36,33 +36,24 @@ class AnswerRecall:
             question then shortens its answer.
     """
 
-    about: str
-    num_items: int | None
     num_tokens: int
     counts_prompt: bool
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for an empty answer, and as `Probes` does."""
-        self._probes()
+        """Raises `ValueError` for an empty answer, and as `ProbeMetric` does."""
+        super().__post_init__()
         if self.num_tokens < 1:
             raise ValueError(f"num_tokens={self.num_tokens}: must be at least 1")
 
-    def missing(self, corpus: Corpus) -> str | None:
-        """Reports missing questions."""
-        return self._probes().missing(corpus)
-
     def requests(self, corpus: Corpus) -> Sequence[Continue]:
         """Returns a request per question."""
-        return [self._request(corpus, probe) for probe in self._probes().of(corpus)]
+        return [self._request(corpus, probe) for probe in self._asked(corpus)]
 
     def score(self, corpus: Corpus, answers: Answers) -> Score:
         """Returns the mean over the questions; raises `ValueError` when there are none."""
-        reason = self.missing(corpus)
-        if reason is not None:
-            raise ValueError(f"AnswerRecall: {reason}")
         rows: list[dict[str, str | float]] = []
         values = []
-        for probe in self._probes().of(corpus):
+        for probe in self.measured(corpus):
             given = answers.text(self._request(corpus, probe))
             rows.append({"question": probe.question, "answer": given, "true": probe.answer})
             values.append(100 * rouge_l_recall(probe.answer, given))
@@ -75,6 +66,3 @@ class AnswerRecall:
             template=corpus.template,
             counts_prompt=self.counts_prompt,
         )
-
-    def _probes(self) -> Probes:
-        return Probes(about=self.about, num_items=self.num_items)

@@ -30,15 +30,15 @@ def forget_quality(unlearned: Score, retrain: Score) -> ForgetQuality:
 
     A p-value near 1 means that the test does not distinguish the models. It is small for a model
     that still knows the answers and for one that was destroyed alike, and smaller the more
-    questions there are: compare values of one number of questions only. It is the same for R and
-    1/R. Both scores must be of `TruthRatio`. Raises `ValueError` when they are over different
+    questions there are: compare values of one number of questions only. It is the same for R, 1/R
+    and log R. Both scores must be of `TruthRatio`. Raises `ValueError` when they are over different
     numbers of questions.
 
     Args:
         unlearned: score of the model, perhaps quantized.
         retrain: score of the full-precision retrain control.
     """
-    ours, theirs = _ratios(unlearned), _ratios(retrain)
+    ours, theirs = _log_ratios(unlearned), _log_ratios(retrain)
     if len(ours) != len(theirs):
         raise ValueError(
             f"the truth ratios are of {len(ours)} and {len(theirs)} questions: both models must be "
@@ -61,5 +61,5 @@ def _asymptotic_log10(distance: float, num_items: int) -> float:
     return (math.log(2) - num_items * distance**2) / math.log(10)
 
 
-def _ratios(score: Score) -> np.ndarray:
-    return np.asarray([float(row["ratio"]) for row in score.items])
+def _log_ratios(score: Score) -> np.ndarray:
+    return np.asarray([float(row["log_ratio"]) for row in score.items])

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.evaluate.metric import Answers, LogLikelihood, Score
-from unlearn_lab.evaluate.probes import Probes, mean_score, scored
+from unlearn_lab.evaluate.probes import ProbeMetric, mean_score, require_one_of, scored
 
 FIGURES = ("exact", "extraction")
 
@@ -30,7 +30,7 @@ def extraction_strength(likeliest: Bool[np.ndarray, " tokens"]) -> float:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Memorisation:
+class Memorisation(ProbeMetric):
     """Mean exact memorisation or extraction strength x 100 of the true answers.
 
     Every token is predicted after the true ones before it; EOS does not count. `items` rows:
@@ -42,36 +42,23 @@ class Memorisation:
         figure: `exact` (`exact_share`) or `extraction` (`extraction_strength`).
     """
 
-    about: str
-    num_items: int | None
     figure: str
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for an unknown figure, and as `Probes` does."""
-        self._probes()
-        if self.figure not in FIGURES:
-            raise ValueError(f"figure={self.figure}: must be {' or '.join(FIGURES)}")
-
-    def missing(self, corpus: Corpus) -> str | None:
-        """Reports missing questions."""
-        return self._probes().missing(corpus)
+        """Raises `ValueError` for an unknown figure, and as `ProbeMetric` does."""
+        super().__post_init__()
+        require_one_of("figure", self.figure, FIGURES)
 
     def requests(self, corpus: Corpus) -> Sequence[LogLikelihood]:
         """Returns a request per question."""
-        return [scored(corpus, probe.question, probe.answer) for probe in self._probes().of(corpus)]
+        return [scored(corpus, probe.question, probe.answer) for probe in self._asked(corpus)]
 
     def score(self, corpus: Corpus, answers: Answers) -> Score:
         """Returns the mean over the questions; raises `ValueError` when there are none."""
-        reason = self.missing(corpus)
-        if reason is not None:
-            raise ValueError(f"Memorisation: {reason}")
-        probes = self._probes().of(corpus)
+        probes = self.measured(corpus)
         measure = exact_share if self.figure == "exact" else extraction_strength
         values = [
             100 * measure(answers.likeliest(request).numpy()) for request in self.requests(corpus)
         ]
         rows = [{"question": probe.question, "true": probe.answer} for probe in probes]
         return mean_score(np.asarray(values), rows)
-
-    def _probes(self) -> Probes:
-        return Probes(about=self.about, num_items=self.num_items)

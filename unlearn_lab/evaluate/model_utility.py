@@ -42,7 +42,7 @@ class ModelUtility:
         num_items: questions asked of each kind; None for all.
         num_tokens: maximum number of tokens in an answer.
         counts_prompt: whether `num_tokens` includes the prompt.
-        mean: mean over wrong answers, see `truth_ratio.truth_ratio`.
+        mean: mean over wrong answers, see `truth_ratio.log_truth_ratio`.
     """
 
     num_items: int | None

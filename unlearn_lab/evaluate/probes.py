@@ -14,12 +14,12 @@ ABOUT = ("forget", "retain", "real_authors", "world_facts")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Probes:
-    """The questions that a metric asks.
+class ProbeMetric:
+    """Base of metrics over probes: which questions are asked, and what a corpus lacks for it.
 
     Attributes:
-        about: what they ask about, one of `ABOUT`.
-        num_items: how many are asked, from the first; None for all.
+        about: what the questions ask about, one of `ABOUT`.
+        num_items: questions asked, from the first; None for all.
     """
 
     about: str
@@ -27,20 +27,41 @@ class Probes:
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for an unknown subject or no questions."""
-        if self.about not in ABOUT:
-            raise ValueError(f"about={self.about}: must be one of {', '.join(ABOUT)}")
+        require_one_of("about", self.about, ABOUT)
         if self.num_items is not None and self.num_items < 1:
             raise ValueError(f"num_items={self.num_items}: must be at least 1, or null for all")
 
-    def of(self, corpus: Corpus) -> tuple[Probe, ...]:
-        """Returns the questions; empty if the corpus has none."""
-        return corpus.probes.get(self.about, ())[: self.num_items]
+    @property
+    def needs_wrong(self) -> bool:
+        """Whether the metric compares with wrong answers."""
+        return False
 
     def missing(self, corpus: Corpus) -> str | None:
-        """Reports that the corpus has no such questions."""
+        """Reports missing questions, or missing wrong answers if they are needed."""
+        probes = self._asked(corpus)
         what = self.about.replace("_", " ")
         what = f"the {what} set" if self.about in ("forget", "retain") else what
-        return None if self.of(corpus) else f"the corpus has no probes about {what}"
+        if not probes:
+            return f"the corpus has no probes about {what}"
+        if self.needs_wrong and not all(probe.wrong for probe in probes):
+            return "the corpus has no wrong answers"
+        return None
+
+    def measured(self, corpus: Corpus) -> tuple[Probe, ...]:
+        """Returns the questions; raises `ValueError` where `missing` reports something."""
+        reason = self.missing(corpus)
+        if reason is not None:
+            raise ValueError(f"{type(self).__name__}: {reason}")
+        return self._asked(corpus)
+
+    def _asked(self, corpus: Corpus) -> tuple[Probe, ...]:
+        return corpus.probes.get(self.about, ())[: self.num_items]
+
+
+def require_one_of(name: str, value: str, allowed: Sequence[str]) -> None:
+    """Raises `ValueError` unless the value of a setting is allowed."""
+    if value not in allowed:
+        raise ValueError(f"{name}={value}: must be one of {', '.join(allowed)}")
 
 
 def scored(corpus: Corpus, question: str, answer: str) -> LogLikelihood:
