@@ -196,6 +196,19 @@ def test_truth_ratios_of_a_destroyed_model_are_finite(mean):
     assert low(both).tolist() == [0, 1]
 
 
+def test_probabilities_of_a_destroyed_model_are_defined(scripted):
+    """All answers have a loss of thousands of nats, the true one the least."""
+    told = corpus(PLAIN)
+    probe = told.probes["world_facts"][0]
+    losses = {one: [-5e3] for one in probe.wrong} | {probe.answer: [-4e3]}
+    metric = AnswerProbability(about="world_facts", num_items=1, among_wrong=True)
+    assert metric.score(told, scripted({}, losses)).value == 100
+    even = {one: [-5e3] for one in (probe.answer, *probe.wrong)}
+    assert metric.score(told, scripted({}, even)).value == pytest.approx(25)
+    alone = AnswerProbability(about="world_facts", num_items=1, among_wrong=False)
+    assert alone.score(told, scripted({}, even)).value == 0
+
+
 @pytest.mark.parametrize(("mean", "ratio"), [("geometric", 0.2), ("arithmetic", 0.25)])
 def test_the_two_means_by_hand(mean, ratio):
     """P(true) 0.8; P(wrong) 0.08 and 0.32: means 0.16 and 0.2."""

@@ -105,6 +105,38 @@ class Corpus:
     probes: Mapping[str, tuple[Probe, ...]] = field(default_factory=dict[str, tuple[Probe, ...]])
     template: Template = PLAIN
 
+    @classmethod
+    def of_pairs(
+        cls,
+        pairs: Mapping[str, tuple[Question, ...]],
+        probes: Mapping[str, tuple[Probe, ...]],
+        template: Template,
+        documents: Mapping[str, tuple[str, ...]],
+    ) -> "Corpus":
+        """Builds a corpus of questions and answers only.
+
+        Args:
+            pairs: `forget` and `retain`.
+            probes: questions by what they ask about.
+            template: how questions become prompts.
+            documents: `forget` and `holdout`, scored by PrivLeak; may be empty.
+        """
+        return cls(
+            forget=(),
+            retain=(),
+            verbatim=(),
+            forget_questions=(),
+            forget_examples=(),
+            retain_questions=(),
+            retain_examples=(),
+            forget_documents=documents["forget"],
+            holdout_documents=documents["holdout"],
+            forget_pairs=pairs["forget"],
+            retain_pairs=pairs["retain"],
+            probes=probes,
+            template=template,
+        )
+
     def texts(self, split: str) -> tuple[str, ...]:
         """Returns all that there is to train on in `forget` or `retain`, as plain text."""
         return (*getattr(self, split), *plain_texts(self.pairs(split)))

@@ -192,25 +192,18 @@ class CustomCorpus:
     def _of_questions(self, parts: Mapping[str, Part]) -> Corpus:
         """Builds a corpus whose questions are trained on and asked."""
         forget, retain = (parts[name].questions for name in QUESTIONS)
-        probes = {"forget": forget, "retain": retain}
         holdout = parts["holdout"].texts if "holdout" in parts else ()
-        return Corpus(
-            forget=(),
-            retain=(),
-            verbatim=(),
-            forget_questions=(),
-            forget_examples=(),
-            retain_questions=(),
-            retain_examples=(),
-            forget_documents=plain_texts(forget)[: self.num_items],
-            holdout_documents=holdout[: self.num_items],
-            forget_pairs=forget,
-            retain_pairs=retain,
-            probes={
-                name: tuple(Probe(pair.question, pair.answer, None, ()) for pair in pairs)
-                for name, pairs in probes.items()
-            },
-            template=self._template(),
+        pairs = {"forget": forget, "retain": retain}
+        probes = {
+            name: tuple(Probe(pair.question, pair.answer, None, ()) for pair in found)
+            for name, found in pairs.items()
+        }
+        documents = {"forget": plain_texts(forget), "holdout": holdout}
+        return Corpus.of_pairs(
+            pairs,
+            probes,
+            self._template(),
+            {name: texts[: self.num_items] for name, texts in documents.items()},
         )
 
     def _part(self, name: str, needed: Sequence[str]) -> Part | None:

@@ -4,6 +4,7 @@ from glob import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from unlearn_lab.data.rows import Row, Rows
 from unlearn_lab.graph.hub_commit import gated, is_commit, is_gated
 
 if TYPE_CHECKING:
@@ -87,6 +88,29 @@ def load_split(path: str, name: str | None, split: str, revision: str | None) ->
         return read_split(folder, split, name=name)
     except (OSError, ValueError) as error:
         raise ValueError(f"{failure}; reading the downloaded copy: {error}") from error
+
+
+def rows_of(path: str, name: str, split: str, revision: str | None, give: str) -> Rows:
+    """Returns the rows of a split, numbered from 1.
+
+    Raises `ValueError` in one line, beginning with `path=`, if it cannot be loaded.
+
+    Args:
+        path: hub name.
+        name: the configuration.
+        split: the split.
+        revision: branch, tag or commit.
+        give: the values that would work, for the advice.
+    """
+    import httpx
+    from datasets.exceptions import DatasetsError
+
+    try:
+        found = load_split(path, name, split, revision)
+    except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
+        raise not_loaded("path", path, error, give) from error
+    rows = tuple(Row(f"row {number}", "", value) for number, value in enumerate(found, start=1))
+    return Rows(f"{path} {name}/{split}", rows, ())
 
 
 def not_loaded(setting: str, path: str, error: Exception, give: str) -> ValueError:

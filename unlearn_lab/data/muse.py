@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.hub import load_split, not_loaded
+from unlearn_lab.data.hub import rows_of
 from unlearn_lab.data.muse_layout import (
     ASKED,
     FOLDS,
@@ -22,7 +22,6 @@ from unlearn_lab.data.muse_layout import (
 from unlearn_lab.data.parts import Part, parse
 from unlearn_lab.data.problems import refusal
 from unlearn_lab.data.remarks import Surveyed, remarks
-from unlearn_lab.data.rows import Row, Rows
 from unlearn_lab.plan.protocols import Outside
 
 _READ = ("raw", "scal", "sust", "knowmem", "verbmem", "privleak")
@@ -115,20 +114,10 @@ class MuseCorpus:
         return Surveyed(corpus=assemble(forget, retain, asked), remarks=remarks(asked, overlap))
 
     def _read_hub(self, name: str) -> Part:
-        import httpx
-        from datasets.exceptions import DatasetsError
-
         configuration, split = name.split("/")
-        try:
-            found = load_split(self.path, configuration, split, self.revision)
-        except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
-            give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
-            raise not_loaded("path", self.path, error, give) from error
-        values = enumerate(found, start=1)
-        rows = tuple(Row(f"row {number}", "", value) for number, value in values)
-        return parse(
-            Rows(f"{self.path} {name}", rows, ()), columns(name), tolerant=name.startswith(TRAINED)
-        )
+        give = "a folder in MUSE's layout (raw, knowmem, verbmem, privleak)"
+        rows = rows_of(self.path, configuration, split, self.revision, give)
+        return parse(rows, columns(name), tolerant=name.startswith(TRAINED))
 
 
 def assemble(forget: Sequence[Part], retain: Part, asked: Mapping[str, Part]) -> Corpus:

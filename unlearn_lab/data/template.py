@@ -7,7 +7,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from unlearn_lab.data.corpus import Template
-from unlearn_lab.data.tokenise import text_ids
+from unlearn_lab.data.tokenise import bos, text_ids
 
 
 def is_chat(template: Template, tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -36,9 +36,8 @@ def question_ids(
             token than EOS.
     """
     if not is_chat(template, tokenizer):
-        first = cast("int | None", tokenizer.bos_token_id)
         prompt = text_ids([_plain(question)], tokenizer)[0]
-        return [*([] if first is None else [first]), *prompt]
+        return [*bos(tokenizer), *prompt]
     if tokenizer.chat_template is None:
         raise ValueError(
             "dataset.template=chat: the tokenizer has no chat template; use dataset.template=plain"

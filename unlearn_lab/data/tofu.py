@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from unlearn_lab.data.corpus import Corpus, Probe, Question, Template, plain_texts
-from unlearn_lab.data.hub import load_split, not_loaded
+from unlearn_lab.data.hub import rows_of
 from unlearn_lab.data.parts import QUESTION, parse
 from unlearn_lab.data.problems import Problem, refusal
 from unlearn_lab.data.rows import Row, Rows, files_of, kind, read_rows
@@ -102,26 +102,18 @@ class TofuCorpus:
                         f"path={self.path}: the probe {probe.question[:60]!r} is not in the "
                         f"{about} split"
                     )
-        holdout = self._holdout()
-        num_forget, num_retain = self._rows("authors", forget), self._rows("retain_authors", retain)
-        return Corpus(
-            forget=(),
-            retain=(),
-            verbatim=(),
-            forget_questions=(),
-            forget_examples=(),
-            retain_questions=(),
-            retain_examples=(),
-            forget_documents=plain_texts(forget[:num_forget]),
-            holdout_documents=plain_texts(holdout),
-            forget_pairs=forget[:num_forget],
-            retain_pairs=retain[:num_retain],
-            probes={
-                **probed,
-                "forget": probed["forget"][:num_forget],
-                "retain": probed["retain"][:num_retain],
-            },
-            template=self._template(),
+        kept = {
+            "forget": self._rows("authors", forget),
+            "retain": self._rows("retain_authors", retain),
+        }
+        asked = {about: rows[: kept.get(about, len(rows))] for about, rows in probed.items()}
+        pairs = {"forget": forget[: kept["forget"]], "retain": retain[: kept["retain"]]}
+        documents = {"forget": pairs["forget"], "holdout": self._holdout()}
+        return Corpus.of_pairs(
+            pairs,
+            asked,
+            self._template(),
+            {name: plain_texts(found) for name, found in documents.items()},
         )
 
     def _template(self) -> Template:
@@ -181,16 +173,8 @@ class TofuCorpus:
                     "folder has a file per configuration of locuslab/TOFU"
                 )
             return read_rows(found[0][0], found[0][1:])
-        import httpx
-        from datasets.exceptions import DatasetsError
-
-        try:
-            split = load_split(self.path, name, "train", self.revision)
-        except (OSError, ValueError, DatasetsError, httpx.HTTPError) as error:
-            give = f"a folder with {', '.join(self._names())} as .json files"
-            raise not_loaded("path", self.path, error, give) from error
-        rows = tuple(Row(f"row {number}", "", value) for number, value in enumerate(split, start=1))
-        return Rows(f"{self.path} {name}", rows, ())
+        give = f"a folder with {', '.join(self._names())} as .json files"
+        return rows_of(self.path, name, "train", self.revision, give)
 
 
 def _faults(row: Row) -> list[tuple[str, str]]:

@@ -43,7 +43,7 @@ def encode_stream(
         tokenizer: the model's tokenizer.
         max_length: length of a sequence, in tokens.
     """
-    first = _bos(tokenizer)
+    first = bos(tokenizer)
     room = _room(first, max_length)
     ids = text_ids([BETWEEN.join(texts)], tokenizer)[0] if texts else []
     pieces = [[*first, *ids[at : at + room]] for at in range(0, len(ids), room)]
@@ -67,7 +67,7 @@ def encode(
     Raises:
         ValueError: `max_length` leaves no room beside BOS.
     """
-    first = _bos(tokenizer)
+    first = bos(tokenizer)
     last = [] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id]
     room = _room(first, max_length)
     sequences: list[Tensor] = []
@@ -102,7 +102,8 @@ def text_ids(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase) -> list[l
     return found
 
 
-def _bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def bos(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Returns BOS as the first tokens of a sequence; empty if the tokenizer has none."""
     first = cast("int | None", tokenizer.bos_token_id)
     return [] if first is None else [first]
 

@@ -44,15 +44,15 @@ class AnswerProbability(ProbeMetric):
     def score(self, corpus: Corpus, answers: Answers) -> Score:
         """Returns the mean over the questions; raises `ValueError` when there are none."""
         probes = self.measured(corpus)
-        values = []
-        for probe in probes:
-            each = [
-                math.exp(-loss(corpus, answers, probe.question, answer))
-                for answer in self._answers(probe)
-            ]
-            values.append(100 * each[0] / (sum(each) if self.among_wrong else 1))
+        values = [100 * self._probability(corpus, answers, probe) for probe in probes]
         rows = [{"question": probe.question, "true": probe.answer} for probe in probes]
         return mean_score(np.asarray(values), rows)
+
+    def _probability(self, corpus: Corpus, answers: Answers, probe: Probe) -> float:
+        """Returns a probability that is defined however unlikely all answers are."""
+        logs = [-loss(corpus, answers, probe.question, answer) for answer in self._answers(probe)]
+        whole = float(np.logaddexp.reduce(logs)) if self.among_wrong else 0.0
+        return math.exp(logs[0] - whole)
 
     def _answers(self, probe: Probe) -> tuple[str, ...]:
         """Returns the true answer first."""

@@ -1,13 +1,12 @@
 """Encodes the requests of metrics as token ids, and decodes answers."""
 
 from collections.abc import Sequence
-from typing import cast
 
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.data.template import answer_ids, question_ids
-from unlearn_lab.data.tokenise import text_ids
+from unlearn_lab.data.tokenise import bos, text_ids
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
 
 
@@ -46,7 +45,7 @@ def _encode_prompt(
         tokens = question_ids(request.prompt, request.template, tokenizer)
         _check_length(model, len(tokens), num_new(request, len(tokens)), request.prompt)
         return tokens
-    tokens = [*_first(tokenizer), *encode(tokenizer, request.prompt)]
+    tokens = [*bos(tokenizer), *encode(tokenizer, request.prompt)]
     if not tokens:
         raise ValueError(
             "a prompt is empty and the tokenizer has no BOS token: nothing to continue"
@@ -67,7 +66,7 @@ def _encode_text(
         ]
         _check_length(model, len(tokens), 0, request.text)
         return tokens
-    tokens = [*_first(tokenizer), *encode(tokenizer, request.text)[: request.num_tokens]]
+    tokens = [*bos(tokenizer), *encode(tokenizer, request.text)[: request.num_tokens]]
     if not tokens[1:]:
         raise ValueError(f"the text {request.text[:40]!r} has no token to score after the first")
     _check_length(model, len(tokens), 0, request.text)
@@ -102,11 +101,6 @@ def _check_length(model: PreTrainedModel, num_tokens: int, num_new: int, text: s
             f"{text[:40]!r}... has {num_tokens} tokens and wants {num_new} new ones: "
             f"the model has {allowed} positions, so at most {allowed - num_new} are allowed"
         )
-
-
-def _first(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    first = cast("int | None", tokenizer.bos_token_id)
-    return [] if first is None else [first]
 
 
 def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
