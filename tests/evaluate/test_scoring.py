@@ -6,6 +6,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from transformers import GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from unlearn_lab.data.batch import Answered
 from unlearn_lab.evaluate.scoring import Scorer
 from unlearn_lab.models import causal_lm
 
@@ -32,12 +33,12 @@ def scaled():
     ).eval()
 
 
-TEXTS = [list(range(3, 3 + length)) for length in (9, 2, 30, 17)]
+TEXTS = [torch.arange(3, 3 + length) for length in (9, 2, 30, 17)]
 
 
 def by_hand(model, text):
-    logits = model(torch.tensor([text])).logits[0, :-1].double()
-    return logits.log_softmax(-1).gather(1, torch.tensor(text[1:])[:, None]).squeeze(1)
+    logits = model(text[None]).logits[0, :-1].double()
+    return logits.log_softmax(-1).gather(1, text[1:, None]).squeeze(1)
 
 
 @pytest.mark.parametrize("make", [llama, scaled])
@@ -50,8 +51,22 @@ def test_scores_are_those_of_one_text_at_a_time(monkeypatch, make, chunk):
         for text, (values, hits) in zip(TEXTS, found, strict=True):
             assert values.dtype == torch.float32
             torch.testing.assert_close(values.double(), by_hand(model, text), rtol=0, atol=2e-6)
-            best = model(input_ids=torch.tensor([text])).logits[0, :-1].argmax(-1)
-            assert torch.equal(hits, best == torch.tensor(text[1:]))
+            best = model(input_ids=text[None]).logits[0, :-1].argmax(-1)
+            assert torch.equal(hits, best == text[1:])
+
+
+@pytest.mark.parametrize("make", [llama, scaled])
+def test_of_an_answer_only_its_own_tokens_are_scored(make):
+    model, prompts = make(), (4, 1, 20, 16)
+    answers = [Answered(*pair) for pair in zip(TEXTS, prompts, strict=True)]
+    mixed = [*answers[:2], *TEXTS[2:]]
+    with torch.inference_mode():
+        whole, alone = Scorer(model).score(TEXTS), Scorer(model).score(answers)
+        both = Scorer(model).score(mixed)
+    for (values, hits), (own, own_hits), prompt in zip(whole, alone, prompts, strict=True):
+        torch.testing.assert_close(own, values[prompt - 1 :], rtol=0, atol=2e-6)
+        assert torch.equal(own_hits, hits[prompt - 1 :])
+    assert [len(values) for values, _ in both] == [5, 1, 29, 16]
 
 
 class Largest(TorchDispatchMode):

@@ -44,7 +44,7 @@ class Tokens(NamedTuple):
         real: False at padding.
         index: each sequence's index in its split.
         whole: of a part (`split`), the size of the batch on all ranks; None for a batch.
-        prompt: tokens at the start of each sequence that are given, not predicted; None for 0.
+        prompt: tokens at the start of each sequence that are given, not predicted; None for 1.
     """
 
     ids: Int[Tensor, "batch length"]
@@ -91,12 +91,12 @@ def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
     ids = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True, padding_value=pad_id)
     lengths = torch.tensor([len(sequence) for sequence in sequences])
     real = torch.arange(ids.shape[1])[None, :] < lengths[:, None]
-    prompts = [one.prompt if isinstance(one, Answered) else 0 for one in sequences]
+    prompts = [prompt_length(one) for one in sequences]
     return Tokens(
         ids=ids,
         real=real,
         index=torch.tensor(list(index)),
-        prompt=torch.tensor(prompts) if any(prompts) else None,
+        prompt=torch.tensor(prompts) if max(prompts) > 1 else None,
     )
 
 
@@ -141,6 +141,11 @@ def _part(tokens: Tokens, start: int, end: int) -> Tokens:
         whole=tokens.size,
         prompt=None if tokens.prompt is None else tokens.prompt[start:end],
     )
+
+
+def prompt_length(sequence: TrainingSequence) -> int:
+    """Returns the number of tokens that are given; of a text the first one, BOS."""
+    return sequence.prompt if isinstance(sequence, Answered) else 1
 
 
 class PairedTexts(Dataset[Mapping[str, tuple[int, TrainingSequence]]]):

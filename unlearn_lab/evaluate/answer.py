@@ -1,6 +1,6 @@
 """Answers all metrics' requests with one model, in batches: continuations and log-probabilities."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -11,7 +11,8 @@ from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.logits_process import LogitsProcessorList
 
-from unlearn_lab.evaluate.encode import decode, encode, encode_requests, num_new, of_answer
+from unlearn_lab.data.batch import TrainingSequence
+from unlearn_lab.evaluate.encode import decode, encode, encode_requests, num_new
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
 from unlearn_lab.evaluate.sampling import GumbelMax
 from unlearn_lab.evaluate.scoring import Scorer
@@ -133,15 +134,15 @@ def _continue_all(
 def _score_all(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    texts: Mapping[LogLikelihood, list[int]],
+    texts: Mapping[LogLikelihood, TrainingSequence],
     batch_tokens: int,
 ) -> dict[LogLikelihood, tuple[Tensor, Tensor]]:
     scored, scorer = dict[LogLikelihood, tuple[Tensor, Tensor]](), Scorer(model)
     for batch in _batches(texts, 0, batch_tokens):
-        for request, found in zip(
-            batch, scorer.score([texts[request] for request in batch]), strict=True
-        ):
-            scored[request] = of_answer(tokenizer, request, *found)
+        found = scorer.score([texts[request] for request in batch])
+        for request, (values, hits) in zip(batch, found, strict=True):
+            ended = request.question is not None and tokenizer.eos_token_id is not None
+            scored[request] = values, hits[:-1] if ended else hits
     for request, (values, _) in scored.items():
         if not torch.isfinite(values).all():
             raise ValueError(
@@ -151,7 +152,7 @@ def _score_all(
 
 
 def _batches(
-    encoded: Mapping[Asked, list[int]], num_new: int, batch_tokens: int
+    encoded: Mapping[Asked, Sized], num_new: int, batch_tokens: int
 ) -> Iterator[list[Asked]]:
     """Yields batches of similar length, longest first, so that too large a batch fails early."""
     queue = sorted(encoded, key=lambda request: -len(encoded[request]))

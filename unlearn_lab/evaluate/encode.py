@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
+import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from unlearn_lab.data.batch import Answered, TrainingSequence
 from unlearn_lab.data.template import answer_ids, question_ids
 from unlearn_lab.data.tokenise import bos, text_ids
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
@@ -12,7 +13,7 @@ from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
 
 def encode_requests(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, requests: Sequence[ModelQuery]
-) -> tuple[dict[Continue, list[int]], dict[LogLikelihood, list[int]]]:
+) -> tuple[dict[Continue, list[int]], dict[LogLikelihood, TrainingSequence]]:
     """Returns the token ids of prompts and of texts, by distinct request.
 
     Raises `ValueError` as `answer` does.
@@ -56,37 +57,27 @@ def _encode_prompt(
 
 def _encode_text(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, request: LogLikelihood
-) -> list[int]:
-    """Encodes BOS and the first `num_tokens` tokens; without BOS the first one is not scored."""
+) -> TrainingSequence:
+    """Encodes BOS and the first `num_tokens` tokens; without BOS the first one is not scored.
+
+    Of an answer to a question, only the answer is scored.
+    """
     _check_num_tokens(request)
     if request.question is not None and request.template is not None:
-        tokens = [
-            *question_ids(request.question, request.template, tokenizer),
-            *answer_ids(request.question, request.text, request.template, tokenizer),
-        ]
-        _check_length(model, len(tokens), 0, request.text)
-        return tokens
+        prompt = question_ids(request.question, request.template, tokenizer)
+        answer = answer_ids(request.question, request.text, request.template, tokenizer)
+        _check_length(model, len(prompt) + len(answer), 0, request.text)
+        return Answered(ids=torch.tensor([*prompt, *answer]), prompt=len(prompt))
     tokens = [*bos(tokenizer), *encode(tokenizer, request.text)[: request.num_tokens]]
     if not tokens[1:]:
         raise ValueError(f"the text {request.text[:40]!r} has no token to score after the first")
     _check_length(model, len(tokens), 0, request.text)
-    return tokens
+    return torch.tensor(tokens)
 
 
 def num_new(request: Continue, num_prompt: int) -> int:
     """Returns the maximum number of new tokens, at least 1."""
     return max(1, request.num_tokens - num_prompt * request.counts_prompt)
-
-
-def of_answer(
-    tokenizer: PreTrainedTokenizerBase, request: LogLikelihood, values: Tensor, hits: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Cuts the scores of a question off; of a text without a question, all stay."""
-    if request.question is None or request.template is None:
-        return values, hits
-    length = len(answer_ids(request.question, request.text, request.template, tokenizer))
-    words = length if tokenizer.eos_token_id is None else length - 1
-    return values[-length:], hits[-length:][:words]
 
 
 def _check_num_tokens(request: ModelQuery) -> None:

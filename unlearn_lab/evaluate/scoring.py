@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from unlearn_lab.data.batch import Tokens, pad, to_device
+from unlearn_lab.data.batch import Tokens, TrainingSequence, ids_of, pad, prompt_length, to_device
 from unlearn_lab.models.causal_lm import Head, by_chunks, has_plain_head, hidden_states, labels
 from unlearn_lab.unlearn.objectives.likelihood import label_is_likeliest, token_log_likelihood
 
@@ -30,19 +29,19 @@ class Scorer:
         self._plain: bool | None = None
 
     def score(
-        self, texts: Sequence[list[int]]
+        self, texts: Sequence[TrainingSequence]
     ) -> list[tuple[Float[Tensor, " scored"], Bool[Tensor, " scored"]]]:
-        """Returns log-probabilities of all tokens but the first, and which are the likeliest.
+        """Returns log-probabilities of tokens, and which of them are the likeliest.
 
-        In nats, float32; on the CPU.
+        Of a text all but the first, of an answer all after its question. In nats, float32; on the
+        CPU.
         """
-        sequences = [torch.tensor(text) for text in texts]
-        tokens = to_device(pad(sequences, range(len(texts)), _PADDING), self._model.device)
+        tokens = to_device(pad(texts, range(len(texts)), _PADDING), self._model.device)
         if self._plain is None:
             first = Tokens(tokens.ids[:1, :_CHECKED], tokens.real[:1, :_CHECKED], tokens.index[:1])
             self._plain = has_plain_head(self._model, first)
         if not self._plain:
-            return [self._alone(sequence) for sequence in sequences]
+            return [self._alone(text) for text in texts]
         head = Head(self._model)
         hidden = hidden_states(self._model, tokens)
         values, hits = by_chunks(
@@ -50,13 +49,15 @@ class Scorer:
             [hidden, labels(tokens)],
             self._model.config.get_text_config().vocab_size,
         )
-        lengths = [len(text) - 1 for text in texts]
+        lengths = tokens.predicted.sum(1).tolist()
         return list(zip(values.cpu().split(lengths), hits.cpu().split(lengths), strict=True))
 
-    def _alone(self, sequence: Tensor) -> tuple[Float[Tensor, " scored"], Bool[Tensor, " scored"]]:
-        ids = sequence.to(self._model.device)
-        logits = self._model(input_ids=ids[None], use_cache=False).logits[0, :-1]
-        values, hits = _of_labels(logits, ids[1:])
+    def _alone(
+        self, text: TrainingSequence
+    ) -> tuple[Float[Tensor, " scored"], Bool[Tensor, " scored"]]:
+        ids, start = ids_of(text).to(self._model.device), prompt_length(text)
+        logits = self._model(input_ids=ids[None], use_cache=False).logits[0, start - 1 : -1]
+        values, hits = _of_labels(logits, ids[start:])
         return values.cpu(), hits.cpu()
 
 
