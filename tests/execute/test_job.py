@@ -1,6 +1,7 @@
 """A job in this process, so that its shapes are checked on the way: every builder, once."""
 
 import dataclasses
+import functools
 import json
 import re
 
@@ -11,7 +12,6 @@ from safetensors.torch import load_file
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from tests.graph.builders import QUICK
 from unlearn_lab.config.build import Refused
-from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read_corpus
@@ -30,6 +30,8 @@ from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.training.stop import StopContext
 
 CHOICES = {"model": "tiny", "dataset": "gazette", "method": "m", "optimizer": "adamw", "quant": "q"}
+
+forgotten = functools.partial(Forgotten, utility="utility")
 
 
 @pytest.fixture(scope="module")
@@ -239,27 +241,26 @@ def control(tmp_path):
     return Artifact(stage=stage, path=tmp_path, facts={}, seconds=0.0, built_now=False)
 
 
+def observed(control, asked, home):
+    """The inputs of a training that a rule on scores observes."""
+    place = home / "cache" / "corpus" / asked.plan.corpora.whole.key
+    corpus = dataclasses.replace(control, stage=asked.plan.corpora.whole, path=place)
+    return {"corpus": corpus, "retrain_scores": control}
+
+
 def test_the_stop_rule_asks_every_few_epochs_and_gives_its_reason(ask, composed, home, control):
     asked = ask("method=ga", "quant=none")
     record = run(asked).record
     folder = home / "cache" / "target" / record["stages.target"]
-    corpus = Artifact(
-        stage=asked.plan.corpora.whole,
-        path=home / "cache" / "corpus" / asked.plan.corpora.whole.key,
-        facts={},
-        seconds=0.0,
-        built_now=False,
-    )
-    assert isinstance(read_corpus(corpus), Corpus)
-    runtime = Runtime(**{**vars(asked.values.runtime)})
+    inputs = observed(control, asked, home)
+    assert isinstance(read_corpus(inputs["corpus"]), Corpus)
     rule = UtilityFloor(share=1.0, utility="utility", every_epochs=2)
-    inputs = {"corpus": corpus, "retrain_scores": control}
-    ask_rule = rule.watch(watched(folder, inputs, runtime))
+    ask_rule = rule.watch(watched(folder, inputs, asked.values.runtime))
     assert ask_rule(1) is None
     assert re.match(r"utility 0\.0 .*below 50\.0 .*epoch 2$", ask_rule(2))
     control.stage.params["metrics"].clear()
     with pytest.raises(ValueError, match=r"needs eval\.metrics\.utility"):
-        rule.watch(watched(folder, inputs, runtime))
+        rule.watch(watched(folder, inputs, asked.values.runtime))
 
 
 @pytest.mark.parametrize(
@@ -275,15 +276,9 @@ def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
     """An untrained model remembers nothing and is of no use."""
     asked = ask("method=ga", "quant=none")
     folder = home / "cache" / "target" / run(asked).record["stages.target"]
-    place = home / "cache" / "corpus" / asked.plan.corpora.whole.key
-    corpus = dataclasses.replace(control, stage=asked.plan.corpora.whole, path=place)
-    inputs = {"corpus": corpus, "retrain_scores": control}
-    rule = Forgotten(
-        memories=("verbmem", "knowmem"),
-        margin=margin,
-        utility="utility",
-        utility_share=utility_share,
-        every_epochs=2,
+    inputs = observed(control, asked, home)
+    rule = forgotten(
+        memories=("verbmem", "knowmem"), margin=margin, utility_share=utility_share, every_epochs=2
     )
     asks = rule.watch(watched(folder, inputs, asked.values.runtime))
     assert asks(1) is None
@@ -293,14 +288,10 @@ def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
 def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
     asked = ask("method=ga", "quant=none")
     folder = home / "cache" / "target" / run(asked).record["stages.target"]
-    place = home / "cache" / "corpus" / asked.plan.corpora.whole.key
-    corpus = dataclasses.replace(control, stage=asked.plan.corpora.whole, path=place)
     rows = json.loads((control.path / evaluations.FILE).read_text())
     rows["knowmem"]["value"] = -1.0
     (control.path / evaluations.FILE).write_text(json.dumps(rows))
-    inputs = {"corpus": corpus, "retrain_scores": control}
-    rule = Forgotten(
-        memories=("knowmem",), margin=0.0, utility="utility", utility_share=0.0, every_epochs=1
-    )
+    inputs = observed(control, asked, home)
+    rule = forgotten(memories=("knowmem",), margin=0.0, utility_share=0.0, every_epochs=1)
     asks = rule.watch(watched(folder, inputs, asked.values.runtime))
     assert asks(1) is None

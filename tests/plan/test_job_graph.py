@@ -26,12 +26,8 @@ NONE = {"_target_": "unlearn_lab.quantize.none.NoQuantizer"}
 NPO = {"_target_": "unlearn_lab.unlearn.objectives.npo.NPO", "beta": 0.1}
 MIN_K = {"_target_": "unlearn_lab.evaluate.min_k.MinK", "fraction": 0.4, "num_tokens": None}
 LEAST_LIKELY = dict.fromkeys(("verbmem", "knowmem", "utility", "min_k"), MIN_K)
-UTILITY_FLOOR = {
-    "_target_": "unlearn_lab.evaluate.stop.UtilityFloor",
-    "share": 1.0,
-    "utility": "utility",
-    "every_epochs": 1,
-}
+UTILITY_FLOOR = {"share": 1.0, "utility": "utility", "every_epochs": 1}
+UTILITY_FLOOR |= {"_target_": "unlearn_lab.evaluate.stop.UtilityFloor"}
 LORA = {
     "_target_": "unlearn_lab.unlearn.training.lora.LoRA",
     "rank": 2,

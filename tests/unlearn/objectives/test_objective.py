@@ -2,7 +2,7 @@ import pytest
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from unlearn_lab.data.batch import Answered, Tokens, ids_of, pad
+from unlearn_lab.data.batch import Answered, Tokens, ids_of, pad, prompt_length
 from unlearn_lab.data.tokenise import chunk
 from unlearn_lab.models import causal_lm
 from unlearn_lab.unlearn.objectives.forward import ModelForward, remember_reference
@@ -33,18 +33,15 @@ OBJECTIVES = {
 
 def nll_by_hand(model, sequences):
     """Per-token NLL, one sequence at a time, straight from the logits."""
-    losses = []
-    for sequence in sequences:
-        ids = ids_of(sequence)
-        logs = model(input_ids=ids[None]).logits[0].log_softmax(-1)
-        places = range(len(ids) - 1)[learnt(sequence)]
-        losses.append(-torch.stack([logs[t, ids[t + 1]] for t in places]))
-    return losses
+    return [
+        -logits_of(model, one).log_softmax(-1).gather(1, ids_of(one)[prompt_length(one) :, None])
+        for one in sequences
+    ]
 
 
-def learnt(sequence):
-    """The positions that predict a token of the answer, or of a text."""
-    return slice(sequence.prompt - 1 if isinstance(sequence, Answered) else 0, None)
+def logits_of(model, sequence):
+    """At the positions that predict a token of the answer, or of a text."""
+    return model(input_ids=ids_of(sequence)[None]).logits[0, prompt_length(sequence) - 1 : -1]
 
 
 def evaluate(objective, target, policy, sequences):
@@ -65,9 +62,7 @@ def as_published(target, policy, sequences):
     """MUSE's two losses by its formulas, over the positions that predict something."""
     elements, sums = [], []
     for sequence in sequences:
-        ids = ids_of(sequence)
-        before = target(input_ids=ids[None]).logits[0, :-1][learnt(sequence)]
-        now = policy(input_ids=ids[None]).logits[0, :-1][learnt(sequence)]
+        before, now = logits_of(target, sequence), logits_of(policy, sequence)
         elements.append(-torch.sigmoid(0.1 * (before - now)).log() * 2 / 0.1)
         sums.append(torch.nn.functional.kl_div(now, before, reduction="sum", log_target=True))
     return torch.cat(elements).mean(), torch.stack(sums).mean()
@@ -89,9 +84,7 @@ def test_the_terms_of_all_methods_equal_one_item_at_a_time(model, policy, sequen
     npo = (2 / 0.1) * torch.log1p(torch.exp(0.1 * ratios)).mean()
     kls = []
     for sequence in sequences:
-        ids = ids_of(sequence)
-        p = model(input_ids=ids[None]).logits[0, :-1][learnt(sequence)].log_softmax(-1)
-        q = policy(input_ids=ids[None]).logits[0, :-1][learnt(sequence)].log_softmax(-1)
+        p, q = (logits_of(one, sequence).log_softmax(-1) for one in (model, policy))
         kls.append((p.exp() * (p - q)).sum(-1))
     kl = torch.cat(kls).mean()
     npo_muse, raw_kl = as_published(model, policy, sequences)
