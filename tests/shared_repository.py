@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from unlearn_lab.config.hydra_setup import RememberingRepository
+from unlearn_lab.config.composition import RememberingRepository
 from unlearn_lab.config.paths import data_dir
 
 

@@ -1,17 +1,13 @@
-"""Prepares Hydra: plugins, typed configuration, resolvers, one read of each YAML file."""
+"""Prepares Hydra: plugins, typed configuration, resolvers."""
 
-import copy
 import os
 import sys
 from collections.abc import Callable
-from typing import Any
 
-from hydra._internal.config_repository import ConfigRepository
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
-from hydra.plugins.config_source import ConfigResult
 from omegaconf import OmegaConf
 
+from unlearn_lab.config.composition import compose_faster
 from unlearn_lab.config.conf_folder import option_exists, presets
 from unlearn_lab.config.paths import plain_name, plugin_dir
 from unlearn_lab.config.settings import Settings
@@ -35,7 +31,7 @@ def prepare(num_jobs: NumJobs) -> None:
 def prepare_configuration(num_jobs: NumJobs) -> None:
     """Registers the typed settings and the resolvers of the YAML files; changes nothing else."""
     ConfigStore.instance().store(name="settings", node=Settings)
-    _share_config_store()
+    compose_faster()
     _register_resolvers(num_jobs)
 
 
@@ -53,19 +49,6 @@ def _set_environment() -> None:
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", _SPIN_COUNT)
-
-
-def _share_config_store() -> None:
-    """Keeps Hydra from copying every plugin's settings at each lookup of an option.
-
-    Hydra then copies its sources (154 times for `--help`), and with them the store, which they only
-    read; `ConfigStore.load` copies what it returns.
-    """
-    vars(ConfigStore.instance())["__deepcopy__"] = _shared
-
-
-def _shared(memo: dict[int, object]) -> ConfigStore:
-    return ConfigStore.instance()
 
 
 def _register_resolvers(num_jobs: NumJobs) -> None:
@@ -91,25 +74,3 @@ def _where(given: object, wanted: object, value: object) -> object:
 
 def _presets() -> str:
     return "\n".join(f"{group}: {', '.join(names)}" for group, names in presets().items())
-
-
-class RememberingRepository(ConfigRepository):
-    """A config repository that caches the files it has read.
-
-    Hydra would read and parse some twenty YAML files again for every job that it composes.
-    """
-
-    def __init__(self, config_search_path: ConfigSearchPath) -> None:
-        super().__init__(config_search_path)
-        self._known = dict[tuple[Any, ...], ConfigResult | None]()
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> "RememberingRepository":
-        """Returns a copy whose search path may change; cached files stay shared."""
-        return copy.copy(self)
-
-    def load_config(self, config_path: str) -> ConfigResult | None:
-        """Returns the file's content, as a copy because Hydra modifies it."""
-        key = (*((source.provider, source.path) for source in self.sources), config_path)
-        if key not in self._known:
-            self._known[key] = super().load_config(config_path)
-        return copy.deepcopy(self._known[key])

@@ -15,8 +15,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from omegaconf import OmegaConf, open_dict, read_write
 
+from unlearn_lab.config.composition import RememberingRepository
 from unlearn_lab.config.deferred import plain_job_override
-from unlearn_lab.config.hydra_setup import RememberingRepository
 
 if TYPE_CHECKING:  # Hydra imports every plugin to show its help
     from unlearn_lab.execute.sweep import Launch
