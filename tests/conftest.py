@@ -15,20 +15,15 @@ from pathlib import Path
 import hypothesis
 import pytest
 import pytest_socket
-import torch
 from hydra import compose, initialize_config_dir
 from hydra._internal import config_loader_impl
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tests.shared_repository import SharedRepository
 from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir, plugin_dir
 from unlearn_lab.execute.cores import num_jobs
-
-torch.set_num_threads(1)  # workers share the cores; more threads than cores slow AWQ 17 times
 
 hypothesis.settings.register_profile(
     "repeatable",  # a busy machine must not decide whether a test passes
@@ -40,6 +35,10 @@ hypothesis.settings.load_profile("repeatable")
 
 
 def pytest_collection_finish() -> None:
+    """In processes that run tests: the one that hands them out does without torch, 6 s sooner."""
+    import torch
+
+    torch.set_num_threads(1)  # workers share the cores; more threads than cores slow AWQ 17 times
     gc.collect()
     gc.freeze()  # later collections leave alone what every test shares
 
@@ -87,6 +86,10 @@ def repository() -> Path:
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """A sharded safetensors checkpoint with a tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
     folder = tmp_path_factory.mktemp("checkpoint")
     torch.manual_seed(0)
     config = LlamaConfig(

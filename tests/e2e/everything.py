@@ -1,14 +1,14 @@
-"""Imports everything that a command may need: what processes that run one are forked from."""
+"""Imports everything that a command may need: what processes that run one are forked from.
+
+Types are not checked here: a training would take a third longer, and every function has tests that
+call it in a process that checks them.
+"""
 
 import gc
 import importlib
 import os
 import pkgutil
 import sys
-
-from tests.checked import check_types
-
-check_types()
 
 from hydra import compose, initialize_config_dir
 from hydra._internal import config_loader_impl

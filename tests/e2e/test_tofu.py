@@ -70,6 +70,7 @@ def test_a_sweep_is_judged_by_the_metrics_of_tofu(tofu):
     assert "VerbMem" not in page
 
 
+@pytest.mark.slow
 def test_a_stop_rule_and_a_search_go_by_its_metrics(tofu):
     stopped = tofu("method=ga", "quant=rtn4", "trainer/stop=forgotten", "trainer.epochs=3",
                    "trainer.stop.margin=100", "trainer.stop.utility_share=0")  # fmt: skip

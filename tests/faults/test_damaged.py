@@ -5,6 +5,8 @@ import os
 import re
 import shutil
 
+import pytest
+
 from tests.faults.conftest import SWEEP
 from tests.faults.outcome import begun, files, records
 
@@ -25,6 +27,7 @@ def edit(manifest):
     manifest.write_text(json.dumps(body))
 
 
+@pytest.mark.slow
 def test_every_kind_of_damage_is_found_said_and_mended(start, whole, tmp_path):
     """Each damaged artifact is needed only because the one built from it is damaged too."""
     home = tmp_path / "home"

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.unlearn.training.test_two_processes import compare, start
+from tests.unlearn.training.test_two_processes import compare, torchrun
 
 NAMES = ("ddp/ga_gdr", "ddp/npo_klr", "ddp/sure_renewed", "fsdp/npo_klr", "fsdp/resumed")
 
@@ -15,7 +15,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def together(tmp_path_factory):
-    return start(tmp_path_factory.mktemp("gpus"), NAMES, "gpu")
+    return torchrun(tmp_path_factory.mktemp("gpus"), NAMES, "gpu")
 
 
 @pytest.mark.parametrize("name", NAMES)

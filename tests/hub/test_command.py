@@ -18,6 +18,9 @@ ARGUMENTS = (
 )
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def commit(hub, checkpoint):
     return hub.repository("models", NAME).commit(checkpoint, "main")
@@ -52,7 +55,6 @@ def test_the_hub_s_model_is_fine_tuned_unlearned_and_scored(first, commit):
     assert f'"path": "{NAME}", "revision": "{commit}"' in base.read_text()
 
 
-@pytest.mark.slow
 def test_without_the_hub_everything_is_reused(first, lab):
     before, (record,) = stamps(first), read_records(first)
     status, err, folder = lab("first", without_hub=True)
@@ -61,7 +63,6 @@ def test_without_the_hub_everything_is_reused(first, lab):
     assert read_records(folder)[-1]["run_id"] == record["run_id"]
 
 
-@pytest.mark.slow
 def test_without_the_hub_a_new_home_is_built_from_what_was_downloaded(first, lab):
     """The same commit, so the same keys and the same scores."""
     status, err, folder = lab("second", without_hub=True)
@@ -73,7 +74,6 @@ def test_without_the_hub_a_new_home_is_built_from_what_was_downloaded(first, lab
     assert read_records(folder)[-1][name] == read_records(first)[-1][name]
 
 
-@pytest.mark.slow
 def test_a_gated_model_is_refused_before_anything_is_trained(hub, checkpoint, lab):
     repository = hub.repository("models", "maker/gated")
     repository.commit(checkpoint, "main")

@@ -6,6 +6,7 @@ the second has nothing.
 
 import functools
 import json
+import os
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -209,6 +210,14 @@ def main(folder, accelerator, names):
         for strategy, name in (given.split("/") for given in names):
             runtime = Runtime(**two | {"strategy": strategy})
             run(name, folder / strategy, runtime)
+
+
+def run_rank(number, port, folder, names):
+    """One of two processes, as torchrun starts it; its errors go to a file of `folder`."""
+    os.dup2(os.open(folder / f"err{number}", os.O_WRONLY | os.O_CREAT), 2)
+    own = {"RANK": number, "LOCAL_RANK": number, "WORLD_SIZE": 2, "MASTER_PORT": port}
+    os.environ.update({name: str(value) for name, value in own.items()}, MASTER_ADDR="127.0.0.1")
+    main(folder, "cpu", names)
 
 
 if __name__ == "__main__":

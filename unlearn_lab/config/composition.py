@@ -81,7 +81,7 @@ class RememberingRepository(ConfigRepository):
         return copy.copy(self)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """Returns the content of a file: what Hydra modifies copied, its list of defaults shared."""
+        """Returns what a file contains: what Hydra modifies copied, its list of defaults not."""
         key = (*((source.provider, source.path) for source in self.sources), config_path)
         if key not in self._known:
             self._known[key] = super().load_config(config_path)

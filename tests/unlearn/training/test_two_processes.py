@@ -2,17 +2,22 @@
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import pytest_socket
 import torch
 from safetensors.torch import load_file
 
-from tests.unlearn.shared_training import CASES, run
+from tests.e2e.conftest import forkserver
+from tests.unlearn.shared_training import CASES, run, run_rank
 from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.training.fit import read_steps
+
+__all__ = ["forkserver"]
 
 ROOT = Path(__file__).resolve().parents[3]
 QUICK = ("ddp/ga_gdr", "ddp/npo_klr", "ddp/stop", "ddp/sure_renewed", "ddp/parts", "fsdp/npo_klr")
@@ -28,12 +33,31 @@ TOLERANCE = {
 }
 
 
-def start(folder, names, accelerator="cpu"):
-    """All cases in one start of two processes, which costs more than the trainings."""
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone")
+def fork(forkserver, folder, names):
+    """All cases in two processes that torchrun's variables bring together."""
+    pytest_socket.enable_socket()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pytest_socket.disable_socket(allow_unix_socket=True)
+    both = [
+        forkserver.Process(target=run_rank, args=(number, port, folder, names))
+        for number in range(2)
+    ]
+    for process in both:
+        process.start()
+    for number, process in enumerate(both):
+        process.join(280)
+        assert process.exitcode == 0, (folder / f"err{number}").read_text()[-4000:]
+    return folder
+
+
+def torchrun(folder, names, accelerator="cpu"):
+    """All cases in one start of torchrun, which takes longer than the trainings."""
+    launch = (sys.executable, "-m", "torch.distributed.run", "--standalone")
     script = ("--nproc-per-node=2", "-m", "tests.unlearn.shared_training")
     ended = subprocess.run(
-        [*torchrun, *script, str(folder), accelerator, *names],
+        [*launch, *script, str(folder), accelerator, *names],
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         cwd=ROOT,
         capture_output=True,
@@ -46,13 +70,13 @@ def start(folder, names, accelerator="cpu"):
 
 
 @pytest.fixture(scope="module")
-def quick(tmp_path_factory):
-    return start(tmp_path_factory.mktemp("quick"), QUICK)
+def quick(forkserver, tmp_path_factory):
+    return fork(forkserver, tmp_path_factory.mktemp("quick"), QUICK)
 
 
 @pytest.fixture(scope="module")
 def thorough(tmp_path_factory):
-    return start(tmp_path_factory.mktemp("thorough"), THOROUGH)
+    return torchrun(tmp_path_factory.mktemp("thorough"), THOROUGH)
 
 
 def trained(folder):
