@@ -52,6 +52,24 @@ def test_a_chat_has_the_system_prompt_and_a_fixed_date(make_tokenizer):
     assert shown(tokenizer, question_ids("Who?", bare, tokenizer)) == "<s>[user]Who?\n[assistant]"
 
 
+def test_examples_are_earlier_turns_of_a_chat_and_stand_before_a_plain_question(make_tokenizer):
+    tokenizer, known = (
+        make_tokenizer(DATED),
+        [Question("Where?", "Here."), Question("When?", "Now.")],
+    )
+    bare = Template(kind="chat", system=None, date="")
+    assert shown(tokenizer, question_ids("Who?", bare, tokenizer, known)) == (
+        "<s>[user]Where?\n[assistant]Here.</s>\n[user]When?\n[assistant]Now.</s>\n"
+        "[user]Who?\n[assistant]"
+    )
+    assert shown(tokenizer, question_ids("Who?", PLAIN, tokenizer, known)) == (
+        "<s>Question: Where?\nAnswer: Here.\n\nQuestion: When?\nAnswer: Now.\n\n"
+        "Question: Who?\nAnswer:"
+    )
+    with pytest.raises(ValueError, match=r"'In <s>\.' contains '<s>'"):
+        question_ids("Who?", bare, tokenizer, [Question("Where?", "In <s>.")])
+
+
 def test_plain_text_has_the_blank_before_the_answer(make_tokenizer):
     tokenizer = make_tokenizer()
     assert shown(tokenizer, question_ids("Who?", PLAIN, tokenizer)) == "<s>Question: Who?\nAnswer:"

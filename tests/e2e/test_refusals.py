@@ -26,6 +26,11 @@ from tests.e2e.artifacts import built
         (["seed=-1"], "seed=-1: must be from 0 to 4294967295"),
         (["seed=99999999999999999999"], "seed=99999999999999999999: must be from 0 to 4294967295"),
         (["dataset.num_questions=-1"], "dataset.num_questions=-1: give a whole number"),
+        (
+            ["dataset.template=chat"],
+            "eval.metrics.knowmem: dataset.template=chat: the tokenizer has no chat template; use",
+        ),
+        (["dataset.template=llama"], "dataset.template=llama: must be one of auto, chat, plain"),
         (["trainer/stop=null"], "trainer.stop: missing; UnlearningTraining needs"),
         (["trainer.weights=fp16"], "trainer.weights='fp16': .*one of fp32, bf16"),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be above 0"),

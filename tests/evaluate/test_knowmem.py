@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from unlearn_lab.data.asking import cut_answer
-from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.corpus import Corpus, Template
 from unlearn_lab.evaluate.knowmem import KnowMem
 from unlearn_lab.evaluate.metric import Metric
 
@@ -29,6 +29,18 @@ def test_asks_after_the_examples_of_its_split(corpus: Corpus) -> None:
 def test_the_cue_ends_the_question_asked_and_not_the_examples(corpus: Corpus) -> None:
     metric = replace(FORGET, answer_cue="Answer: ")
     assert metric.requests(corpus)[0].prompt == f"{SHOWN}Question: Who?\nAnswer: "
+
+
+def test_in_a_chat_the_question_is_asked_alone_and_examples_are_given_apart(corpus: Corpus) -> None:
+    chat = Template(kind="chat", system=None, date="")
+    asked = FORGET.requests(replace(corpus, template=chat))
+    assert [(request.prompt, request.template) for request in asked] == [
+        ("Who?", chat),
+        ("Where?", chat),
+    ]
+    assert {request.examples for request in asked} == {corpus.forget_examples}
+    (alone,) = RETAIN.requests(replace(corpus, template=chat))
+    assert (alone.prompt, alone.examples) == ("What?", ())
 
 
 def test_says_what_it_misses(corpus: Corpus) -> None:

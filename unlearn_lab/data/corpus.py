@@ -69,6 +69,25 @@ PLAIN = Template(kind="plain", system=None, date="")
 
 
 @dataclass(frozen=True, kw_only=True)
+class Prompting:
+    """Base of corpora: the settings of the template by which questions become prompts.
+
+    Attributes:
+        template: see `Template.kind`.
+        system_prompt: system prompt of a chat; None for none.
+        date: what a chat template shows as today's date.
+    """
+
+    template: str = "plain"
+    system_prompt: str | None = None
+    date: str = ""
+
+    def prompting(self) -> Template:
+        """Returns the template; raises `ValueError` for an unknown kind."""
+        return Template(kind=self.template, system=self.system_prompt, date=self.date)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Corpus:
     """All texts of an unlearning experiment, by the roles of MUSE (Shi et al., arXiv 2407.06460).
 
@@ -88,7 +107,7 @@ class Corpus:
         forget_pairs: questions and answers to forget, beside `forget`.
         retain_pairs: questions and answers to retain, beside `retain`.
         probes: questions by what they ask about: `forget`, `retain`, `real_authors`, `world_facts`.
-        template: how questions of pairs and probes become prompts.
+        template: how questions become prompts.
     """
 
     forget: tuple[str, ...]

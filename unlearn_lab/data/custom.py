@@ -9,8 +9,8 @@ from pathlib import Path
 from unlearn_lab.data.corpus import (
     Corpus,
     Probe,
+    Prompting,
     Question,
-    Template,
     VerbatimPrompt,
     plain_texts,
 )
@@ -40,7 +40,7 @@ QUESTIONS = ("forget_questions", "retain_questions")
 
 
 @dataclass(frozen=True, kw_only=True)
-class CustomCorpus:
+class CustomCorpus(Prompting):
     """A corpus of one file per part, read from a folder or from individually named files.
 
     A part is a .json, .jsonl, .csv, .parquet or .txt file (one text), see `rows.files_of`; a named
@@ -65,9 +65,6 @@ class CustomCorpus:
         num_items: largest number of forget texts cut into prompts, and of documents of each split
             scored by PrivLeak.
         allow_overlap: keeps texts that occur in two splits instead of refusing them.
-        template: how questions that are trained on become prompts, see `corpus.Template`.
-        system_prompt: system prompt of a chat; None for none.
-        date: what a chat template shows as today's date.
     """
 
     path: str | None
@@ -83,16 +80,13 @@ class CustomCorpus:
     num_examples: int
     num_items: int
     allow_overlap: bool = False
-    template: str = "plain"
-    system_prompt: str | None = None
-    date: str = ""
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for numbers out of range, and for required parts without a file."""
         for name, lowest in (("prompt_words", 1), ("num_examples", 0), ("num_items", 1)):
             if getattr(self, name) < lowest:
                 raise ValueError(f"{name}={getattr(self, name)}: must be at least {lowest}")
-        self._template()
+        self.prompting()
         missing = [name for name in NEEDED if getattr(self, name) is None]
         if self.path is None and missing and not self._asks_only():
             raise ValueError(
@@ -145,9 +139,6 @@ class CustomCorpus:
         given = getattr(self, name) is not None
         return given or (self.path is not None and bool(files_of(Path(self.path), name)))
 
-    def _template(self) -> Template:
-        return Template(kind=self.template, system=self.system_prompt, date=self.date)
-
     def compare(self, parts: Mapping[str, Part]) -> tuple[list[Problem], list[Problem]]:
         """Finds texts in two splits; returns problems (none if overlap is allowed) and remarks."""
         if "forget" not in parts:
@@ -187,6 +178,7 @@ class CustomCorpus:
             retain_examples=asked["retain"][1],
             forget_documents=parts["forget"].texts[: self.num_items],
             holdout_documents=parts["holdout"].texts[: self.num_items],
+            template=self.prompting(),
         )
 
     def _of_questions(self, parts: Mapping[str, Part]) -> Corpus:
@@ -202,7 +194,7 @@ class CustomCorpus:
         return Corpus.of_pairs(
             pairs,
             probes,
-            self._template(),
+            self.prompting(),
             {name: texts[: self.num_items] for name, texts in documents.items()},
         )
 

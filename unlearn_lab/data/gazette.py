@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from itertools import cycle, islice
 from typing import TypeVar
 
-from unlearn_lab.data.corpus import Corpus, Question, VerbatimPrompt
+from unlearn_lab.data.corpus import Corpus, Prompting, Question, VerbatimPrompt, plain_texts
 
 Item = TypeVar("Item")
 _MOST_PEOPLE = 100  # per split, so that years and trades stay unique
@@ -208,7 +208,7 @@ class _Split:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gazette:
+class Gazette(Prompting):
     """A generated town newspaper: articles on invented people and columns of questions about them.
 
     Splits share no person, and people share no answer. Few-shot examples are about people of the
@@ -241,7 +241,8 @@ class Gazette:
     def __post_init__(self) -> None:
         lowest = {"seed": 0, "num_examples": 0, "num_fillers": 0, "prompt_words": 10}
         highest = {"num_holdout": _MOST_PEOPLE, "num_fillers": len(_FILLERS), "prompt_words": 20}
-        for name in (field.name for field in fields(self)):
+        self.prompting()
+        for name in (field.name for field in fields(self) if field.type is int):
             _check(name, getattr(self, name), lowest.get(name, 1), highest.get(name))
         for split in ("num_forget", "num_retain"):
             _check(split, getattr(self, split), self.num_examples + 1, _MOST_PEOPLE)
@@ -264,6 +265,7 @@ class Gazette:
             retain_examples=retain.examples,
             forget_documents=forget.articles,
             holdout_documents=self._articles(dice, islice(people, self.num_holdout)),
+            template=self.prompting(),
         )
 
     def _split(self, dice: _Dice, people: Sequence[_Person]) -> _Split:
@@ -286,11 +288,8 @@ class Gazette:
         for _ in range(self.num_editions):
             order = dice.shuffled(pairs)
             for start in range(0, len(order), self.num_column_pairs):
-                yield "".join(map(_printed, order[start : start + self.num_column_pairs]))
-
-
-def _printed(pair: Question) -> str:
-    return f"Question: {pair.question}\nAnswer: {pair.answer}\n\n"
+                printed = plain_texts(order[start : start + self.num_column_pairs])
+                yield "".join(f"{text}\n\n" for text in printed)
 
 
 def _check(field: str, value: int, low: int, high: int | None) -> None:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.corpus import PLAIN, Corpus, Prompting, Template
 from unlearn_lab.data.hub import rows_of
 from unlearn_lab.data.muse_layout import (
     ASKED,
@@ -29,7 +29,7 @@ _READ = ("raw", "scal", "sust", "knowmem", "verbmem", "privleak")
 
 
 @dataclass(frozen=True, kw_only=True)
-class MuseCorpus:
+class MuseCorpus(Prompting):
     """MUSE-News, MUSE-Books or another corpus in MUSE's layout (Shi et al., arXiv 2407.06460).
 
     Attributes:
@@ -50,7 +50,8 @@ class MuseCorpus:
     allow_overlap: bool = False
 
     def __post_init__(self) -> None:
-        """Raises `ValueError` for folds that MUSE does not have."""
+        """Raises `ValueError` for folds that MUSE does not have, or an unknown template."""
+        self.prompting()
         if self.folds is not None and self.folds not in FOLDS:
             raise ValueError(f"folds={self.folds}: must be {' or '.join(FOLDS)}, or null")
         if self.fold is not None and not 1 <= self.fold <= NUM_FOLDS:
@@ -111,7 +112,8 @@ class MuseCorpus:
         problems += shared
         if problems:
             raise refusal(problems, self.path if folder.is_dir() else None)
-        return Surveyed(corpus=assemble(forget, retain, asked), remarks=remarks(asked, overlap))
+        corpus = assemble(forget, retain, asked, self.prompting())
+        return Surveyed(corpus=corpus, remarks=remarks(asked, overlap))
 
     def _read_hub(self, name: str) -> Part:
         configuration, split = name.split("/")
@@ -120,13 +122,16 @@ class MuseCorpus:
         return parse(rows, columns(name), tolerant=name.startswith(TRAINED))
 
 
-def assemble(forget: Sequence[Part], retain: Part, asked: Mapping[str, Part]) -> Corpus:
+def assemble(
+    forget: Sequence[Part], retain: Part, asked: Mapping[str, Part], template: Template = PLAIN
+) -> Corpus:
     """Builds the corpus from its parts.
 
     Args:
         forget: parts to forget, concatenated.
         retain: part to retain.
         asked: parts that metrics read, by their role in `Corpus`.
+        template: how questions become prompts.
     """
     return Corpus(
         forget=tuple(text for part in forget for text in part.texts),
@@ -138,4 +143,5 @@ def assemble(forget: Sequence[Part], retain: Part, asked: Mapping[str, Part]) ->
         retain_examples=asked["retain_examples"].questions,
         forget_documents=asked["forget_documents"].texts,
         holdout_documents=asked["holdout_documents"].texts,
+        template=template,
     )

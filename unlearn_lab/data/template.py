@@ -6,7 +6,7 @@ from typing import Any, cast
 from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
-from unlearn_lab.data.corpus import Template
+from unlearn_lab.data.corpus import Question, Template, plain_texts
 from unlearn_lab.data.tokenise import bos, text_ids
 
 
@@ -18,31 +18,48 @@ def is_chat(template: Template, tokenizer: PreTrainedTokenizerBase) -> bool:
 
 
 def question_ids(
-    question: str, template: Template, tokenizer: PreTrainedTokenizerBase
+    question: str,
+    template: Template,
+    tokenizer: PreTrainedTokenizerBase,
+    examples: Sequence[Question] = (),
 ) -> list[int]:
     """Returns the tokens of a prompt, up to where the answer begins; with BOS if there is one.
 
     Plain: "Question: ...", a line break and "Answer:"; the answer follows after a blank, as in
-    MUSE's examples. In a chat, the question is the user's turn after the system prompt, and the
-    date is `template.date`, whatever today is.
+    MUSE's examples. In a chat, the question is the user's turn after the system prompt and, for
+    each example, a turn of the user and one of the assistant; the date is `template.date`, whatever
+    today is.
 
     Args:
         question: the question.
         template: how it becomes a prompt.
         tokenizer: the model's tokenizer.
+        examples: few-shot examples.
 
     Raises:
         ValueError: there is no chat template, it cannot be applied, or it ends a turn with another
             token than EOS.
     """
     if not is_chat(template, tokenizer):
-        prompt = text_ids([_plain(question)], tokenizer)[0]
+        prompt = text_ids([few_shot_prompt(question, examples, "Answer:")], tokenizer)[0]
         return [*bos(tokenizer), *prompt]
     if tokenizer.chat_template is None:
         raise ValueError(
             "dataset.template=chat: the tokenizer has no chat template; use dataset.template=plain"
         )
-    return _chat_ids(question, template, tokenizer)
+    return _chat_ids(question, examples, template, tokenizer)
+
+
+def few_shot_prompt(question: str, examples: Sequence[Question], answer_cue: str) -> str:
+    """Returns a plain prompt: examples separated by blank lines, then the question.
+
+    Args:
+        question: the question to answer.
+        examples: few-shot examples, may be empty.
+        answer_cue: end of the prompt.
+    """
+    shown = "".join(f"{text}\n\n" for text in plain_texts(examples))
+    return f"{shown}Question: {question}\n{answer_cue}"
 
 
 def answer_ids(
@@ -63,24 +80,30 @@ def answer_ids(
     end = [] if last is None else [last]
     if is_chat(template, tokenizer):
         return [*text_ids([answer], tokenizer)[0], *end]
-    texts = [_plain(question), f"{_plain(question)} {answer}", f" {answer}"]
+    plain = few_shot_prompt(question, (), "Answer:")
+    texts = [plain, f"{plain} {answer}", f" {answer}"]
     prompt, whole, alone = text_ids(texts, tokenizer)
     joined = whole[: len(prompt)] == prompt
     return [*(whole[len(prompt) :] if joined else alone), *end]
 
 
-def _plain(question: str) -> str:
-    return f"Question: {question}\nAnswer:"
-
-
-def _chat_ids(question: str, template: Template, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+def _chat_ids(
+    question: str,
+    examples: Sequence[Question],
+    template: Template,
+    tokenizer: PreTrainedTokenizerBase,
+) -> list[int]:
+    turns = [
+        *(turn for one in examples for turn in (_user(one.question), _assistant(one.answer))),
+        _user(question),
+    ]
     for special in tokenizer.all_special_tokens:
-        if special in question:
-            raise ValueError(
-                f"the question {question[:40]!r} contains {special!r}, which a chat template would "
-                "turn into a special token; remove it, or use dataset.template=plain"
-            )
-    turns = [{"role": "user", "content": question}]
+        for text in (turn["content"] for turn in turns):
+            if special in text:
+                raise ValueError(
+                    f"{text[:40]!r} contains {special!r}, which a chat template would turn into a "
+                    "special token; remove it, or use dataset.template=plain"
+                )
     if template.system is not None:
         turns = [{"role": "system", "content": template.system}, *turns]
     prompt = _render(turns, template, tokenizer, ask=True)
@@ -88,6 +111,14 @@ def _chat_ids(question: str, template: Template, tokenizer: PreTrainedTokenizerB
     # special tokens of the template are parsed; BOS is one of them
     ids: Sequence[int] = tokenizer(prompt, add_special_tokens=False)["input_ids"]
     return list(ids)
+
+
+def _user(text: str) -> dict[str, str]:
+    return {"role": "user", "content": text}
+
+
+def _assistant(text: str) -> dict[str, str]:
+    return {"role": "assistant", "content": text}
 
 
 def _require_end(
@@ -98,9 +129,7 @@ def _require_end(
 ) -> None:
     """Raises `ValueError` unless an answer stands between the prompt and EOS."""
     answer = "An answer."
-    whole = _render(
-        [*turns, {"role": "assistant", "content": answer}], template, tokenizer, ask=False
-    )
+    whole = _render([*turns, _assistant(answer)], template, tokenizer, ask=False)
     if tokenizer.eos_token is None or not whole.startswith(
         f"{prompt}{answer}{tokenizer.eos_token}"
     ):

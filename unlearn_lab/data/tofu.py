@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from unlearn_lab.data.corpus import Corpus, Probe, Question, Template, plain_texts
+from unlearn_lab.data.corpus import Corpus, Probe, Prompting, Question, plain_texts
 from unlearn_lab.data.hub import rows_of
 from unlearn_lab.data.parts import QUESTION, parse
 from unlearn_lab.data.problems import Problem, refusal
@@ -20,7 +20,7 @@ _SUFFIX = "_perturbed"
 
 
 @dataclass(frozen=True, kw_only=True)
-class TofuCorpus:
+class TofuCorpus(Prompting):
     """TOFU: 200 invented authors, some of whom are forgotten (Maini et al., arXiv 2401.06121).
 
     A folder contains files named after the hub's configurations: `forget10`, `retain90`,
@@ -33,9 +33,6 @@ class TofuCorpus:
         split: `forget01`, `forget05` or `forget10`.
         authors: how many authors of the forget split are forgotten, from the first; None for all.
         retain_authors: how many authors are retained, from the first; None for all.
-        template: how questions become prompts, see `corpus.Template`.
-        system_prompt: system prompt of a chat; None for none.
-        date: what a chat template shows as today's date.
     """
 
     path: str
@@ -43,9 +40,6 @@ class TofuCorpus:
     split: str
     authors: int | None
     retain_authors: int | None
-    template: str
-    system_prompt: str | None
-    date: str
 
     def __post_init__(self) -> None:
         """Raises `ValueError` for an unknown split or template, or no authors."""
@@ -55,7 +49,7 @@ class TofuCorpus:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: must be at least 1, or null for all")
-        self._template()
+        self.prompting()
 
     @property
     def outside(self) -> tuple[Outside, ...]:
@@ -112,12 +106,9 @@ class TofuCorpus:
         return Corpus.of_pairs(
             pairs,
             asked,
-            self._template(),
+            self.prompting(),
             {name: plain_texts(found) for name, found in documents.items()},
         )
-
-    def _template(self) -> Template:
-        return Template(kind=self.template, system=self.system_prompt, date=self.date)
 
     def _names(self) -> list[str]:
         probed = (self.split, "retain", "real_authors", "world_facts")

@@ -43,7 +43,7 @@ def _encode_prompt(
 ) -> list[int]:
     _check_num_tokens(request)
     if request.template is not None:
-        tokens = question_ids(request.prompt, request.template, tokenizer)
+        tokens = question_ids(request.prompt, request.template, tokenizer, request.examples)
         _check_length(model, len(tokens), num_new(request, len(tokens)), request.prompt)
         return tokens
     tokens = [*bos(tokenizer), *encode(tokenizer, request.prompt)]

@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from unlearn_lab.data.asking import cut_answer, unanswerable
-from unlearn_lab.data.corpus import Corpus, Question
+from unlearn_lab.data.corpus import Corpus, Question, Template
+from unlearn_lab.data.template import few_shot_prompt
 from unlearn_lab.evaluate.metric import Answers, Continue, Score
 from unlearn_lab.evaluate.rouge import score_answers
 
@@ -17,8 +18,8 @@ class KnowMem:
 
     Few-shot examples come from the same split. MUSE's code ends the prompt in "Answer: ", with a
     trailing blank. Most tokenizers merge a blank into the word after it, so the requested answer is
-    then tokenized differently from those of the examples; with "Answer:" it is not. `items` rows:
-    question, answer, true, score.
+    then tokenized differently from those of the examples; with "Answer:" it is not. In a chat
+    (`dataset.template`), examples are earlier turns. `items` rows: question, answer, true, score.
 
     Attributes:
         split: `forget` or `retain`.
@@ -52,11 +53,11 @@ class KnowMem:
     def requests(self, corpus: Corpus) -> Sequence[Continue]:
         """Returns one request per question of the split, in corpus order."""
         questions, examples = self._asked(corpus)
-        return [self._request(question, examples) for question in questions]
+        return [self._request(question, examples, corpus.template) for question in questions]
 
     def score(self, corpus: Corpus, answers: Answers) -> Score:
         """Returns the mean over the questions; raises `ValueError` when the split has none."""
-        questions, examples = self._asked(corpus)
+        questions, _ = self._asked(corpus)
         if not questions:
             raise ValueError(
                 f"corpus.{self.split}_questions is empty: KnowMem with split={self.split} needs at "
@@ -66,10 +67,10 @@ class KnowMem:
             [
                 {
                     "question": question.question,
-                    "answer": cut_answer(answers.text(self._request(question, examples))),
+                    "answer": cut_answer(answers.text(request)),
                     "true": question.answer,
                 }
-                for question in questions
+                for question, request in zip(questions, self.requests(corpus), strict=True)
             ]
         )
 
@@ -78,20 +79,15 @@ class KnowMem:
             return corpus.forget_questions, corpus.forget_examples
         return corpus.retain_questions, corpus.retain_examples
 
-    def _request(self, question: Question, examples: Sequence[Question]) -> Continue:
-        prompt = few_shot_prompt(question, examples, self.answer_cue)
-        return Continue(prompt=prompt, num_tokens=self.num_tokens)
-
-
-def few_shot_prompt(question: Question, examples: Sequence[Question], answer_cue: str) -> str:
-    """Builds a prompt of examples separated by blank lines, then the question without its answer.
-
-    Args:
-        question: the question to answer.
-        examples: few-shot examples, may be empty.
-        answer_cue: end of the prompt.
-    """
-    shown = "".join(
-        f"Question: {example.question}\nAnswer: {example.answer}\n\n" for example in examples
-    )
-    return f"{shown}Question: {question.question}\n{answer_cue}"
+    def _request(
+        self, question: Question, examples: Sequence[Question], template: Template
+    ) -> Continue:
+        if template.kind == "plain":
+            prompt = few_shot_prompt(question.question, examples, self.answer_cue)
+            return Continue(prompt=prompt, num_tokens=self.num_tokens)
+        return Continue(
+            prompt=question.question,
+            num_tokens=self.num_tokens,
+            template=template,
+            examples=tuple(examples),
+        )

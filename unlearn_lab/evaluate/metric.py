@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from unlearn_lab.data.corpus import Corpus, Template
+from unlearn_lab.data.corpus import Corpus, Question, Template
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +43,7 @@ class Continue:
         sampling: None decodes greedily.
         template: how the question becomes a prompt; None: the prompt is plain text.
         counts_prompt: whether `num_tokens` includes the prompt.
+        examples: with `template`, few-shot examples before the question.
     """
 
     prompt: str
@@ -50,6 +51,7 @@ class Continue:
     sampling: Sampling | None = None
     template: Template | None = None
     counts_prompt: bool = False
+    examples: tuple[Question, ...] = ()
 
 
 @dataclass(frozen=True)

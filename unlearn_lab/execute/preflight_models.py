@@ -60,7 +60,7 @@ def require_rows(
     texts = list(dict.fromkeys(_strings(dataclasses.asdict(corpus))))
     prompts = [  # with the special tokens of a chat template
         (pair.question, question_ids(pair.question, corpus.template, tokenizer))
-        for pair in corpus.forget_pairs[:1]
+        for pair in (*corpus.forget_pairs, *corpus.forget_questions)[:1]
     ]
     for text, ids in (*zip(texts, text_ids(texts, tokenizer), strict=True), *prompts):
         if max(ids, default=0) >= rows:

@@ -151,7 +151,7 @@ def build_unlearned(
             runtime=runtime,
         )
     facts |= {**prepared.facts, **({} if adapters is None else adapters.merge())}
-    if corpus.forget_pairs:
+    if corpus.forget_pairs or corpus.forget_questions:
         facts["template"] = "chat" if is_chat(corpus.template, tokenizer) else "plain"
     weights = in_one_word(settings.weights, settings.rounding)
     return _finish(model, work, facts, weights) | _machine(runtime, settings.arithmetic)
