@@ -76,14 +76,8 @@ def online(tmp_path, port):
     }
 
 
-@pytest.mark.parametrize(
-    "kind",
-    [
-        pytest.param(None, id="refuses", marks=pytest.mark.slow),
-        pytest.param(Broken, id="500", marks=pytest.mark.slow),
-        pytest.param(Hanging, id="hangs"),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [None, Broken, Hanging], ids=["refuses", "500", "hangs"])
 def test_a_server_that_takes_nothing_delays_the_sweep_and_does_not_fail_it(
     start, whole, serve, tmp_path, kind
 ):

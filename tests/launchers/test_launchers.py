@@ -10,25 +10,17 @@ from tests.launchers.conftest import WHERE
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize(
-    ("cluster", "quantizers"),
-    [
-        pytest.param("local", ["rtn4", "rtn8"], marks=pytest.mark.slow),
-        pytest.param("submitit", ["rtn4", "rtn8"], marks=pytest.mark.slow),
-        pytest.param("slurm", ["rtn4", "rtn8"], marks=pytest.mark.slow),
-        ("slurm", ["rtn4"]),
-    ],
-)
-def test_jobs_in_processes_of_their_own_reuse_what_is_there(sweep, lab, cluster, quantizers):
+@pytest.mark.slow
+@pytest.mark.parametrize("cluster", ["local", "submitit", "slurm"])
+def test_jobs_in_processes_of_their_own_reuse_what_is_there(sweep, lab, cluster):
     lab("method=ga", "quant=none")
-    run = sweep(*WHERE[cluster], "method=ga", f"quant={','.join(quantizers)}")
+    run = sweep(*WHERE[cluster], "method=ga", "quant=rtn4,rtn8")
     assert run.status == 0, run.err
     counts = built(run.home)
     assert [counts[name] for name in ("target", "retrain", "unlearn")] == [1, 1, 1]
-    jobs = len(quantizers)
-    assert (counts["evaluate"], counts["record"]) == (3 + 3 * jobs, 1 + jobs)
+    assert (counts["evaluate"], counts["record"]) == (9, 3)
     assert run.records[0]["quant"] == "none"
-    assert sorted(record["quant"] for record in run.records[1:]) == quantizers
+    assert sorted(record["quant"] for record in run.records[1:]) == ["rtn4", "rtn8"]
     said = {"local": "Joblib.Parallel", "submitit": "local job ", "slurm": "slurm job "}
     assert said[cluster] in run.err
 

@@ -3,23 +3,17 @@
 from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
-from transformers.generation.logits_process import LogitsProcessorList
 
 from unlearn_lab.data.batch import TrainingSequence
-from unlearn_lab.evaluate.encode import decode, encode, encode_requests, num_new
+from unlearn_lab.evaluate.decode import continue_all
+from unlearn_lab.evaluate.encode import decode, encode, encode_requests
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
-from unlearn_lab.evaluate.sampling import GumbelMax
 from unlearn_lab.evaluate.scoring import Scorer
-
-Asked = TypeVar("Asked", Continue, LogLikelihood)
-
-_PADDING = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +76,7 @@ def answer(
     with evaluating(model), torch.no_grad():
         return ModelAnswers(
             tokenizer=tokenizer,
-            texts=_continue_all(model, tokenizer, prompts, batch_tokens),
+            texts=continue_all(model, tokenizer, prompts, batch_tokens),
             scored=_score_all(model, tokenizer, texts, batch_tokens),
         )
 
@@ -91,8 +85,9 @@ def answer(
 def evaluating(model: PreTrainedModel) -> Iterator[None]:
     """Sets evaluation mode and empty generation settings; restores both on exit.
 
-    Empty, because `generate` fills fields that a given configuration leaves unset from the model's
-    own (repetition penalties, suppressed tokens, other EOS), which would change the answers.
+    Empty, because `generate`, which evaluation harnesses call, fills fields that a given
+    configuration leaves unset from the model's own (repetition penalties, suppressed tokens, other
+    EOS), which would change the answers.
     """
     modes = {module: module.training for module in model.modules()}
     settings = model.generation_config
@@ -106,31 +101,6 @@ def evaluating(model: PreTrainedModel) -> Iterator[None]:
             module.training = mode
 
 
-def _continue_all(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    prompts: Mapping[Continue, list[int]],
-    batch_tokens: int,
-) -> dict[Continue, str]:
-    texts = {}
-    end = cast("int | None", tokenizer.eos_token_id)
-    for num_tokens in sorted({request.num_tokens for request in prompts}):
-        group = {
-            request: tokens
-            for request, tokens in prompts.items()
-            if request.num_tokens == num_tokens
-        }
-        for batch in _batches(group, num_tokens, batch_tokens):
-            answers = _generate(model, {request: group[request] for request in batch}, end)
-            texts.update(
-                {
-                    request: decode(tokenizer, tokens)
-                    for request, tokens in zip(batch, answers, strict=True)
-                }
-            )
-    return texts
-
-
 def _score_all(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -138,7 +108,7 @@ def _score_all(
     batch_tokens: int,
 ) -> dict[LogLikelihood, tuple[Tensor, Tensor]]:
     scored, scorer = dict[LogLikelihood, tuple[Tensor, Tensor]](), Scorer(model)
-    for batch in _batches(texts, 0, batch_tokens):
+    for batch in _batches(texts, batch_tokens):
         found = scorer.score([texts[request] for request in batch])
         for request, (values, hits) in zip(batch, found, strict=True):
             ended = request.question is not None and tokenizer.eos_token_id is not None
@@ -152,58 +122,11 @@ def _score_all(
 
 
 def _batches(
-    encoded: Mapping[Asked, Sized], num_new: int, batch_tokens: int
-) -> Iterator[list[Asked]]:
+    encoded: Mapping[LogLikelihood, Sized], batch_tokens: int
+) -> Iterator[list[LogLikelihood]]:
     """Yields batches of similar length, longest first, so that too large a batch fails early."""
     queue = sorted(encoded, key=lambda request: -len(encoded[request]))
     while queue:
-        size = max(1, batch_tokens // (len(encoded[queue[0]]) + num_new))
+        size = max(1, batch_tokens // len(encoded[queue[0]]))
         yield queue[:size]
         queue = queue[size:]
-
-
-def _generate(
-    model: PreTrainedModel, prompts: Mapping[Continue, list[int]], end: int | None
-) -> list[list[int]]:
-    """Returns each prompt's new tokens before EOS; all requests have the same `num_tokens`."""
-    tokens, mask = _pad(list(prompts.values()))
-    rooms = [num_new(request, len(prompt)) for request, prompt in prompts.items()]
-    grown = cast("Any", model).generate(
-        inputs=tokens.to(model.device),
-        attention_mask=mask.long().to(model.device),
-        generation_config=GenerationConfig(
-            max_new_tokens=max(rooms),
-            do_sample=False,
-            num_beams=1,
-            use_cache=True,
-            pad_token_id=_PADDING,
-            eos_token_id=end,
-        ),
-        logits_processor=LogitsProcessorList([refuse_nan, GumbelMax(list(prompts))]),
-    )
-    rows = grown[:, tokens.shape[1] :].tolist()
-    return [_before(row[:room], end) for row, room in zip(rows, rooms, strict=True)]
-
-
-def refuse_nan(_tokens: Tensor, logits: Tensor) -> Tensor:
-    """Logits processor that raises `ValueError` on NaN, where argmax silently picks a token."""
-    if logits.isnan().any():
-        raise ValueError("the model's logits are NaN: its weights or activations are not finite")
-    return logits
-
-
-def _pad(
-    sequences: Sequence[list[int]],
-) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
-    """Returns left-padded sequences and their mask; padding is masked, whatever its id."""
-    width = max(len(sequence) for sequence in sequences)
-    tokens = torch.full((len(sequences), width), _PADDING)
-    mask = torch.zeros((len(sequences), width), dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        tokens[row, width - len(sequence) :] = torch.tensor(sequence)
-        mask[row, width - len(sequence) :] = True
-    return tokens, mask
-
-
-def _before(tokens: list[int], end: int | None) -> list[int]:
-    return tokens[: tokens.index(end)] if end in tokens else tokens

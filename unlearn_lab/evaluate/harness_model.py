@@ -15,7 +15,7 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.logits_process import LogitsProcessorList
 
-from unlearn_lab.evaluate.answer import refuse_nan
+from unlearn_lab.evaluate.decode import refuse_nan
 
 _LOUD = ("lm_eval", "datasets", "evaluate")
 _log = logging.getLogger(__name__)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from unlearn_lab.data.asking import cut_answer, unanswerable
+from unlearn_lab.data.asking import STOPS, cut_answer, unanswerable
 from unlearn_lab.data.corpus import Corpus, Question, Template
 from unlearn_lab.data.template import few_shot_prompt
 from unlearn_lab.evaluate.metric import Answers, Continue, Score
@@ -84,10 +84,11 @@ class KnowMem:
     ) -> Continue:
         if template.kind == "plain":
             prompt = few_shot_prompt(question.question, examples, self.answer_cue)
-            return Continue(prompt=prompt, num_tokens=self.num_tokens)
+            return Continue(prompt=prompt, num_tokens=self.num_tokens, stops=STOPS)
         return Continue(
             prompt=question.question,
             num_tokens=self.num_tokens,
             template=template,
             examples=tuple(examples),
+            stops=STOPS,
         )

@@ -44,6 +44,7 @@ class Continue:
         template: how the question becomes a prompt; None: the prompt is plain text.
         counts_prompt: whether `num_tokens` includes the prompt.
         examples: with `template`, few-shot examples before the question.
+        stops: strings with which a continuation may end early; it contains the string.
     """
 
     prompt: str
@@ -52,6 +53,7 @@ class Continue:
     template: Template | None = None
     counts_prompt: bool = False
     examples: tuple[Question, ...] = ()
+    stops: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

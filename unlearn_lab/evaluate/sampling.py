@@ -38,6 +38,11 @@ class GumbelMax:
         noise = torch.stack([self._noise(row, logits.shape[1]) for row in range(len(logits))])
         return logits.double() / temperatures.to(logits.device)[:, None] + noise.to(logits.device)
 
+    def keep(self, rows: Sequence[int]) -> None:
+        """Removes all other rows."""
+        self._generators = [self._generators[row] for row in rows]
+        self._temperatures = [self._temperatures[row] for row in rows]
+
     def _noise(self, row: int, size: int) -> Float[Tensor, " vocabulary"]:
         generator, noise = self._generators[row], torch.zeros(size, dtype=torch.float64)
         return noise if generator is None else -noise.exponential_(generator=generator).log()

@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
 
+from unlearn_lab.models.next_token import new_cache, next_logits, takes_cache
+
 _LAYERS, _VOCABULARY, _SHORT, _LONG = 2, 64, 7, 12
 _TOLERANCE = 1e-3
 
@@ -28,7 +30,7 @@ def require_padding(config: PretrainedConfig, *, trust_remote_code: bool) -> Non
     try:
         alone = _logits(model, short, torch.ones_like(short))[0]
         padded = _logits(model, torch.cat([filled, long]), mask)[0]
-    except (AttributeError, TypeError, RuntimeError) as error:  # raised inside `generate`
+    except (AttributeError, TypeError, RuntimeError) as error:
         raise ValueError(
             f"{type(model).__name__} cannot continue a batch of prompts ({error}); use another "
             "architecture"
@@ -60,11 +62,18 @@ def _small(config: PretrainedConfig, *, trust_remote_code: bool) -> PreTrainedMo
         ).eval()
 
 
-@torch.inference_mode()
-def _logits(
-    model: PreTrainedModel, tokens: Tensor, mask: Tensor
-) -> Float[Tensor, "batch vocabulary"]:
-    """Returns the logits after the prompts, computed by `generate` as in evaluation."""
+@torch.no_grad()
+def _logits(model: PreTrainedModel, tokens: Tensor, mask: Tensor) -> Float[Tensor, "batch logits"]:
+    """Returns the logits after the prompts and one further token, computed as in evaluation.
+
+    Of a model without a cache of keys and values, those after the prompts.
+    """
+    if takes_cache(model):
+        real, cache = mask.bool(), new_cache(model)
+        first = next_logits(model, tokens, real, cache)
+        real = torch.nn.functional.pad(real, (0, 1), value=True)
+        second = next_logits(model, torch.full((len(tokens), 1), _SHORT), real, cache)
+        return torch.cat([first, second], dim=1)
     model.generation_config = GenerationConfig()
     grown = cast("Any", model).generate(
         inputs=tokens,
