@@ -4,9 +4,17 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import GraniteConfig, GraniteForCausalLM, LlamaConfig, LlamaForCausalLM
+from transformers import (
+    GraniteConfig,
+    GraniteForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+)
 
 from unlearn_lab.data.batch import Answered
+from unlearn_lab.evaluate import scoring
 from unlearn_lab.evaluate.scoring import Scorer
 from unlearn_lab.models import causal_lm
 
@@ -67,6 +75,39 @@ def test_of_an_answer_only_its_own_tokens_are_scored(make):
         torch.testing.assert_close(own, values[prompt - 1 :], rtol=0, atol=2e-6)
         assert torch.equal(own_hits, hits[prompt - 1 :])
     assert [len(values) for values, _ in both] == [5, 1, 29, 16]
+
+
+@pytest.mark.parametrize("window", [None, 8, 64])
+def test_answers_share_what_is_before_them(window):
+    """Two questions, the second with a prompt of one token; a short window forbids sharing."""
+    torch.manual_seed(0)
+    config = MistralConfig(
+        **SIZES, initializer_range=0.3, sliding_window=window, num_key_value_heads=1
+    )
+    model, widths = MistralForCausalLM(config).eval(), []
+    model.base_model.register_forward_pre_hook(
+        lambda _, __, given: widths.append(tuple(given["input_ids"].shape)), with_kwargs=True
+    )
+    question, other = list(range(3, 20)), list(range(20, 26))
+    texts = [
+        Answered(torch.tensor([*start, *answer]), len(start))
+        for start in (question, other)
+        for answer in ([30, 31], [32], [33, 34, 35, 36])
+    ]
+    with torch.inference_mode():
+        found, seen = Scorer(model).score_all(texts, 1000), widths[2:]
+        for text, (values, _) in zip(texts, found, strict=True):
+            wanted = by_hand(model, text.ids)[text.prompt - 1 :]
+            torch.testing.assert_close(values.double(), wanted, rtol=0, atol=2e-6)
+    assert seen == ([(6, 21)] if window == 8 else [(2, 16), (6, 5)])
+
+
+def test_batches_are_small_on_a_processor_and_answers_stay_beside_those_to_the_same_question():
+    texts = [torch.arange(900)] * 3 + [torch.arange(1500)] * 3
+    assert list(scoring._batches(texts, 4096)) == [[3, 4], [5, 0], [1, 2]]
+    ids = torch.arange(100)
+    asked = [Answered(ids + place % 2, 90) for place in range(6)]
+    assert list(scoring._batches([*asked, ids], 300)) == [[6, 0, 2], [4, 1, 3], [5]]
 
 
 class Largest(TorchDispatchMode):

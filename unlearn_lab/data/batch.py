@@ -100,6 +100,19 @@ def pad(sequences: Sequences, index: Sequence[int], pad_id: int) -> Tokens:
     )
 
 
+def pad_left(
+    sequences: Sequence[Sequence[int]],
+) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
+    """Returns left-padded sequences and their mask; the padding token is 0."""
+    width = max(len(sequence) for sequence in sequences)
+    tokens = torch.zeros((len(sequences), width), dtype=torch.long)
+    mask = torch.zeros((len(sequences), width), dtype=torch.bool)
+    for row, sequence in enumerate(sequences):
+        tokens[row, width - len(sequence) :] = torch.tensor(list(sequence))
+        mask[row, width - len(sequence) :] = True
+    return tokens, mask
+
+
 def ids_of(sequence: TrainingSequence) -> Int[Tensor, " _"]:
     """Returns the token ids, of the prompt as well."""
     return sequence.ids if isinstance(sequence, Answered) else sequence

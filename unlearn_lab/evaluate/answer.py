@@ -1,6 +1,6 @@
 """Answers all metrics' requests with one model, in batches: continuations and log-probabilities."""
 
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -107,26 +107,14 @@ def _score_all(
     texts: Mapping[LogLikelihood, TrainingSequence],
     batch_tokens: int,
 ) -> dict[LogLikelihood, tuple[Tensor, Tensor]]:
-    scored, scorer = dict[LogLikelihood, tuple[Tensor, Tensor]](), Scorer(model)
-    for batch in _batches(texts, batch_tokens):
-        found = scorer.score([texts[request] for request in batch])
-        for request, (values, hits) in zip(batch, found, strict=True):
-            ended = request.question is not None and tokenizer.eos_token_id is not None
-            scored[request] = values, hits[:-1] if ended else hits
+    found = Scorer(model).score_all(list(texts.values()), batch_tokens)
+    scored = dict[LogLikelihood, tuple[Tensor, Tensor]]()
+    for request, (values, hits) in zip(texts, found, strict=True):
+        ended = request.question is not None and tokenizer.eos_token_id is not None
+        scored[request] = values, hits[:-1] if ended else hits
     for request, (values, _) in scored.items():
         if not torch.isfinite(values).all():
             raise ValueError(
                 f"the model gave log-probabilities that are not finite for {request.text[:40]!r}"
             )
     return scored
-
-
-def _batches(
-    encoded: Mapping[LogLikelihood, Sized], batch_tokens: int
-) -> Iterator[list[LogLikelihood]]:
-    """Yields batches of similar length, longest first, so that too large a batch fails early."""
-    queue = sorted(encoded, key=lambda request: -len(encoded[request]))
-    while queue:
-        size = max(1, batch_tokens // len(encoded[queue[0]]))
-        yield queue[:size]
-        queue = queue[size:]

@@ -1,10 +1,9 @@
 """Continues prompts in batches: common beginnings are computed once, ended rows leave the batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, cast
 
 import torch
-from jaxtyping import Bool, Int
 from torch import Tensor
 from transformers import (
     DynamicCache,
@@ -15,6 +14,7 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 from transformers.generation.logits_process import LogitsProcessorList
 
+from unlearn_lab.data.batch import pad_left
 from unlearn_lab.evaluate.encode import decode, num_new
 from unlearn_lab.evaluate.key_cache import allows_gaps, reserved_cache
 from unlearn_lab.evaluate.metric import Continue
@@ -163,16 +163,3 @@ def _beginning(model: PreTrainedModel, group: Group) -> DynamicCache | None:
     tokens = torch.tensor([ids], device=model.device)
     next_logits(model, tokens, torch.ones_like(tokens, dtype=torch.bool), cache)
     return cache
-
-
-def pad_left(
-    sequences: Sequence[list[int]],
-) -> tuple[Int[Tensor, "batch tokens"], Bool[Tensor, "batch tokens"]]:
-    """Returns left-padded sequences and their mask; padding is masked, whatever its id."""
-    width = max(len(sequence) for sequence in sequences)
-    tokens = torch.full((len(sequences), width), _PADDING)
-    mask = torch.zeros((len(sequences), width), dtype=torch.bool)
-    for row, sequence in enumerate(sequences):
-        tokens[row, width - len(sequence) :] = torch.tensor(sequence)
-        mask[row, width - len(sequence) :] = True
-    return tokens, mask

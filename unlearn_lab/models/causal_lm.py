@@ -28,17 +28,19 @@ def labels(tokens: Tokens) -> Int[Tensor, " tokens"]:
     return tokens.ids[:, 1:][predicted(tokens)]
 
 
-def hidden_states(model: PreTrainedModel, tokens: Tokens) -> Float[Tensor, "tokens hidden"]:
+def hidden_states(
+    model: PreTrainedModel, tokens: Tokens, *, masked: bool = True
+) -> Float[Tensor, "tokens hidden"]:
     """Last hidden states (after the final norm) at the predicting positions, in row-major order.
 
+    Without a mask, attention is faster; padding on the right is behind all that a real token sees.
     An empty batch still runs the model, on one token: every parameter gets a gradient (zeros), and
     the collectives of other ranks do not hang.
     """
     if len(tokens.ids) == 0:
         tokens = Tokens(tokens.ids.new_zeros(1, 1), tokens.real.new_ones(1, 1), tokens.index)
-    output = model.base_model(
-        input_ids=tokens.ids, attention_mask=tokens.real.long(), use_cache=False
-    )
+    mask = tokens.real.long() if masked else None
+    output = model.base_model(input_ids=tokens.ids, attention_mask=mask, use_cache=False)
     return output.last_hidden_state[:, :-1][predicted(tokens)]
 
 

@@ -1,10 +1,10 @@
-"""The logits of the next token, from a model and its cache of keys and values."""
+"""One forward pass of a model over new tokens, with the keys and values of those before."""
 
 import inspect
 from typing import Any, cast
 
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import Cache, DynamicCache, PreTrainedModel
 
 
@@ -32,14 +32,31 @@ def next_logits(
         real: False for padding, of the tokens in the cache and the new ones.
         cache: keys and values of the tokens before.
     """
-    takes = inspect.signature(model.forward).parameters
-    positions = (real.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
-    further = {"position_ids": positions, "logits_to_keep": 1}
-    output = cast("Any", model)(
-        input_ids=ids,
-        attention_mask=real.long(),
-        past_key_values=cache,
-        use_cache=True,
-        **{name: value for name, value in further.items() if name in takes},
-    )
+    output = cast("Any", model)(**_inputs(model, ids, real, cache, logits_to_keep=1))
     return output.logits[:, -1]
+
+
+def next_hidden(
+    model: PreTrainedModel,
+    ids: Int[Tensor, "batch new"],
+    real: Bool[Tensor, "batch total"],
+    cache: Cache,
+) -> Float[Tensor, "batch new hidden"]:
+    """Returns the last hidden states of the new tokens; otherwise as `next_logits`."""
+    output = model.base_model(**_inputs(model.base_model, ids, real, cache))
+    return output.last_hidden_state
+
+
+def _inputs(
+    module: nn.Module, ids: Tensor, real: Tensor, cache: Cache, **further: object
+) -> dict[str, Any]:
+    """Returns the arguments of a forward pass, those of `further` and positions if it has them."""
+    takes = inspect.signature(module.forward).parameters
+    further["position_ids"] = (real.cumsum(1) - 1).clamp(min=0)[:, -ids.shape[1] :]
+    return {
+        "input_ids": ids,
+        "attention_mask": real.long(),
+        "past_key_values": cache,
+        "use_cache": True,
+        **{name: value for name, value in further.items() if name in takes},
+    }
