@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, MistralConfig
 
 from tests.models.families import FAMILIES, SIZES
+from unlearn_lab.evaluate import shared_start
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.decode import continue_all
 from unlearn_lab.evaluate.metric import Continue, Sampling
@@ -50,7 +51,14 @@ def by_hand(model, tokenizer, request):
     return tokenizer.decode(new)
 
 
+@pytest.fixture
+def eager(monkeypatch):
+    """However few tokens are shared, prompts that begin alike are one batch."""
+    monkeypatch.setattr(shared_start, "_STEP", 0)
+
+
 @torch.no_grad()
+@pytest.mark.usefixtures("eager")
 def test_every_family_continues_as_one_prompt_at_a_time(family, tokenizer):
     found = answer(family, tokenizer, PROMPTS, batch_tokens=10_000)
     for request in PROMPTS:
@@ -58,6 +66,7 @@ def test_every_family_continues_as_one_prompt_at_a_time(family, tokenizer):
     assert len({found.text(request) for request in PROMPTS}) > 4
 
 
+@pytest.mark.usefixtures("eager")
 def test_common_beginnings_are_run_once(model, tokenizer):
     widths = []
     model.base_model.register_forward_pre_hook(
@@ -85,6 +94,10 @@ def test_prompts_are_grouped_so_that_most_is_saved():
     }
     found = [(one.shared, [asked.prompt for asked in one.prompts]) for one in groups(prompts)]
     assert found == [(90, ["0", "1"]), (90, ["2", "3"]), (0, ["4", "5"])]
+    long = {Continue(request.prompt, 90): ids for request, ids in prompts.items()}
+    assert [(one.shared, len(one.prompts)) for one in groups(long)] == [(0, 6)]
+    del long[Continue("4", 90)], long[Continue("5", 90)]
+    assert [(one.shared, len(one.prompts)) for one in groups(long)] == [(30, 4)]
     many = {Continue(str(number), 1): [*start, number, *near] for number in range(9)}
     assert [(one.shared, len(one.prompts)) for one in groups(many)] == [(30, 9)]
 

@@ -8,6 +8,8 @@ from unlearn_lab.evaluate.metric import Continue
 
 _SHARED = 16
 """Least number of tokens at the beginning of prompts that is computed once for all of them."""
+_STEP = 32
+"""A further batch costs as much for each new token as the computation of so many prompt tokens."""
 
 
 @dataclass(frozen=True)
@@ -17,45 +19,49 @@ class Group:
     shared: int
     prompts: Mapping[Continue, list[int]]
 
+    @classmethod
+    def of(cls, prompts: Mapping[Continue, list[int]]) -> "Group":
+        """Returns a group of at least one prompt that shares as much as possible."""
+        lists = list(prompts.values())
+        shared = min(_common(lists), min(map(len, lists)) - 1)
+        return cls(shared if shared >= _SHARED and len(lists) > 1 else 0, prompts)
+
     @property
-    def saved(self) -> int:
-        """Number of tokens that need not be computed."""
-        return self.shared * (len(self.prompts) - 1)
+    def worth(self) -> int:
+        """Prompt tokens saved by batches of their own, less what these cost; 0 if nothing is."""
+        steps = max(num_new(request, len(ids)) for request, ids in self.prompts.items())
+        return max(0, self.shared * (len(self.prompts) - 1) - _STEP * steps)
 
 
 def groups(prompts: Mapping[Continue, list[int]]) -> list[Group]:
-    """Groups prompts by common beginnings, so that as few tokens as possible are computed twice."""
+    """Groups prompts by common beginnings where this saves time."""
     by_start = dict[tuple[int, ...], dict[Continue, list[int]]]()
     for request, ids in prompts.items():
         by_start.setdefault(tuple(ids[:_SHARED]), {})[request] = ids
     found = [group for start in by_start.values() for group in _divided(start)]
-    alone = {
+    others = {
         request: ids
         for group in found
-        if group.saved == 0
+        if group.worth == 0
         for request, ids in group.prompts.items()
     }
     return [
-        *(group for group in found if group.saved > 0),
-        *([Group(0, alone)] if alone else []),
+        *(group for group in found if group.worth > 0),
+        *([Group.of(others)] if others else []),
     ]
 
 
 def _divided(prompts: Mapping[Continue, list[int]]) -> list[Group]:
-    """Returns prompts as one group, or as several with longer beginnings if these save more."""
-    lists = list(prompts.values())
-    common = _common(lists)
-    shared = min(common, min(map(len, lists)) - 1)
-    whole = Group(shared if shared >= _SHARED else 0, prompts)
-    if len(prompts) == 1 or shared < common:
-        return [whole]
-    by_next = dict[int, dict[Continue, list[int]]]()
+    """Returns prompts as one group, or as several with longer beginnings if that is worth more."""
+    whole, common = Group.of(prompts), _common(list(prompts.values()))
+    by_next = dict[int | None, dict[Continue, list[int]]]()
     for request, ids in prompts.items():
-        by_next.setdefault(ids[common], {})[request] = ids
+        following = ids[common] if len(ids) > common else None
+        by_next.setdefault(following, {})[request] = ids
     if len(by_next) == 1:
         return [whole]
     parts = [group for part in by_next.values() for group in _divided(part)]
-    return parts if sum(part.saved for part in parts) > whole.saved else [whole]
+    return parts if sum(part.worth for part in parts) > whole.worth else [whole]
 
 
 def _common(lists: list[list[int]]) -> int:
