@@ -34,8 +34,8 @@ def pin_dataset(name: str, revision: str | None):
 
 def point_at(path: str, revision: str | None, folder: Path) -> None:
     """Makes `folder` stand for a model of the hub, without custom code."""
-    from unlearn_lab.models.hub import point
     from unlearn_lab.models.load import Source
+    from unlearn_lab.models.pointer import point
 
     folder.mkdir(exist_ok=True)
     tokenizer = {"tokenizer": None, "tokenizer_revision": None}

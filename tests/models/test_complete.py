@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from unlearn_lab.models.complete import Incomplete
-from unlearn_lab.models.hub import write_pointer
 from unlearn_lab.models.load import Source, load_model
+from unlearn_lab.models.pointer import write_pointer
 
 SMALL = {
     "vocab_size": 20,

@@ -11,9 +11,9 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig, LlamaConfig, 
 
 from tests.quantize.formats.test_gguf_file import SIZES, byte_level
 from unlearn_lab.config import libraries
-from unlearn_lab.models.hub import point
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import Source, load_model, load_skeleton
+from unlearn_lab.models.pointer import point
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize.bnb import BNB4, BNB8
 from unlearn_lab.quantize.formats import gguf_file, packed

@@ -8,8 +8,8 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from tests.security.conftest import edit
 from tests.unlearn.training.test_fit import RUNTIME, train
-from unlearn_lab.models.hub import point
 from unlearn_lab.models.load import Source, load_model, load_skeleton, load_tokenizer
+from unlearn_lab.models.pointer import point
 from unlearn_lab.quantize.formats.packed import read_codes
 from unlearn_lab.quantize.prequantized import describe
 from unlearn_lab.quantize.quantize_stage import build_prequantized

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from jinja2 import TemplateError
-from transformers import PreTrainedTokenizerBase
 
 from unlearn_lab.data.corpus import Question, Template, plain_texts
 from unlearn_lab.data.tokenise import bos, text_ids
+from unlearn_lab.data.typed import PreTrainedTokenizerBase
 
 
 def is_chat(template: Template, tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -5,7 +5,8 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
+
+from unlearn_lab.data.typed import PreTrainedTokenizerBase
 
 Chunking = Literal["texts", "stream"]
 

@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
 from unlearn_lab.data.batch import Answered, TrainingSequence
 from unlearn_lab.data.corpus import Corpus, Question, Template
 from unlearn_lab.data.template import answer_ids, question_ids
 from unlearn_lab.data.tokenise import Chunking, chunk
+from unlearn_lab.data.typed import PreTrainedTokenizerBase
 
 
 def training_sequences(

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import GenerationConfig
 
 from unlearn_lab.data.batch import TrainingSequence
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.evaluate.decode import continue_all
 from unlearn_lab.evaluate.encode import decode, encode, encode_requests
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery

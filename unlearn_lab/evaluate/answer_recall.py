@@ -3,17 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-from rouge_score.rouge_scorer import RougeScorer
 
 from unlearn_lab.data.corpus import Corpus, Probe
 from unlearn_lab.evaluate.metric import Answers, Continue, Score
 from unlearn_lab.evaluate.probes import ProbeMetric, mean_score
 
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
 
 @cache
-def _scorer() -> RougeScorer:
+def _scorer() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer  # with nltk, which takes a second to import
+
     return RougeScorer(["rougeL"], use_stemmer=True)
 
 

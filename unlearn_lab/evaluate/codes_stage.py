@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.evaluate.codes import Coder, compare_codes, compare_moves
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.linears import block_linears

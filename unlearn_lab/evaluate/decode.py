@@ -5,16 +5,12 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from transformers import (
-    DynamicCache,
-    GenerationConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import DynamicCache, GenerationConfig
 from transformers.cache_utils import DynamicLayer
 from transformers.generation.logits_process import LogitsProcessorList
 
 from unlearn_lab.data.batch import pad_left
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.evaluate.encode import decode, num_new
 from unlearn_lab.evaluate.key_cache import allows_gaps, reserved_cache
 from unlearn_lab.evaluate.metric import Continue

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.data.batch import Answered, TrainingSequence
 from unlearn_lab.data.template import answer_ids, question_ids
 from unlearn_lab.data.tokenise import bos, text_ids
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.evaluate.metric import Continue, LogLikelihood, ModelQuery
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, cast
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read_corpus, read_remarks
 from unlearn_lab.data.tokenise import text_ids
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.logits import holdout_logits, logit_error
 from unlearn_lab.evaluate.metric import (

@@ -11,10 +11,10 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.libraries import require
 from unlearn_lab.data.corpus import Corpus
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.evaluate.answer import evaluating
 from unlearn_lab.evaluate.harness_model import as_harness_model, quietly, reproducibly
 from unlearn_lab.evaluate.metric import Score

@@ -12,9 +12,9 @@ from io import StringIO
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation.logits_process import LogitsProcessorList
 
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.evaluate.decode import refuse_nan
 
 _LOUD = ("lm_eval", "datasets", "evaluate")

@@ -3,9 +3,10 @@
 from typing import Any, cast
 
 from torch import Tensor
-from transformers import DynamicCache, PreTrainedModel
+from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.next_token import new_cache
 
 

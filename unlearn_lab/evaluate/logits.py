@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.data.tokenise import encode
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 
 NUM_TEXTS, NUM_TOKENS = 8, 128
 """Numbers of holdout documents and of tokens per document that are used, from the start."""

@@ -6,9 +6,9 @@ from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Float
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.data.corpus import Corpus, Question, Template
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,15 +3,19 @@
 from collections.abc import Mapping, Sequence
 from functools import cache
 from statistics import fmean
-
-from rouge_score.rouge_scorer import RougeScorer
+from typing import TYPE_CHECKING
 
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.statistics import NUM_RESAMPLES, SEED, mean_interval
 
+if TYPE_CHECKING:
+    from rouge_score.rouge_scorer import RougeScorer
+
 
 @cache
-def _scorer() -> RougeScorer:
+def _scorer() -> "RougeScorer":
+    from rouge_score.rouge_scorer import RougeScorer  # with nltk, which takes a second to import
+
     return RougeScorer(["rougeL"], use_stemmer=False)
 
 

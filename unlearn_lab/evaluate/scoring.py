@@ -5,7 +5,6 @@ from collections.abc import Iterator, Sequence
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import (
     Answered,
@@ -17,6 +16,7 @@ from unlearn_lab.data.batch import (
     prompt_length,
     to_device,
 )
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.evaluate.key_cache import allows_gaps
 from unlearn_lab.models.causal_lm import Head, by_chunks, has_plain_head, hidden_states, labels
 from unlearn_lab.models.next_token import new_cache, next_hidden, takes_cache

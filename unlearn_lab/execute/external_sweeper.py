@@ -166,10 +166,10 @@ def close_external_sweep() -> None:
 
     Raises `Finished` as `LabSweeper` does, with code 2 where every job was refused.
     """
-    from unlearn_lab.execute.ending import close
-
     if not _begun:
         return
+    from unlearn_lab.execute.ending import close
+
     sweep = _begun.pop()
     jobs = list(_jobs(sweep))
     if jobs and all(job["refused"] for job in jobs):

@@ -5,13 +5,13 @@ import logging
 from pathlib import Path
 
 import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.build import Refused, placed
 from unlearn_lab.config.once import OncePerProcess
 from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read_corpus
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.evaluate_stage import corpus_remarks
 from unlearn_lab.evaluate.harness import HarnessTask

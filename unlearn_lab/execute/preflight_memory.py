@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import PretrainedConfig
 
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.once import OncePerProcess
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.training import training_sequences
+from unlearn_lab.data.typed import PretrainedConfig
 from unlearn_lab.execute.parts import Parts
 from unlearn_lab.graph.cache import Cache
 from unlearn_lab.graph.stage import Stage

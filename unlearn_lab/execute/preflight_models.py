@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import cast
 
 from torch import nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.build import Refused
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.template import question_ids
 from unlearn_lab.data.tokenise import text_ids
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.models.architecture import difference

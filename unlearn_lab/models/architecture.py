@@ -1,6 +1,6 @@
 """Compares the architectures of two checkpoints by their configurations."""
 
-from transformers import PretrainedConfig
+from unlearn_lab.data.typed import PretrainedConfig
 
 _SIZES = (
     "num_hidden_layers",

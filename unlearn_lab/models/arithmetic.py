@@ -8,8 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
-from transformers import PreTrainedModel
 
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.causal_lm import output_embedding
 
 Arithmetic = Literal["fp32", "bf16"]

@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import Tokens
+from unlearn_lab.data.typed import PreTrainedModel
 
 CHUNK_ELEMENTS = 2**24
 """Logits computed at once (tokens x vocabulary): 64 MiB in float32."""

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import PreTrainedModel
 
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.safe_files import weight_files
 
 _WRAPPERS = {

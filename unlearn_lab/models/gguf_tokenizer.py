@@ -13,9 +13,10 @@ from typing import Any
 from tokenizers import AddedToken, Regex, Tokenizer, decoders
 from tokenizers.pre_tokenizers import ByteLevel, Digits, PreTokenizer, Sequence, Split
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import PreTrainedTokenizerFast
 
 from unlearn_lab.config.libraries import require
+from unlearn_lab.data.typed import PreTrainedTokenizerBase
 from unlearn_lab.models.merges import rank_by_scores
 
 _LIBRARY = "gguf"

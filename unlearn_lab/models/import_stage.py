@@ -10,8 +10,7 @@ from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.graph.cache import Artifact
-from unlearn_lab.models.hub import write_pointer
-from unlearn_lab.models.load import Source
+from unlearn_lab.models.source import Source
 
 
 @runtime_checkable
@@ -58,6 +57,8 @@ def build_imported(
         work: the folder to write to.
         runtime: not used.
     """
+    from unlearn_lab.models.pointer import write_pointer
+
     return write_pointer(
         work, Source(**{field.name: params[field.name] for field in dataclasses.fields(Source)})
     )

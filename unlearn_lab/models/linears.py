@@ -5,7 +5,8 @@ from typing import Literal
 
 from torch import nn
 from torch.nn import Parameter
-from transformers import PreTrainedModel
+
+from unlearn_lab.data.typed import PreTrainedModel
 
 LEFT_OUT = 0.01
 """Largest share of a model's weight matrices, by elements, outside linear layers of its blocks.

@@ -2,21 +2,14 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from transformers import (
-    AutoConfig,
-    AutoModelForCausalLM,
-    GenerationConfig,
-    PretrainedConfig,
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-)
+from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
+from unlearn_lab.data.typed import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.graph.hub_commit import gated, is_gated
 from unlearn_lab.models import tokenizer as tokenizers
 from unlearn_lab.models.complete import (
@@ -28,30 +21,11 @@ from unlearn_lab.models.complete import (
 )
 from unlearn_lab.models.quantized import loading, quant_method, split_gguf, unpacked
 from unlearn_lab.models.safe_files import require_safetensors
+from unlearn_lab.models.source import POINTER, Source
 
-POINTER = "pointer.json"
 TOKENIZER = "tokenizer.json"
 """A tokenizer that lies beside a pointer is that of the checkpoint; reading one of a .gguf file
 takes seconds."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """Location of a checkpoint and its tokenizer.
-
-    Attributes:
-        path: hub name, folder or .gguf file of the checkpoint.
-        revision: branch, tag or commit of `path`; None is main.
-        tokenizer: hub name or folder of another tokenizer; None uses the checkpoint's.
-        tokenizer_revision: branch, tag or commit of `tokenizer`; None is main.
-        trust_remote_code: runs Python code from the checkpoint.
-    """
-
-    path: str
-    revision: str | None
-    tokenizer: str | None
-    tokenizer_revision: str | None
-    trust_remote_code: bool
 
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}

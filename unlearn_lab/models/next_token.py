@@ -5,7 +5,9 @@ from typing import Any, cast
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers import Cache, DynamicCache, PreTrainedModel
+from transformers import Cache, DynamicCache
+
+from unlearn_lab.data.typed import PreTrainedModel
 
 
 def takes_cache(model: PreTrainedModel) -> bool:

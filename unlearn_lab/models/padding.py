@@ -6,8 +6,9 @@ from typing import Any, cast
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoModelForCausalLM, GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM, GenerationConfig
 
+from unlearn_lab.data.typed import PretrainedConfig, PreTrainedModel
 from unlearn_lab.models.next_token import new_cache, next_logits, takes_cache
 
 _LAYERS, _VOCABULARY, _SHORT, _LONG = 2, 64, 7, 12

@@ -8,9 +8,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from transformers import PretrainedConfig, PreTrainedModel
-
 from unlearn_lab.config.libraries import require
+from unlearn_lab.data.typed import PretrainedConfig, PreTrainedModel
 
 SUPPORTED = "compressed-tensors, gptq, awq, bitsandbytes and GGUF files"
 LIBRARIES = {

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch.utils.checkpoint import checkpoint
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.device import device_of
 from unlearn_lab.models.linears import blocks_name
 

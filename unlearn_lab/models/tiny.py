@@ -1,16 +1,21 @@
-"""Builds a small Llama with its own tokenizer and the outliers of a large one, for CPUs."""
+"""Builds a small Llama with its own tokenizer and the outliers of a large one, for CPUs.
+
+Planning imports this module, so transformers, which takes seconds, is imported where it is used.
+"""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.models.linears import block_linears
-from unlearn_lab.models.tokenizer import special_id
+
+if TYPE_CHECKING:
+    from transformers import LlamaForCausalLM, PreTrainedTokenizerFast
 
 _PAD, _BOS, _EOS = "<pad>", "<s>", "</s>"
 
@@ -66,7 +71,9 @@ class TinyLlama:
             "vocabulary": len(tokenizer),
         }
 
-    def _tokenizer(self, texts: Iterable[str]) -> PreTrainedTokenizerFast:
+    def _tokenizer(self, texts: Iterable[str]) -> "PreTrainedTokenizerFast":
+        from transformers import PreTrainedTokenizerFast
+
         bpe = Tokenizer(models.BPE())
         bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
         bpe.decoder = decoders.ByteLevel()
@@ -81,7 +88,11 @@ class TinyLlama:
             tokenizer_object=bpe, pad_token=_PAD, bos_token=_BOS, eos_token=_EOS
         )
 
-    def _model(self, tokenizer: PreTrainedTokenizerFast, seed: int) -> LlamaForCausalLM:
+    def _model(self, tokenizer: "PreTrainedTokenizerFast", seed: int) -> "LlamaForCausalLM":
+        from transformers import LlamaConfig, LlamaForCausalLM
+
+        from unlearn_lab.models.tokenizer import special_id
+
         config = LlamaConfig(
             vocab_size=self.vocab_size,
             hidden_size=self.hidden_size,

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from tokenizers import Tokenizer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 from transformers.convert_slow_tokenizer import import_protobuf
 
 from unlearn_lab.config.libraries import require
 from unlearn_lab.config.once import OncePerProcess
+from unlearn_lab.data.typed import PreTrainedTokenizerBase
 from unlearn_lab.models.gguf_tokenizer import as_in_header
 from unlearn_lab.models.merges import rank_by_scores
 from unlearn_lab.models.safe_files import file_of

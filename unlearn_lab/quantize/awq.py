@@ -8,8 +8,8 @@ from typing import Any, ClassVar, cast
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.calibration import Calibration
 from unlearn_lab.quantize.compressor import (

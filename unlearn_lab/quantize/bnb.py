@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 import torch
 from jaxtyping import Float, Float32, Int8
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.libraries import require
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize.grid import decode

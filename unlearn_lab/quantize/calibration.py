@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Int
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase
 
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.leaks import NEAR
 from unlearn_lab.data.runs import Index
 from unlearn_lab.data.texts import TextSource
 from unlearn_lab.data.tokenise import encode
+from unlearn_lab.data.typed import PreTrainedTokenizerBase
 
 SOURCES = {
     "generic": ("generic",),

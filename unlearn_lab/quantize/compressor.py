@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Int
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.libraries import require
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.grid import BIT_WIDTHS
 from unlearn_lab.quantize.quantizer import QuantReport

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.libraries import require
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.quantize.awq import AWQ

@@ -7,9 +7,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.libraries import require
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.grid import decode
 from unlearn_lab.quantize.in_place import require_finite, round_layers

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
 
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.grid import relative_error
 

@@ -8,9 +8,9 @@ from typing import ClassVar, Literal
 
 from jaxtyping import Float, Float32, Int8
 from torch import Tensor, nn
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.libraries import require
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.quantize.bnb import BNB8, LIBRARY, round_rows

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from jaxtyping import Float
 from torch import Tensor
-from transformers import AutoConfig, PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig
 
+from unlearn_lab.data.typed import PretrainedConfig, PreTrainedModel
 from unlearn_lab.models.architecture import difference
 from unlearn_lab.models.quantized import quant_method, require_method, split_gguf
 from unlearn_lab.plan.protocols import Outside

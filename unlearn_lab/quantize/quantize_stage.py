@@ -12,8 +12,8 @@ from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.complete import require_finite_weights
 from unlearn_lab.models.device import device_of, peak_gb, reset_peak
-from unlearn_lab.models.hub import point
 from unlearn_lab.models.load import Source, load_model, load_tokenizer
+from unlearn_lab.models.pointer import point
 from unlearn_lab.quantize.calibration_stage import read_calibration
 from unlearn_lab.quantize.formats import gptqmodel_files, packed
 from unlearn_lab.quantize.prequantized import count_quantized, describe, method_of

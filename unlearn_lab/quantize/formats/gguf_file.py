@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Float
-from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
+from unlearn_lab.data.typed import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.quantize.gguf import pack, tensor_type
 

@@ -1,7 +1,6 @@
 """Decides which bits, groups and shapes readers of auto-gptq's and autoawq's formats accept."""
 
-from transformers import PreTrainedModel
-
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.linears import block_linears
 
 BITS = {"gptq": (2, 4, 8), "awq": (4,)}

@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Float, Int
 from safetensors import safe_open
 from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.safe_files import require_own_shards
 from unlearn_lab.quantize.compressor import other_linears, quietly

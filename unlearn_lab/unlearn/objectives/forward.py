@@ -12,9 +12,9 @@ from tempfile import TemporaryFile
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import Sequences, Tokens, pad, to_device
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.causal_lm import Head, by_chunks, hidden_states, labels, predicted
 from unlearn_lab.unlearn.objectives.likelihood import (
     label_is_likeliest,

@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import PairedOrder, Sequences, pad, to_device
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.training import training_sequences
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.device import device_of, require_bfloat16

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
+from unlearn_lab.unlearn.optimizers.mask import kept_units
 from unlearn_lab.unlearn.optimizers.rounding import step_generator, stochastic_round
 from unlearn_lab.unlearn.optimizers.units import Layout
 from unlearn_lab.unlearn.optimizers.wrapped import WrappedOptimizer
@@ -160,3 +161,22 @@ class SelectedOptimizer(WrappedOptimizer):
         device = copied[0][1].device
         generator = step_generator(self._rounding_seed, self._num_steps, device)
         return lambda copy: stochastic_round(copy.detach(), generator)
+
+
+def parts_of(
+    parameters: Mapping[str, Parameter],
+    layouts: Mapping[str, Layout],
+    mask: Mapping[str, Tensor],
+    *,
+    empty: bool = False,
+) -> dict[str, Part]:
+    """Returns the chosen units by parameter; with `empty` also parameters without any."""
+    return {
+        name: Part(
+            parameter=parameters[name],
+            layout=layouts[name],
+            units=kept_units(kept, parameters[name].device),
+        )
+        for name, kept in mask.items()
+        if empty or bool(kept.any())
+    }

@@ -3,20 +3,16 @@
 import functools
 from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
 
-from unlearn_lab.unlearn.optimizers.mask import kept_units, read_mask, summary, write_mask
-from unlearn_lab.unlearn.optimizers.saliency import choose, mean_gradient, unit_scores
-from unlearn_lab.unlearn.optimizers.selected import Part, SelectedOptimizer
-from unlearn_lab.unlearn.optimizers.units import Granularity, Layout, compiled, layouts_of
+from unlearn_lab.unlearn.optimizers.mask import summary, write_mask
+from unlearn_lab.unlearn.optimizers.saliency import choose
+from unlearn_lab.unlearn.optimizers.selected import SelectedOptimizer, parts_of
+from unlearn_lab.unlearn.optimizers.units import Granularity, compiled, layouts_of
 from unlearn_lab.unlearn.optimizers.update import Prepared, Training, UpdateContext
-from unlearn_lab.unlearn.ranks import as_on_first, wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,12 +88,14 @@ class SURE:
         make = inner_optimizer(self.inner, self.lr)
         if self.refresh_steps is None:
             write_mask(training.work, mask)
-            parts = _parts(training.parameters, layouts, mask)
+            parts = parts_of(training.parameters, layouts, mask)
             _freeze_all_but(parts, training.parameters)
             callbacks, facts = (), {"mask": summary(mask, layouts, gamma)}
         else:
-            renewal = _Renewal(self, training, layouts, mask, gamma)
-            parts = _parts(training.parameters, layouts, mask, empty=True)
+            from unlearn_lab.unlearn.optimizers.renewal import Renewal
+
+            renewal = Renewal(self, training, layouts, mask, gamma)
+            parts = parts_of(training.parameters, layouts, mask, empty=True)
             _freeze_all_but(layouts, training.parameters)
             callbacks, facts = (renewal,), renewal.facts
         return Prepared(
@@ -136,83 +134,6 @@ def require_percentile(percentile: float) -> None:
             f"percentile={percentile}: must be at least 0 (keep all) and below 100; 90 keeps the "
             "most salient tenth"
         )
-
-
-class _Renewal(Callback):
-    """Computes a new mask every `refresh_steps` steps; saves the union of all masks."""
-
-    def __init__(
-        self,
-        rule: SURE,
-        training: Training,
-        layouts: Mapping[str, Layout],
-        first: Mapping[str, Tensor],
-        gamma: float,
-    ) -> None:
-        self._rule = rule
-        self._training = training
-        self._layouts = layouts
-        self._step = 0
-        self._union = read_mask(training.work) or dict(first)  # the file exists after a resume
-        wait()  # all ranks have read the file that rank 0 overwrites next
-        self.facts: dict[str, object] = {}
-        self._tell(gamma)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Returns the latest mask's threshold; the union of masks is a file of its own."""
-        return {"gamma": self._gamma}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Restores the threshold in the facts."""
-        self._tell(state_dict["gamma"])
-
-    def on_train_batch_start(
-        self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int
-    ) -> None:
-        """Ranks the units at the current weights if a refresh is due before this step."""
-        every, step = self._rule.refresh_steps, trainer.global_step
-        if every is None or step == self._step or step % every:
-            return
-        self._step = step
-        optimizer = trainer.optimizers[0]
-        if not isinstance(optimizer, SelectedOptimizer):
-            raise TypeError(f"SURE's optimizer was replaced by {type(optimizer).__name__}")
-        mask, gamma = self._rank()
-        optimizer.choose(_parts(self._training.parameters, self._layouts, mask, empty=True))
-        self._union = {name: kept | mask[name] for name, kept in self._union.items()}
-        self._tell(gamma)
-
-    def _rank(self) -> tuple[Mapping[str, Tensor], float]:
-        taking_part = {name: self._training.parameters[name] for name in self._layouts}
-        self._training.model.eval()
-        gradient = mean_gradient(taking_part, self._training.forget_losses(self._rule.batches))
-        self._training.model.train()
-        scores = as_on_first(unit_scores(gradient, self._layouts))
-        return choose(scores, self._rule.percentile)
-
-    def _tell(self, gamma: float) -> None:
-        self._gamma = gamma
-        write_mask(self._training.work, self._union)
-        self.facts["mask"] = summary(self._union, self._layouts, gamma)
-
-
-def _parts(
-    parameters: Mapping[str, Parameter],
-    layouts: Mapping[str, Layout],
-    mask: Mapping[str, Tensor],
-    *,
-    empty: bool = False,
-) -> dict[str, Part]:
-    """Returns the chosen units by parameter; with `empty` also parameters without any."""
-    return {
-        name: Part(
-            parameter=parameters[name],
-            layout=layouts[name],
-            units=kept_units(kept, parameters[name].device),
-        )
-        for name, kept in mask.items()
-        if empty or bool(kept.any())
-    }
 
 
 def _freeze_all_but(trained: Container[str], parameters: Mapping[str, Parameter]) -> None:

@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Parameter
-from transformers import PreTrainedModel
+
+from unlearn_lab.data.typed import PreTrainedModel
 
 Granularity = Literal["matrix", "row", "head", "weight"]
 

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import torch
-from lightning.pytorch import Callback
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.build import Part as BuiltPart
 from unlearn_lab.config.build import Refused, assemble, assemble_partial
+from unlearn_lab.data.typed import Callback, PreTrainedModel
 from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.unlearn.optimizers.selected import OptimizerFactory, Part, SelectedOptimizer
 from unlearn_lab.unlearn.optimizers.units import layout

@@ -2,7 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
-from transformers import PreTrainedModel
+from unlearn_lab.data.typed import PreTrainedModel
 
 
 @runtime_checkable

@@ -14,9 +14,10 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers import AutoModelForCausalLM
 
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.typed import PretrainedConfig, PreTrainedModel
 from unlearn_lab.models.arithmetic import Arithmetic, casts_once, training_arithmetic
 from unlearn_lab.models.causal_lm import Head, by_chunks
 from unlearn_lab.models.device import device_of

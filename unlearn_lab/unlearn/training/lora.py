@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, ClassVar, cast
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.libraries import require
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.quantized import without_notices
 from unlearn_lab.unlearn.optimizers.units import compiled

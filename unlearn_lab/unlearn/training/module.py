@@ -10,9 +10,9 @@ from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from transformers import PreTrainedModel
 
 from unlearn_lab.data.batch import Batch, Tokens
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.unlearn.gradients import summed_gradients, with_gradients
 from unlearn_lab.unlearn.objectives.forward import ModelForward, Reference
 from unlearn_lab.unlearn.objectives.objective import LossTerms, Objective

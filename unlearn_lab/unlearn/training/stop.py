@@ -4,9 +4,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.arithmetic import Arithmetic
 

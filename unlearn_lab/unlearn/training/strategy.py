@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
 from torch.distributed.fsdp import fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
-from transformers import PreTrainedModel
 
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.models.linears import blocks_name
 from unlearn_lab.unlearn.ranks import num_ranks
 

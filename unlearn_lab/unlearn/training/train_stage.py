@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
@@ -16,6 +15,7 @@ from unlearn_lab.data.batch import Sequences, ids_of, pad, to_device
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.template import is_chat
 from unlearn_lab.data.training import training_sequences
+from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.arithmetic import Arithmetic, training_arithmetic
 from unlearn_lab.models.causal_lm import require_plain_head
