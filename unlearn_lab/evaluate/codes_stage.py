@@ -12,6 +12,7 @@ from unlearn_lab.config.build import build as make
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.typed import PreTrainedModel
 from unlearn_lab.evaluate.codes import Coder, compare_codes, compare_moves
+from unlearn_lab.evaluate.stored_scores import CODES, WIDTHS
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model
@@ -19,7 +20,6 @@ from unlearn_lab.quantize.formats.packed import read_codes
 from unlearn_lab.quantize.quantizer import AnyQuantizer, CalibratedQuantizer, Quantizer
 from unlearn_lab.quantize.rtn import RTN
 
-FILE, WIDTHS = "codes.json", "widths.json"
 BY_WIDTH = ("flip_rate", "relative_step", "update_kept", "zero_bin")
 
 
@@ -42,7 +42,7 @@ def build(
     before, after = (_linears(model) for model in _models(params, inputs))
     coders = _coders(make(params["quant"], AnyQuantizer, "quant"), inputs)
     report = compare_codes(before, after, coders, **_rate(params))
-    (work / FILE).write_text(json.dumps(dataclasses.asdict(report)), encoding="utf-8")
+    (work / CODES).write_text(json.dumps(dataclasses.asdict(report)), encoding="utf-8")
     return {"layers": len(report.layers)}
 
 
@@ -82,16 +82,6 @@ def build_widths(
     body = {"widths": found, "parameters": dataclasses.asdict(moves)}
     (work / WIDTHS).write_text(json.dumps(body), encoding="utf-8")
     return {"bits": list(params["bits"])}
-
-
-def read_code_changes(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    """Returns `overall` figures, and those of `layers` by name."""
-    return json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
-
-
-def read_widths(artifact: Artifact) -> dict[str, dict[str, Any]]:
-    """Returns `widths` (figures `BY_WIDTH` by bits and layer) and `parameters` (whole model)."""
-    return json.loads((artifact.path / WIDTHS).read_text(encoding="utf-8"))
 
 
 def _models(

@@ -25,14 +25,13 @@ from unlearn_lab.evaluate.metric import (
     hopeless_answers,
     missing_metrics,
 )
+from unlearn_lab.evaluate.stored_scores import SCORES
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.models.arithmetic import evaluation_arithmetic
 from unlearn_lab.models.device import device_of, peak_gb, require_bfloat16, reset_peak
 from unlearn_lab.models.load import load_model, load_tokenizer
 from unlearn_lab.plan.protocols import FullPrecision
 from unlearn_lab.quantize.quantizer import AnyQuantizer, Quantizer
-
-FILE = "scores.json"
 
 
 def build(
@@ -62,7 +61,7 @@ def build(
     with evaluation_arithmetic(model, params["arithmetic"]):
         scores = score_all(model, tokenizer, corpus, metrics, runtime.batch_tokens)
     rows = {name: dataclasses.asdict(score) for name, score in scores.items()}
-    (work / FILE).write_text(
+    (work / SCORES).write_text(
         json.dumps(rows, ensure_ascii=False, allow_nan=False), encoding="utf-8"
     )
     return {
@@ -159,12 +158,3 @@ def score_all(
         if name in served and isinstance(metric, ModelMetric):
             scores[name] = metric.measure(model, tokenizer, batch_tokens)
     return {name: scores[name] for name in metrics if name in served}
-
-
-def read_scores(artifact: Artifact) -> dict[str, Score]:
-    """Returns the scores of a finished evaluate stage, by metric."""
-    rows = json.loads((artifact.path / FILE).read_text(encoding="utf-8"))
-    return {
-        name: Score(**{**row, "per_item": tuple(row["per_item"]), "items": tuple(row["items"])})
-        for name, row in rows.items()
-    }

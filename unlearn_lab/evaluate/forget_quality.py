@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import ks_2samp
 
 from unlearn_lab.evaluate.metric import Score
 
@@ -44,6 +43,8 @@ def forget_quality(unlearned: Score, retrain: Score) -> ForgetQuality:
             f"the truth ratios are of {len(ours)} and {len(theirs)} questions: both models must be "
             "asked the same ones"
         )
+    from scipy.stats import ks_2samp  # takes most of a second to import
+
     distance, p = map(float, ks_2samp(ours, theirs))
     log10_p = math.log10(p) if p > 0 else _asymptotic_log10(distance, len(ours))
     return ForgetQuality(p=p, log10_p=min(log10_p, 0.0), distance=distance)

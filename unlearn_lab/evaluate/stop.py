@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from unlearn_lab.config.build import build as make
 from unlearn_lab.data.stored import read_corpus
-from unlearn_lab.evaluate.evaluate_stage import read_scores, score_all
+from unlearn_lab.evaluate.evaluate_stage import score_all
 from unlearn_lab.evaluate.metric import AnyMetric
+from unlearn_lab.evaluate.stored_scores import read_scores
 from unlearn_lab.models.arithmetic import casts_once
 from unlearn_lab.unlearn.training.stop import ShouldStop, StopContext
 

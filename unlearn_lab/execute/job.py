@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from transformers.utils.logging import disable_progress_bar
 
 from unlearn_lab.config.build import Refused, locate
 from unlearn_lab.config.exits import NO_ROOM
@@ -20,14 +19,14 @@ from unlearn_lab.config.once import warn_once
 from unlearn_lab.config.redaction import reject_secrets
 from unlearn_lab.execute.arithmetic import with_arithmetic
 from unlearn_lab.execute.launch import build_in_processes
-from unlearn_lab.execute.parts import build_parts
-from unlearn_lab.execute.preflight import compare_sizes, require_possible
+from unlearn_lab.execute.parts import Parts, build_parts
 from unlearn_lab.execute.preflight_devices import (
     require_devices,
+    require_possible,
     require_shardable,
     require_supported,
 )
-from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
+from unlearn_lab.graph.cache import Artifact, Cache, StageFailed, is_whole
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
 from unlearn_lab.graph.stage import Stage, distinct
@@ -48,7 +47,7 @@ from unlearn_lab.record.tuning import tune_target
 from unlearn_lab.record.verdict import VerdictThresholds, judged
 from unlearn_lab.report.terminal.closing import format_seconds
 from unlearn_lab.report.wandb import sink as wandb_sink
-from unlearn_lab.unlearn.training.fit import read_steps
+from unlearn_lab.unlearn.training.steps import read_steps
 
 _log = logging.getLogger(__name__)
 _TRAINING = "unlearn_lab.unlearn.training.train_stage:"
@@ -109,8 +108,6 @@ def request(
         content: digests of files outside the cache; jobs that share it look up each file and each
             hub commit once.
     """
-    disable_progress_bar()
-    warn_once(logging.getLogger("transformers"))
     values = read_values(config)
     try:
         reject_secrets(values.config, "")
@@ -122,13 +119,7 @@ def request(
         require_supported(values.runtime, parts.optimizer.value)
         asked = plan_request(values, parts, choices, content or content_key(values))
         _require_tunable(values.config["tune"], asked.plan.record)
-        if asked.plan.record.key not in _compared:
-            checking = _Progress(())
-            cache = _cache(values, checking.note)
-            with _kept([asked.plan.record], cache):
-                compare_sizes(parts, asked.plan, cache, values.runtime)
-            _compared.add(asked.plan.record.key)
-            asked = replace(asked, prepared=checking.built)
+        asked = _checked(asked, parts)
     except ValueError as error:
         raise Refused(str(error)) from error
     except StageFailed as error:
@@ -139,6 +130,28 @@ def request(
     except OSError as error:
         raise Refused(unusable(error, values.runtime.home)) from error
     return asked
+
+
+def _checked(asked: JobRequest, parts: Parts) -> JobRequest:
+    """Compares parts, corpus and models, once per process and not for results that exist.
+
+    Raises as `compare_sizes` does.
+    """
+    record, values = asked.plan.record, asked.values
+    if record.key in _compared or is_whole(values.cache, record):
+        return asked
+    from transformers.utils.logging import disable_progress_bar
+
+    from unlearn_lab.execute.preflight import compare_sizes
+
+    disable_progress_bar()
+    warn_once(logging.getLogger("transformers"))
+    checking = _Progress(())
+    cache = _cache(values, checking.note)
+    with _kept([record], cache):
+        compare_sizes(parts, asked.plan, cache, values.runtime)
+    _compared.add(record.key)
+    return replace(asked, prepared=checking.built)
 
 
 def _require_tunable(node: Mapping[str, Any] | None, record: Stage) -> None:

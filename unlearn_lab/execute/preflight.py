@@ -1,14 +1,11 @@
 """Preflight: refuses impossible requests before training; compares parts, corpus and model."""
 
-import dataclasses
 import logging
 from pathlib import Path
 
-import torch
-
 from unlearn_lab.config.build import Refused, placed
 from unlearn_lab.config.once import OncePerProcess
-from unlearn_lab.config.settings import Report, Runtime
+from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
@@ -21,7 +18,6 @@ from unlearn_lab.execute.preflight_memory import measure, require_memory
 from unlearn_lab.execute.preflight_models import require_models, require_rows
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
-from unlearn_lab.models.device import device_of
 from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_skeleton, load_tokenizer
 from unlearn_lab.models.quantized import quant_method
@@ -29,8 +25,6 @@ from unlearn_lab.plan.corpora import fold_of
 from unlearn_lab.plan.job_graph import Plan
 from unlearn_lab.quantize.export_stage import require_exportable
 from unlearn_lab.quantize.quantizer import CalibratedQuantizer
-from unlearn_lab.record.verdict import VerdictThresholds
-from unlearn_lab.report.wandb.sink import check_settings
 from unlearn_lab.unlearn.optimizers.update import UpdateContext
 
 _log = logging.getLogger(__name__)
@@ -123,32 +117,6 @@ def _require_plain(skeleton: PreTrainedModel) -> None:
             f"model.path: this checkpoint is quantized ({method}), so it cannot be trained; give "
             "the model in full precision (quantized unlearned models: quant=prequantized)"
         )
-
-
-def require_possible(runtime: Runtime, report: Report) -> None:
-    """Raises `ValueError` for impossible settings of runtime or report."""
-    names = ("devices", "batch_tokens", "claim_beat", "claim_look", "claim_silence")
-    for name in names:
-        if getattr(runtime, name) <= 0:
-            raise Refused(f"runtime.{name}={getattr(runtime, name)}: must be above 0")
-    if runtime.claim_silence < 2 * runtime.claim_beat:
-        raise Refused(
-            f"runtime.claim_silence={runtime.claim_silence}: must be at least twice "
-            f"runtime.claim_beat={runtime.claim_beat}, or live processes count as dead"
-        )
-    for name in ("threads", "micro_batch"):
-        value = getattr(runtime, name)
-        if value is not None and value < 1:
-            raise Refused(f"runtime.{name}={value}: must be at least 1, or null")
-    try:
-        torch.empty(0, device=device_of(runtime.accelerator))
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise Refused(
-            f"runtime.accelerator={runtime.accelerator}: {reason}; use auto, cpu or gpu"
-        ) from error
-    VerdictThresholds(**dataclasses.asdict(report.thresholds))
-    check_settings(report.wandb)
 
 
 def _compare_with_positions(

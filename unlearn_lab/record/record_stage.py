@@ -10,9 +10,8 @@ from typing import Any, cast
 
 from unlearn_lab import __version__
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.evaluate import codes_stage
-from unlearn_lab.evaluate import evaluate_stage as evaluations
 from unlearn_lab.evaluate.metric import Score
+from unlearn_lab.evaluate.stored_scores import read_code_changes, read_scores, read_widths
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.plan.corpora import chain, fold_of
 from unlearn_lab.record.score_figures import score_figures
@@ -38,11 +37,9 @@ def build(
     Returns:
         No facts: everything is in the files.
     """
-    scores = {
-        name: evaluations.read_scores(artifact) for name, artifact in inputs.items() if "." in name
-    }
-    figures = codes_stage.read_code_changes(inputs["codes"])
-    widths = codes_stage.read_widths(inputs["widths"])
+    scores = {name: read_scores(artifact) for name, artifact in inputs.items() if "." in name}
+    figures = read_code_changes(inputs["codes"])
+    widths = read_widths(inputs["widths"])
     row: Row = score_figures(
         scores,
         memories=params["memories"],
@@ -74,12 +71,12 @@ def _write_side_files(
     """Writes what is too long for a row: per-layer figures and sample answers."""
     errors = _quantizer(inputs)["weight_error"]
     mask = read_mask(inputs["unlearn"].path)
-    figures = codes_stage.read_code_changes(inputs["codes"])["layers"]
+    figures = read_code_changes(inputs["codes"])["layers"]
     layers = {
         "layers": {
             name: {**layer, "weight_error": errors.get(name)} for name, layer in figures.items()
         },
-        "widths": codes_stage.read_widths(inputs["widths"])["widths"],
+        "widths": read_widths(inputs["widths"])["widths"],
         "mask": {name: kept.float().mean().item() for name, kept in mask.items()},
     }
     (work / LAYERS).write_text(json.dumps(layers), encoding="utf-8")

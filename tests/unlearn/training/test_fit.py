@@ -8,8 +8,9 @@ from unlearn_lab.config.settings import Runtime
 from unlearn_lab.unlearn.objectives.ga import GradientAscent
 from unlearn_lab.unlearn.objectives.objective import Learning, LossTerms, Unlearning
 from unlearn_lab.unlearn.objectives.retain import RetainNLL
-from unlearn_lab.unlearn.training.fit import CHECKPOINT, STEPS, Batches, Budget, fit, read_steps
+from unlearn_lab.unlearn.training.fit import CHECKPOINT, Batches, Budget, fit
 from unlearn_lab.unlearn.training.module import Diverged, UnlearnModule, cosine_with_warmup
+from unlearn_lab.unlearn.training.steps import STEPS, read_steps
 
 RUNTIME = Runtime(
     home="lab",

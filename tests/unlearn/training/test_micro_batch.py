@@ -14,8 +14,8 @@ from unlearn_lab.unlearn.objectives.forward import ModelForward
 from unlearn_lab.unlearn.optimizers.mask import read_mask
 from unlearn_lab.unlearn.optimizers.sure_released import SUREReleased
 from unlearn_lab.unlearn.ranks import parts
-from unlearn_lab.unlearn.training.fit import read_steps
 from unlearn_lab.unlearn.training.forecast import _Live
+from unlearn_lab.unlearn.training.steps import read_steps
 
 SPLITTABLE = [
     name

@@ -13,7 +13,8 @@ import torch
 from tests.unlearn.cut_off import KINDS, STEPS_OF_AN_EPOCH, Cut, send, train
 from unlearn_lab.graph.cache import Interrupted
 from unlearn_lab.graph.signals import SIGNALS
-from unlearn_lab.unlearn.training.fit import CHECKPOINT, read_steps
+from unlearn_lab.unlearn.training.fit import CHECKPOINT
+from unlearn_lab.unlearn.training.steps import read_steps
 
 LAST = {"adamw": 9, "sure": 11, "lora": 11}
 

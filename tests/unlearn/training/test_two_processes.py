@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from tests.e2e.conftest import forkserver
 from tests.unlearn.shared_training import CASES, run, run_rank
 from unlearn_lab.unlearn.optimizers.mask import read_mask
-from unlearn_lab.unlearn.training.fit import read_steps
+from unlearn_lab.unlearn.training.steps import read_steps
 
 __all__ = ["forkserver"]
 

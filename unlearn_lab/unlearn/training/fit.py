@@ -29,10 +29,10 @@ from unlearn_lab.unlearn.optimizers.wrapped import WrappedOptimizer
 from unlearn_lab.unlearn.ranks import is_first, num_ranks, rank
 from unlearn_lab.unlearn.training.preempt import Signals
 from unlearn_lab.unlearn.training.resume import Resumable, TrainingSchedule
+from unlearn_lab.unlearn.training.steps import STEPS
 from unlearn_lab.unlearn.training.stop import ShouldStop
 from unlearn_lab.unlearn.training.strategy import trainer_options, unshard, what_ran
 
-STEPS = "steps.jsonl"
 CHECKPOINT = "last.ckpt"
 
 _WARNINGS = (
@@ -111,18 +111,6 @@ class StepLog(Logger):
         fresh = self._path.with_suffix(".new")
         fresh.write_text("".join(done), encoding="utf-8")
         fresh.rename(self._path)
-
-
-def read_steps(folder: Path) -> list[dict[str, int | float]]:
-    """Reads one row per step, in order, merging the lines of a step."""
-    path, rows = folder / STEPS, dict[int, dict[str, int | float]]()
-    if path.exists():
-        for line in path.read_text(encoding="utf-8").splitlines():
-            if not line.endswith("}"):  # truncated by a crash; the step was repeated
-                continue
-            row = json.loads(line)
-            rows[row["step"]] = rows.get(row["step"], {}) | row
-    return [rows[step] for step in sorted(rows)]
 
 
 def fit(
