@@ -29,7 +29,7 @@ from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from unlearn_lab.config.settings import Runtime
-from unlearn_lab.data.batch import pad
+from unlearn_lab.data.batch import pad, to_device
 from unlearn_lab.models.arithmetic import training_arithmetic
 from unlearn_lab.models.linears import trained_parameters
 from unlearn_lab.unlearn.objectives.forward import ModelForward, remember_reference
@@ -44,6 +44,12 @@ from unlearn_lab.unlearn.optimizers.units import layouts_of
 from unlearn_lab.unlearn.training.forecast import TrainingShape, peak_bytes
 
 SHAPES = {
+    "tiny": {
+        "vocab_size": 512,
+        "hidden_size": 128,
+        "intermediate_size": 256,
+        "num_hidden_layers": 2,
+    },
     "17m": {"vocab_size": 2048, "hidden_size": 512, "num_hidden_layers": 4},
     "52m": {"vocab_size": 32768, "hidden_size": 512, "num_hidden_layers": 4},
     "smollm2": {
@@ -55,6 +61,22 @@ SHAPES = {
         "num_key_value_heads": 3,
         "tie_word_embeddings": True,
     },
+    "1b": {
+        "vocab_size": 128256,
+        "hidden_size": 2048,
+        "intermediate_size": 8192,
+        "num_hidden_layers": 16,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "tie_word_embeddings": True,
+    },
+    "7b": {
+        "vocab_size": 32000,
+        "hidden_size": 4096,
+        "intermediate_size": 11008,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+    },
 }
 DEFAULTS = {"intermediate_size": 2048, "num_attention_heads": 8, "tie_word_embeddings": False}
 ARITHMETIC = {
@@ -62,7 +84,7 @@ ARITHMETIC = {
     "autocast": (torch.float32, "bf16"),
     "bf16": (torch.bfloat16, "bf16"),
 }
-METHODS = ("ga_gdr", "npo_klr", "sure")
+METHODS = ("ga", "ga_gdr", "npo_klr", "sure")
 ADAMW = functools.partial(torch.optim.AdamW, lr=1e-6, weight_decay=0.01)
 BETA = 0.1
 
@@ -166,11 +188,12 @@ def forecast_and_peak(asked: argparse.Namespace, method: str) -> dict[str, float
     return {"forecast": forecast, "peak": peak_of_steps(asked, method, "ours")}
 
 
-def llama(shape: str, dtype: torch.dtype) -> LlamaForCausalLM:
-    """A Llama of the shape with random weights."""
+def llama(shape: str, dtype: torch.dtype, device: str = "cpu") -> LlamaForCausalLM:
+    """A Llama of the shape with random weights, made on its device."""
     torch.manual_seed(0)
     config: dict[str, Any] = {**DEFAULTS, **SHAPES[shape]}
-    return LlamaForCausalLM(LlamaConfig(**config)).to(dtype)
+    with torch.device(device):
+        return LlamaForCausalLM._from_config(LlamaConfig(**config), dtype=dtype)
 
 
 def make_step(
@@ -178,7 +201,7 @@ def make_step(
 ) -> Callable[[], None]:
     """Returns a function that takes a training step: loss, gradients, clipping, optimizer."""
     dtype, kind = ARITHMETIC[arithmetic]
-    model = llama(asked.shape, dtype).train()
+    model = llama(asked.shape, dtype, getattr(asked, "device", "cpu")).train()
     vocabulary = SHAPES[asked.shape]["vocab_size"]
     sequences = [torch.randint(3, vocabulary, (asked.length,)) for _ in range(2 * asked.sequences)]
     splits = {"forget": sequences[: asked.sequences], "retain": sequences[asked.sequences :]}
@@ -208,13 +231,18 @@ def our_loss(
     model: LlamaForCausalLM, splits: dict[str, list[Tensor]], method: str, kind: Any
 ) -> Callable[[], Tensor]:
     """The loss of this project, with the reference's outputs stored; metrics included."""
-    objective = Unlearning(forget=GradientAscent(), retain=RetainNLL(weight=1.0))
+    retain = None if method == "ga" else RetainNLL(weight=1.0)
+    objective = Unlearning(forget=GradientAscent(), retain=retain)
     if method == "npo_klr":
         klr = RetainKL(weight=1.0, variant="divergence")
         objective = Unlearning(forget=NPO(beta=BETA), retain=klr)
     stack = ExitStack()
     stack.enter_context(training_arithmetic(model, kind))
-    batch = {role: pad(rows, range(len(rows)), 0) for role, rows in splits.items()}
+    splits = {role: splits[role] for role in objective.roles}
+    batch = {
+        role: to_device(pad(rows, range(len(rows)), 0), model.device)
+        for role, rows in splits.items()
+    }
     reference = remember_reference(
         model,
         splits,
@@ -282,7 +310,7 @@ def sure(model: LlamaForCausalLM, loss: Callable[[], Tensor]) -> SelectedOptimiz
         name: Part(
             parameter=parameters[name],
             layout=layouts[name],
-            units=kept_units(kept, torch.device("cpu")),
+            units=kept_units(kept, model.device),
         )
         for name, kept in mask.items()
         if bool(kept.any())
