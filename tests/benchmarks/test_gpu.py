@@ -51,7 +51,7 @@ def test_a_device_that_rounds_otherwise_is_found(monkeypatch):
     texts = [text[:100] for text in corpus.forget[:4]]
     bench = gpu_checks.Bench(torch.device("cpu"), model, tokenizer, texts, {})
     assert gpu_checks.rounding(bench, gpu_checks.ROUNDING["rtn4"]).startswith("100.00%")
-    assert gpu_checks.evaluation(bench).startswith("4 of 4 texts equal")
+    assert gpu_checks.evaluation(bench).startswith("4 of 4 continuations equal")
     pair = gpu_checks.Bench.pair
 
     def wrong(self, dtype=torch.float32):

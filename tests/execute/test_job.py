@@ -16,7 +16,7 @@ from unlearn_lab.data.batch import PairedOrder
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.stored import read_corpus
 from unlearn_lab.data.tokenise import encode
-from unlearn_lab.evaluate import evaluate_stage as evaluations
+from unlearn_lab.evaluate import stored_scores
 from unlearn_lab.evaluate.metric import Score
 from unlearn_lab.evaluate.stop import Forgotten, UtilityFloor
 from unlearn_lab.execute.job import describe, request, run
@@ -214,8 +214,8 @@ def test_refusals(ask, overrides, message):
 
 
 def test_a_stage_in_words(ask):
-    evaluations_ = [s for s in ask("quant=rtn4").plan.record.walk() if s.name == "evaluate"]
-    words = {describe(stage).rsplit(" ", 1)[0] for stage in evaluations_}
+    evaluated = [s for s in ask("quant=rtn4").plan.record.walk() if s.name == "evaluate"]
+    words = {describe(stage).rsplit(" ", 1)[0] for stage in evaluated}
     assert "evaluate unlearn (RTN 4 bits)" in words
     assert "evaluate retrain (NoQuantizer)" in words
 
@@ -236,7 +236,7 @@ def control(tmp_path):
         "knowmem": {"_target_": known, "split": "forget", **words},
         "verbmem": {"_target_": "unlearn_lab.evaluate.verbmem.VerbMem", "num_tokens": 2, **greedy},
     }
-    (tmp_path / evaluations.FILE).write_text(json.dumps(dict.fromkeys(metrics, vars(score))))
+    (tmp_path / stored_scores.SCORES).write_text(json.dumps(dict.fromkeys(metrics, vars(score))))
     stage = Stage(name="e", builder="b", version=1, params={"metrics": metrics})
     return Artifact(stage=stage, path=tmp_path, facts={}, seconds=0.0, built_now=False)
 
@@ -288,9 +288,9 @@ def test_forgotten_asks_for_memory_at_the_controls_level_and_for_utility(
 def test_forgotten_goes_on_while_the_model_remembers_more(ask, home, control):
     asked = ask("method=ga", "quant=none")
     folder = home / "cache" / "target" / run(asked).record["stages.target"]
-    rows = json.loads((control.path / evaluations.FILE).read_text())
+    rows = json.loads((control.path / stored_scores.SCORES).read_text())
     rows["knowmem"]["value"] = -1.0
-    (control.path / evaluations.FILE).write_text(json.dumps(rows))
+    (control.path / stored_scores.SCORES).write_text(json.dumps(rows))
     inputs = observed(control, asked, home)
     rule = forgotten(memories=("knowmem",), margin=0.0, utility_share=0.0, every_epochs=1)
     asks = rule.watch(watched(folder, inputs, asked.values.runtime))

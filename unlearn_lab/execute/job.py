@@ -22,10 +22,10 @@ from unlearn_lab.execute.launch import build_in_processes
 from unlearn_lab.execute.parts import Parts, build_parts
 from unlearn_lab.execute.preflight_devices import (
     require_devices,
-    require_possible,
     require_shardable,
     require_supported,
 )
+from unlearn_lab.execute.preflight_settings import require_possible
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed, is_whole
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
