@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,23 @@ def test_only_the_commands_lie_at_the_root():
 
 def test_builders_are_in_modules_called_stage():
     assert all(module.endswith("_stage") for module in BUILDERS.values())
+
+
+def test_what_is_only_planned_imports_neither_transformers_nor_lightning(tmp_path):
+    """They take five seconds; the job's module is what a repeated command imports."""
+    code = """
+import sys
+from unlearn_lab.cli import main
+main()
+import unlearn_lab.execute.job
+heavy = {"transformers", "lightning", "datasets", "nltk", "matplotlib", "scipy.stats"}
+print(sorted(heavy & sys.modules.keys()))
+"""
+    job = ("optimizer=sure,sure_released", "quant=gptq4,llmint8", "method=npo_klr", "dry=true")
+    ran = subprocess.run(
+        [sys.executable, "-c", code, "-m", *job, f"runtime.home={tmp_path}"],
+        env={"PYTHONPATH": str(PACKAGE.parent), "HOME": str(tmp_path)},
+        cwd=tmp_path, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert ran.stdout.splitlines()[-1] == "[]", ran.stdout
+    assert "plan: 4 jobs" in ran.stdout
