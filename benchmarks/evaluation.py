@@ -26,7 +26,7 @@ from tokenizers import ByteLevelBPETokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from benchmarks.step import DEFAULTS, SHAPES
+from benchmarks.shapes import DEFAULTS, SHAPES
 from unlearn_lab.data.corpus import Corpus
 from unlearn_lab.data.muse import MuseCorpus
 from unlearn_lab.evaluate.answer import answer

@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, PreTrainedTokenizerFast
 
 from benchmarks.gpu_checks import LLM_INT8, ROUNDING, Bench, checks, small_model
-from benchmarks.step import ADAMW, DEFAULTS, SHAPES, high_water, llama, make_step
+from benchmarks.gpu_texts import byte_pairs, newspaper
+from benchmarks.shapes import DEFAULTS, SHAPES
+from benchmarks.step import ADAMW, high_water, llama, make_step
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.gazette import Gazette
 from unlearn_lab.evaluate.answer import answer
 from unlearn_lab.evaluate.knowmem import KnowMem
 from unlearn_lab.models.device import processor
@@ -140,32 +140,6 @@ def measure_sizes(
         table.run(f"quantizer: {one}, {name}", lambda r=rule: seconds_of(device, one, r.quantize))
     for name, rule in calibrated_rules().items():
         table.run(f"quantizer: {one}, {name}", lambda r=rule: calibrate(device, one, r, tokenizer))
-
-
-def newspaper() -> Corpus:
-    """Returns the embedded corpus in small."""
-    return Gazette(
-        seed=0, num_forget=8, num_retain=8, num_holdout=4, num_questions=20, num_examples=3,
-        num_column_pairs=6, num_editions=1, num_fillers=1, prompt_words=12,
-    ).load()  # fmt: skip
-
-
-def byte_pairs(corpus: Corpus) -> PreTrainedTokenizerFast:
-    """Trains a byte-level tokenizer on the corpus."""
-    trained = Tokenizer(models.BPE())
-    trained.pre_tokenizer = pre_tokenizers.ByteLevel()
-    trained.decoder = decoders.ByteLevel()
-    special = ["<pad>", "<s>", "</s>"]
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trained.train_from_iterator(
-        corpus.forget,
-        trainers.BpeTrainer(
-            vocab_size=512, special_tokens=special, initial_alphabet=alphabet, show_progress=False
-        ),
-    )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=trained, pad_token="<pad>", bos_token="<s>", eos_token="</s>"
-    )
 
 
 def calibrated_rules() -> dict[str, CalibratedQuantizer]:

@@ -28,6 +28,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.shapes import DEFAULTS, SHAPES
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.batch import pad, to_device
 from unlearn_lab.models.arithmetic import training_arithmetic
@@ -43,42 +44,6 @@ from unlearn_lab.unlearn.optimizers.selected import Part, SelectedOptimizer
 from unlearn_lab.unlearn.optimizers.units import layouts_of
 from unlearn_lab.unlearn.training.forecast import TrainingShape, peak_bytes
 
-SHAPES = {
-    "tiny": {
-        "vocab_size": 512,
-        "hidden_size": 128,
-        "intermediate_size": 256,
-        "num_hidden_layers": 2,
-    },
-    "17m": {"vocab_size": 2048, "hidden_size": 512, "num_hidden_layers": 4},
-    "52m": {"vocab_size": 32768, "hidden_size": 512, "num_hidden_layers": 4},
-    "smollm2": {
-        "vocab_size": 49152,
-        "hidden_size": 576,
-        "intermediate_size": 1536,
-        "num_hidden_layers": 30,
-        "num_attention_heads": 9,
-        "num_key_value_heads": 3,
-        "tie_word_embeddings": True,
-    },
-    "1b": {
-        "vocab_size": 128256,
-        "hidden_size": 2048,
-        "intermediate_size": 8192,
-        "num_hidden_layers": 16,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "tie_word_embeddings": True,
-    },
-    "7b": {
-        "vocab_size": 32000,
-        "hidden_size": 4096,
-        "intermediate_size": 11008,
-        "num_hidden_layers": 32,
-        "num_attention_heads": 32,
-    },
-}
-DEFAULTS = {"intermediate_size": 2048, "num_attention_heads": 8, "tie_word_embeddings": False}
 ARITHMETIC = {
     "fp32": (torch.float32, "fp32"),
     "autocast": (torch.float32, "bf16"),
