@@ -17,6 +17,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -77,14 +78,11 @@ def load(folder: Path) -> Corpus:
 
 def first_items(corpus: Corpus, count: int) -> Corpus:
     """Returns the corpus with the first items of what is asked, and shortened documents."""
-    return Corpus(
-        forget=corpus.forget,
-        retain=corpus.retain,
+    return replace(
+        corpus,
         verbatim=corpus.verbatim[:count],
         forget_questions=corpus.forget_questions[:count],
-        forget_examples=corpus.forget_examples,
         retain_questions=corpus.retain_questions[:count],
-        retain_examples=corpus.retain_examples,
         forget_documents=tuple(text[:_CHARACTERS] for text in corpus.forget_documents[:count]),
         holdout_documents=tuple(text[:_CHARACTERS] for text in corpus.holdout_documents[:count]),
     )

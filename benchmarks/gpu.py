@@ -19,8 +19,8 @@ import sys
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -194,18 +194,14 @@ def memory(device: torch.device, shape: str, kind: str, length: int) -> str:
     return f"forecast {forecast:.2f} GiB, peak {peak:.2f} GiB, ratio {forecast / peak:.2f}"
 
 
-class stepping(ExitStack):  # noqa: N801 (a context manager)
+@contextmanager
+def stepping(
+    device: torch.device, asked: Namespace, kind: str, method: str
+) -> Iterator[Callable[[], None]]:
     """Yields a function that takes a training step, with the blocks recomputed."""
-
-    def __init__(self, device: torch.device, asked: Namespace, kind: str, method: str) -> None:
-        super().__init__()
-        self._device, self._asked, self._kind, self._method = device, asked, kind, method
-
-    def __enter__(self) -> Callable[[], None]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        super().__enter__()
-        take = make_step(self._asked, self._kind, self._method, "ours")
-        self.enter_context(recomputed_blocks(take.args[0], runtime(self._device)))
-        return take
+    take = make_step(asked, kind, method, "ours")
+    with recomputed_blocks(take.args[0], runtime(device)):
+        yield take
 
 
 def runtime(device: torch.device) -> Runtime:
@@ -273,8 +269,7 @@ def calibrate(
 def num_weights(shape: str) -> int:
     """Returns the number of weights that a token is multiplied by."""
     config = LlamaConfig(**{**DEFAULTS, **SHAPES[shape]})
-    with torch.device("meta"):
-        model = llama(shape, torch.bfloat16, "meta")
+    model = llama(shape, torch.bfloat16, "meta")
     embedding = 0 if config.tie_word_embeddings else config.vocab_size * config.hidden_size
     return sum(p.numel() for p in model.parameters()) - embedding
 

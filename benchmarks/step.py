@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.nn import Parameter
 from torch.optim import Optimizer
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from benchmarks.shapes import DEFAULTS, SHAPES
 from unlearn_lab.config.settings import Runtime
@@ -66,6 +66,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--forecast", metavar="METHOD/ours", help="compare it with the peak")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
+    parser.set_defaults(device="cpu")  # benchmarks.gpu measures on others
     asked = parser.parse_args()
     if asked.forecast:
         print(json.dumps(forecast_and_peak(asked, asked.forecast.split("/")[0])))
@@ -158,7 +159,7 @@ def llama(shape: str, dtype: torch.dtype, device: str = "cpu") -> LlamaForCausal
     torch.manual_seed(0)
     config: dict[str, Any] = {**DEFAULTS, **SHAPES[shape]}
     with torch.device(device):
-        return LlamaForCausalLM._from_config(LlamaConfig(**config), dtype=dtype)
+        return AutoModelForCausalLM.from_config(LlamaConfig(**config), dtype=dtype)
 
 
 def make_step(
@@ -166,7 +167,7 @@ def make_step(
 ) -> Callable[[], None]:
     """Returns a function that takes a training step: loss, gradients, clipping, optimizer."""
     dtype, kind = ARITHMETIC[arithmetic]
-    model = llama(asked.shape, dtype, getattr(asked, "device", "cpu")).train()
+    model = llama(asked.shape, dtype, asked.device).train()
     vocabulary = SHAPES[asked.shape]["vocab_size"]
     sequences = [torch.randint(3, vocabulary, (asked.length,)) for _ in range(2 * asked.sequences)]
     splits = {"forget": sequences[: asked.sequences], "retain": sequences[asked.sequences :]}

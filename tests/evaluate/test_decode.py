@@ -4,7 +4,14 @@ import functools
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, MambaConfig, MistralConfig
+from transformers import (
+    AutoModelForCausalLM,
+    JambaConfig,
+    Lfm2Config,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+)
 
 from tests.models.families import FAMILIES, SIZES
 from unlearn_lab.evaluate import shared_start
@@ -19,6 +26,19 @@ MODELS = FAMILIES | {
     "window": functools.partial(MistralConfig, **SIZES | NARROW),
     "wide window": functools.partial(MistralConfig, **SIZES | WIDE),
     "wide gemma2": functools.partial(FAMILIES["gemma2"], **WIDE),
+    "convolution": functools.partial(
+        Lfm2Config, **SIZES, layer_types=["conv", "full_attention"], tie_word_embeddings=False
+    ),
+    "state and attention": functools.partial(
+        JambaConfig,
+        **SIZES,
+        attn_layer_period=2,
+        attn_layer_offset=1,
+        num_experts=1,
+        use_mamba_kernels=False,
+        mamba_d_state=4,
+        mamba_dt_rank=4,
+    ),
 }
 LONG = " ".join(f"w{number}" for number in range(20))
 OTHER = " ".join(f"w{number}" for number in range(19, -1, -1))

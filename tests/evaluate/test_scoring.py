@@ -7,6 +7,8 @@ from torch.utils._pytree import tree_leaves
 from transformers import (
     GraniteConfig,
     GraniteForCausalLM,
+    Lfm2Config,
+    Lfm2ForCausalLM,
     LlamaConfig,
     LlamaForCausalLM,
     MistralConfig,
@@ -79,7 +81,7 @@ def test_of_an_answer_only_its_own_tokens_are_scored(make):
 
 @pytest.mark.parametrize("window", [None, 8, 64])
 def test_answers_share_what_is_before_them(window):
-    """Two questions, the second with a prompt of one token; a short window forbids sharing."""
+    """Two questions, of which one is longer than the shortest window."""
     torch.manual_seed(0)
     config = MistralConfig(
         **SIZES, initializer_range=0.3, sliding_window=window, num_key_value_heads=1
@@ -99,7 +101,20 @@ def test_answers_share_what_is_before_them(window):
         for text, (values, _) in zip(texts, found, strict=True):
             wanted = by_hand(model, text.ids)[text.prompt - 1 :]
             torch.testing.assert_close(values.double(), wanted, rtol=0, atol=2e-6)
-    assert seen == ([(6, 21)] if window == 8 else [(2, 16), (6, 5)])
+    assert seen == [(2, 16), (6, 5)]
+
+
+def test_answers_do_not_share_a_state_that_tokens_change():
+    torch.manual_seed(0)
+    config = Lfm2Config(
+        **SIZES, num_key_value_heads=1, layer_types=["conv", "full_attention"], pad_token_id=0
+    )
+    model = Lfm2ForCausalLM(config).eval()
+    texts = [Answered(torch.tensor([*range(3, 20), last]), 17) for last in (30, 31, 32)]
+    with torch.inference_mode():
+        for text, (values, _) in zip(texts, Scorer(model).score_all(texts, 100), strict=True):
+            wanted = by_hand(model, text.ids)[16:]
+            torch.testing.assert_close(values.double(), wanted, rtol=0, atol=2e-6)
 
 
 def test_batches_are_small_on_a_processor_and_answers_stay_beside_those_to_the_same_question():

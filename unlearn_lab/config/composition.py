@@ -19,7 +19,7 @@ _PARSED = 4096
 def compose_faster() -> None:
     """Changes Hydra and OmegaConf in this process; what they compose stays the same.
 
-    Composing a job takes 45 % less time (benchmarks/RESULTS.md).
+    Composing a job takes a third less time (benchmarks/RESULTS.md).
     """
     _share_config_store()
     _parse_each_text_once()

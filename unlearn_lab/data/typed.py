@@ -6,11 +6,9 @@ from torch import nn
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback as Callback
-    from transformers import Cache as Cache
-    from transformers import DynamicCache as DynamicCache
     from transformers import PretrainedConfig as PretrainedConfig
     from transformers import PreTrainedModel as PreTrainedModel
     from transformers import PreTrainedTokenizerBase as PreTrainedTokenizerBase
 else:
-    Callback = Cache = DynamicCache = PretrainedConfig = PreTrainedTokenizerBase = object
+    Callback = PretrainedConfig = PreTrainedTokenizerBase = object
     PreTrainedModel = nn.Module

@@ -123,7 +123,9 @@ class _Batch:
         """Removes all other rows."""
         kept = torch.tensor(rows, device=self._ids.device)
         self._ids, self._real = self._ids[kept], self._real[kept]
-        self._cache.batch_select_indices(kept)
+        cast("Any", self._cache).reorder_cache(
+            kept
+        )  # the only selection that every kind of layer has
         self._noise.keep(rows)
         self._requests = [self._requests[row] for row in rows]
 

@@ -50,9 +50,9 @@ class ReservedLayer(DynamicLayer):
         )
         self.update(keys, values)
 
-    def batch_select_indices(self, indices: Tensor) -> None:
-        """Keeps some rows."""
-        self._all = [whole[indices] for whole in self._all]
+    def reorder_cache(self, beam_idx: Tensor) -> None:
+        """Keeps the rows of these indices, in their order."""
+        self._all = [whole[beam_idx] for whole in self._all]
         self._show()
 
     def _show(self) -> tuple[Tensor, Tensor]:
@@ -93,3 +93,9 @@ def allows_gaps(model: PreTrainedModel, most: int) -> bool:
     """
     layers = new_cache(model).layers
     return bool(layers) and all(_keeps_all(layer, most) for layer in layers)
+
+
+def keeps_keys(model: PreTrainedModel) -> bool:
+    """Whether each layer's cache has keys and values only, and not a state that tokens change."""
+    kinds = {type(layer) for layer in new_cache(model).layers}
+    return bool(kinds) and kinds <= {DynamicLayer, DynamicSlidingWindowLayer}

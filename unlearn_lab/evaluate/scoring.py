@@ -1,6 +1,7 @@
 """Log-probabilities of a text's tokens, without the logits of a whole batch."""
 
 from collections.abc import Iterator, Sequence
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,7 +18,7 @@ from unlearn_lab.data.batch import (
     to_device,
 )
 from unlearn_lab.data.typed import PreTrainedModel
-from unlearn_lab.evaluate.key_cache import allows_gaps
+from unlearn_lab.evaluate.key_cache import keeps_keys
 from unlearn_lab.models.causal_lm import Head, by_chunks, has_plain_head, hidden_states, labels
 from unlearn_lab.models.next_token import new_cache, next_hidden, takes_cache
 from unlearn_lab.unlearn.objectives.likelihood import label_is_likeliest, token_log_likelihood
@@ -37,7 +38,7 @@ class Scorer:
     not grow with batch x length x vocabulary (16 GB for 16,384 tokens of a vocabulary of 256,000).
     A model that scales or transforms its logits (decided on the first text) is run text by text,
     with the logits of one text at a time. Answers to one question share the keys and values of its
-    tokens, unless a sliding window is shorter than the longest text.
+    tokens.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -83,10 +84,8 @@ class Scorer:
 
     def _shares(self, texts: Sequence[Answered]) -> bool:
         """Whether several answers have the same prompt, whose keys and values can be reused."""
-        if len(set(map(_prompt, texts))) == len(texts) or not takes_cache(self._model):
-            return False
-        longest = max(len(text) - text.prompt for text in texts)
-        return allows_gaps(self._model, longest + max(text.prompt for text in texts))
+        alike = len(set(map(_prompt, texts))) < len(texts)
+        return alike and takes_cache(self._model) and keeps_keys(self._model)
 
     def _after_prompts(
         self, texts: Sequence[Answered]
@@ -97,7 +96,7 @@ class Scorer:
         ids, real = pad_left(list(places))
         cache, real = new_cache(self._model), real.to(device)
         next_hidden(self._model, ids.to(device), real, cache)
-        cache.batch_select_indices(torch.tensor(rows, device=device))
+        cast("Any", cache).reorder_cache(torch.tensor(rows, device=device))
         tokens = self._pad([text.ids[text.prompt - 1 :] for text in texts])
         seen = torch.cat([real[rows], tokens.real], dim=1)
         hidden = next_hidden(self._model, tokens.ids, seen, cache)
