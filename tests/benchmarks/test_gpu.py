@@ -44,7 +44,7 @@ def test_what_fails_is_named_and_the_rest_goes_on(capsys):
 
 
 def test_a_device_that_rounds_otherwise_is_found(monkeypatch):
-    """The second copy, which would be the device's, has one weight in a thousand too large."""
+    """In the second copy, which would be the device's, half of one layer's rows are too large."""
     corpus = gpu.newspaper()
     tokenizer = gpu.byte_pairs(corpus)
     model = gpu_checks.small_model(len(tokenizer))

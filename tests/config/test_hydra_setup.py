@@ -65,7 +65,7 @@ def _composed_by_hydra_alone(compose, loader):
         return [OmegaConf.to_yaml(compose(job)) for job in JOBS]
 
 
-def test_an_option_that_follows_a_wrong_one_is_refused_as_by_hydra(compose):
+def test_an_unknown_option_is_refused_as_by_hydra(compose):
     with pytest.raises(HydraException, match="Could not find 'model/nowhere'"):
         compose(["model=nowhere"])
 

@@ -53,10 +53,8 @@ def test_a_chat_has_the_system_prompt_and_a_fixed_date(make_tokenizer):
 
 
 def test_examples_are_earlier_turns_of_a_chat_and_stand_before_a_plain_question(make_tokenizer):
-    tokenizer, known = (
-        make_tokenizer(DATED),
-        [Question("Where?", "Here."), Question("When?", "Now.")],
-    )
+    tokenizer = make_tokenizer(DATED)
+    known = [Question("Where?", "Here."), Question("When?", "Now.")]
     bare = Template(kind="chat", system=None, date="")
     assert shown(tokenizer, question_ids("Who?", bare, tokenizer, known)) == (
         "<s>[user]Where?\n[assistant]Here.</s>\n[user]When?\n[assistant]Now.</s>\n"

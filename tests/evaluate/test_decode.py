@@ -144,7 +144,7 @@ def test_a_stop_string_ends_one_row_and_is_in_its_text(model, tokenizer):
     assert found.text(stopping) == whole[: whole.index(stop) + len(stop)]
 
 
-def test_samples_of_one_prompt_share_all_but_its_last_token(model, tokenizer):
+def test_samples_of_one_prompt_are_those_of_each_alone(model, tokenizer):
     drawn = [Sampling(temperature=1.5, seed=0, index=index) for index in range(6)]
     requests = [Continue(LONG, 8, sampling=one) for one in drawn]
     together = answer(model, tokenizer, requests, batch_tokens=10_000)

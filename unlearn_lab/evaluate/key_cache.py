@@ -13,7 +13,8 @@ from unlearn_lab.models.next_token import new_cache
 class ReservedLayer(DynamicLayer):
     """Keys and values of one layer, written into memory that is reserved for all tokens at once.
 
-    transformers' layer copies all of them for every new token, half of the time of a step.
+    transformers' layer copies all of them for every new token. Shape: [rows, heads, tokens, size of
+    a head].
     """
 
     def __init__(self, most: int, *, is_sliding: bool) -> None:

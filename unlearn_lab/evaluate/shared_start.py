@@ -7,9 +7,11 @@ from unlearn_lab.evaluate.encode import num_new
 from unlearn_lab.evaluate.metric import Continue
 
 _SHARED = 16
-"""Least number of tokens at the beginning of prompts that is computed once for all of them."""
-_STEP = 32
-"""A further batch costs as much for each new token as the computation of so many prompt tokens."""
+"""Least number of tokens at the beginning of prompts that is computed once for all of them: fewer
+are not worth a forward pass of their own."""
+_STEP = 64
+"""A further batch costs as much for each new token as the computation of so many prompt tokens: 35
+to 142 were measured (benchmarks/RESULTS.md)."""
 
 
 @dataclass(frozen=True)
