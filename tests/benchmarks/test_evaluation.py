@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from benchmarks import evaluation
 from tests.data.corpora import muse_folder
 
@@ -42,6 +44,7 @@ def eval_data(texts, model, tokenizer):
 }
 
 
+@pytest.mark.slow
 def test_both_codes_give_the_same_answers(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(evaluation, "SHAPES", {"17m": TINY})
     data, code = muse_folder(tmp_path / "news"), tmp_path / "code"

@@ -183,7 +183,7 @@ def test_models_that_know_the_corpus_already_are_taken_as_they_are(lab, checkpoi
 
 
 @pytest.mark.prepared
-@pytest.mark.parametrize("mode", ["offline", "auto"])
+@pytest.mark.parametrize("mode", [pytest.param("offline", marks=pytest.mark.slow), "auto"])
 def test_results_reach_wandb_offline_without_an_account(lab, mode):
     run = lab("method=ga", "quant=rtn4", f"report.wandb.mode={mode}")
     assert run.status == 0

@@ -43,7 +43,7 @@ def tofu(lab, tmp_path):
 
 
 def test_a_sweep_is_judged_by_the_metrics_of_tofu(tofu):
-    run = tofu("-m", "method=ga_gdr,npo_klr", "quant=none,rtn4")
+    run = tofu("-m", "method=npo_klr", "quant=none,rtn4")
     assert run.status == 0, run.err
     assert built(run.home)["retrain"] == 1
     for record in run.records:

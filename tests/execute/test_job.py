@@ -52,13 +52,17 @@ def ask(composed, home):
     [
         ("method=npo_klr", "quant=rtn4", "trainer.trainable=all"),
         ("method=ga_gdr", "quant=none", "trainer.weights=fp32", "trainer/stop=utility"),
-        ("method=ga_klr", "quant=bf16", "trainer.weights=fp32"),
-        ("method=npo_muse_klr", "quant=none", "method.retain.variant=raw_logits"),
-        ("method=npo_gdr", "optimizer=sure", "quant=rtn4", "optimizer.percentile=75"),
         ("method=npo_gdr", "optimizer=sure", "quant=none", "optimizer.refresh_steps=1"),
-        ("method=npo_gdr", "optimizer=sure", "quant=none", "trainer.weights=bf16_sr"),
         ("method=ga", "optimizer=sure_released", "quant=none", "optimizer.masked=true"),
         ("method=ga", "quant=none", "trainer.weights=bf16_sr", "trainer/stop=forgotten"),
+        *(
+            pytest.param(further, marks=pytest.mark.slow)
+            for further in (
+                ("method=ga_klr", "quant=bf16", "trainer.weights=fp32"),
+                ("method=npo_muse_klr", "quant=none", "method.retain.variant=raw_logits"),
+                ("method=npo_gdr", "optimizer=sure", "quant=none", "trainer.weights=bf16_sr"),
+            )
+        ),
     ],
 )
 def test_a_job_ends_with_a_record(ask, home, overrides):

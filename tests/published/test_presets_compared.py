@@ -49,7 +49,7 @@ def would_record(request, make_record):
     return make
 
 
-@pytest.mark.parametrize("form", ["", "_corrected"])
+@pytest.mark.parametrize("form", ["", pytest.param("_corrected", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("table", ["paper_news", "paper_books", "paper_sure", "paper_quantizers"])
 def test_every_published_row_has_a_record_in_the_published_setting(would_record, table, form):
     comparison = compared(f"{table}{form}", would_record(f"{table}{form}"), any_model=False)

@@ -64,7 +64,7 @@ def quoted(value):
 def shared(run):
     """Of a group whose members may all write."""
     sweep = f"report.sweep={quoted(SWEEP)}"
-    done = run(0o002, "-m", "method=ga,npo", "quant=rtn4", sweep, "hydra.verbose=true")
+    done = run(0o002, "-m", "method=ga", "quant=rtn4,rtn8", sweep, "hydra.verbose=true")
     assert done.status == 0, done.err
     return done
 

@@ -30,8 +30,14 @@ TOLERANCE = {
 }
 
 
-@pytest.mark.parametrize("micro_batch", [1, 2])
-@pytest.mark.parametrize("name", SPLITTABLE)
+@pytest.mark.parametrize(
+    ("name", "micro_batch"),
+    [
+        pytest.param(name, size, marks=[pytest.mark.slow] if (place + size) % 2 else [])
+        for place, name in enumerate(SPLITTABLE)
+        for size in (1, 2)
+    ],
+)
 def test_parts_train_as_the_whole_batch(tmp_path, name, micro_batch):
     case = CASES[name]
     train(replace(case, micro_batch=None), tmp_path / "whole")
