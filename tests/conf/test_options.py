@@ -11,6 +11,7 @@ from unlearn_lab.config.paths import data_dir
 from unlearn_lab.data.texts import TextSource
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.execute.arithmetic import with_arithmetic
+from unlearn_lab.models.given import GivenModel, Holding, UnknownUpdate
 from unlearn_lab.quantize.calibration import SOURCES, Calibration
 from unlearn_lab.quantize.quantizer import AnyQuantizer
 from unlearn_lab.record.tuning import TuneTarget, tune_target
@@ -27,6 +28,11 @@ def options(group):
     return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
 
 
+def of_trainings(group):
+    """The options of a group but for those of a model that is given."""
+    return [name for name in options(group) if name != "given"]
+
+
 def test_the_promised_options_exist():
     assert {"ga", "ga_gdr", "ga_klr", "npo", "npo_gdr", "npo_klr"} <= set(options("method"))
     assert {"none", "bf16", "rtn2", "rtn3", "rtn4", "rtn8"} <= set(options("quant"))
@@ -40,9 +46,23 @@ def test_the_promised_options_exist():
     assert {"npo_muse", "npo_muse_gdr", "npo_muse_klr"} <= set(options("method"))
 
 
-@pytest.mark.parametrize("name", options("method"))
+@pytest.mark.parametrize("name", of_trainings("method"))
 def test_methods(plain, name):
     assert isinstance(build(plain(f"method={name}")["method"], Objective, "method"), Objective)
+
+
+def test_a_given_model_brings_its_optimizer_and_trainer(plain):
+    values = plain("method=given", "method.path=somewhere", "model=hf", "model.path=target",
+                   "model.finetune=false", "quant=gptq4")  # fmt: skip
+    assert isinstance(build(values["method"], GivenModel, "method"), GivenModel)
+    assert build(values["optimizer"], UnknownUpdate, "optimizer").lr is None
+    assert values["trainer"]["weights"] == "auto"
+    assert build({**values["trainer"], "weights": "bf16", "arithmetic": "fp32"}, Holding, "trainer")
+    assert values["quant"]["calibration"]["length"] == 2048
+    build(with_arithmetic(values)["finetune"], FineTuning, "finetune")
+    named = plain("method=given", "method.path=x", "trainer=hf", "optimizer=sure")
+    assert named["trainer"]["weights"] == "bf16"  # refused later, by name
+    assert "percentile" in named["optimizer"]
 
 
 @pytest.mark.parametrize("name", options("quant"))
@@ -68,14 +88,14 @@ def test_generic_texts(plain, name):
     build(plain(f"generic_text={name}")["generic_text"], TextSource, "generic_text")
 
 
-@pytest.mark.parametrize("name", options("trainer"))
+@pytest.mark.parametrize("name", of_trainings("trainer"))
 @pytest.mark.parametrize("stop", options("trainer/stop"))
 def test_trainers(plain, name, stop):
     trainer = with_arithmetic(plain(f"trainer={name}", f"trainer/stop={stop}"))["trainer"]
     assert isinstance(build(trainer, UnlearningTraining, "trainer").stop, StopRule)
 
 
-@pytest.mark.parametrize("name", options("trainer"))
+@pytest.mark.parametrize("name", of_trainings("trainer"))
 @pytest.mark.parametrize("adapter", options("trainer/adapter"))
 def test_adapters(plain, name, adapter):
     trainer = with_arithmetic(plain(f"trainer={name}", f"trainer/adapter={adapter}"))["trainer"]
@@ -88,7 +108,7 @@ def test_fine_tunings(plain, name):
     build(with_arithmetic(plain(f"finetune={name}"))["finetune"], FineTuning, "finetune")
 
 
-@pytest.mark.parametrize("name", [None, *options("trainer")])
+@pytest.mark.parametrize("name", [None, *of_trainings("trainer")])
 @pytest.mark.parametrize("model", ["tiny", "hf", "muse_books"])
 def test_fine_tuning_follows_the_trainer_which_follows_the_model(plain, model, name):
     given = [f"model={model}", *(["model.path=x"] if model == "hf" else [])]
@@ -132,7 +152,7 @@ def test_datasets(plain, name):
     check(plain(f"dataset={name}")["dataset"], "dataset")
 
 
-@pytest.mark.parametrize("name", options("optimizer"))
+@pytest.mark.parametrize("name", of_trainings("optimizer"))
 def test_optimizers(plain, name):
     rule = update_rule(plain(f"optimizer={name}")["optimizer"])
     assert isinstance(rule, UpdateRule)

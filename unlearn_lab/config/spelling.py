@@ -77,7 +77,8 @@ def present_record(record: Mapping[str, Any]) -> dict[str, Any]:
         if key.endswith("._target_") and isinstance(value, str)
     }
     weights = row.get("config.trainer.weights")
-    if weights is not None and "config.trainer.rounding" not in row:
+    trained = row.get("config.trainer._target_") != "unlearn_lab.models.given.Holding"
+    if weights is not None and trained and "config.trainer.rounding" not in row:
         full = _IN_FULL if weights == _SHORT else {"rounding": "nearest"}
         row |= {f"config.trainer.{name}": value for name, value in full.items()}
     ran = row.get("effective.arithmetic")

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import BFloat16, Bool, Float
+from jaxtyping import BFloat16, Bool, Float, Int64
 from torch import Tensor
 
 from unlearn_lab.quantize.quantizer import Codes
 
+_BINS = 2**15
+"""Non-negative values of bfloat16."""
 Weights = Mapping[str, Tensor]
 Sums = Mapping[str, int | float]
 Coder = Callable[[str, Tensor], Codes | None]
@@ -29,7 +31,8 @@ class CodeFigures:
             its own grid.
         moved: share of weights with d != 0.
         cannot_move: share of w that an AdamW step of the learning rate cannot change; None unless w
-            is bfloat16, 0 where updates are rounded stochastically or come from merged adapters.
+            is bfloat16 and the rate known, 0 where updates are rounded stochastically or come from
+            merged adapters.
         zero_bin: share of w with code 0.
         relative_step: mean of |d| divided by half a quantization step of w, over the weights whose
             step is not zero.
@@ -55,10 +58,20 @@ class CodeReport:
 
 @dataclass(frozen=True, kw_only=True)
 class Moves:
-    """`moved` and `cannot_move` of `CodeFigures`, over all weights of a model."""
+    """How far unlearning moved the weights of a model, over all of them.
+
+    Attributes:
+        moved: as in `CodeFigures`.
+        cannot_move: as in `CodeFigures`.
+        step: median of |d| over the weights that moved; None where none did.
+        step_in_spacings: median of |d| over the spacing of bfloat16 at w, over the weights that
+            moved and were not 0; None where there is none.
+    """
 
     moved: float
     cannot_move: float | None
+    step: float | None
+    step_in_spacings: float | None
 
 
 def compare_codes(
@@ -66,7 +79,7 @@ def compare_codes(
     unlearned: Weights,
     coders: tuple[Coder, Coder],
     *,
-    learning_rate: float,
+    learning_rate: float | None,
     stochastic: bool,
 ) -> CodeReport:
     """Compares the weights of two models' block linears, by layer name, under a quantizer.
@@ -79,11 +92,11 @@ def compare_codes(
         target: the target's weights by layer name.
         unlearned: the unlearned model's weights by layer name.
         coders: return the codes of the target and of the unlearned model.
-        learning_rate: the learning rate of unlearning, for `cannot_move`.
+        learning_rate: the learning rate of unlearning, for `cannot_move`; None if unknown.
         stochastic: whether updates of any size can move weights: rounded stochastically, or merged
             from adapters.
     """
-    if not learning_rate > 0:
+    if learning_rate is not None and not learning_rate > 0:
         raise ValueError(f"learning_rate={learning_rate}: must be above 0")
     _check_alike(target, unlearned)
     smallest = math.inf if stochastic else learning_rate
@@ -98,21 +111,50 @@ def compare_codes(
 
 
 def compare_moves(
-    target: Weights, unlearned: Weights, *, learning_rate: float, stochastic: bool
+    target: Weights, unlearned: Weights, *, learning_rate: float | None, stochastic: bool
 ) -> Moves:
-    """Compares weights of any shape without a quantizer; arguments as in `compare_codes`."""
+    """Compares weights of any shape without a quantizer; arguments as in `compare_codes`.
+
+    Medians are exact to the precision of bfloat16.
+    """
     _check_alike(target, unlearned)
     smallest = math.inf if stochastic else learning_rate
-    total = _total(
-        [
-            _moves(target[name].detach().to(weight), weight.detach(), smallest)
-            for name, weight in unlearned.items()
-        ]
-    )
+    sums: list[Sums] = []
+    steps, spaced = (torch.zeros(_BINS, dtype=torch.int64) for _ in range(2))
+    for name, weight in unlearned.items():
+        before, after = target[name].detach().to(weight), weight.detach()
+        sums.append(_moves(before, after, smallest))
+        old = before[before != after].float()
+        step = (after[before != after].float() - old).abs()
+        steps += _counts(step)
+        spaced += _counts(step[old != 0] / _spacing(old[old != 0]))
+    total = _total(sums)
     return Moves(
         moved=total["moved"] / total["num_weights"],
         cannot_move=_ratio(total, "cannot_move", "num_bfloat16"),
+        step=_median(steps),
+        step_in_spacings=_median(spaced),
     )
+
+
+def _spacing(weights: Float[Tensor, " count"]) -> Float[Tensor, " count"]:
+    """Returns the distance of neighbouring bfloat16 values at float32 weights other than 0."""
+    return torch.ldexp(torch.ones_like(weights), torch.frexp(weights).exponent - 8)
+
+
+def _counts(values: Float[Tensor, " count"]) -> Int64[Tensor, " bins"]:
+    """Counts positive values by the bfloat16 that each rounds to."""
+    bits = values.to(torch.bfloat16).view(torch.int16).long()
+    return torch.bincount(bits, minlength=_BINS).cpu()
+
+
+def _median(counts: Int64[Tensor, " bins"]) -> float | None:
+    """Returns the lower median of values counted by `_counts`; None if there are none."""
+    number = int(counts.sum())
+    if number == 0:
+        return None
+    place = int((counts.cumsum(0) > (number - 1) // 2).nonzero()[0])
+    return torch.tensor(place, dtype=torch.int16).view(torch.bfloat16).item()
 
 
 def cannot_move(weight: BFloat16[Tensor, "..."], learning_rate: float) -> Bool[Tensor, "..."]:
@@ -135,7 +177,7 @@ def _sums(
     before: Float[Tensor, "out in"],
     after: Float[Tensor, "out in"],
     coders: tuple[Coder, Coder],
-    learning_rate: float,
+    learning_rate: float | None,
 ) -> Sums:
     """Returns numerators and denominators of one layer's figures, which sum over layers."""
     sums = _moves(before, after, learning_rate)
@@ -146,13 +188,13 @@ def _sums(
 
 
 def _moves(
-    before: Float[Tensor, "*shape"], after: Float[Tensor, "*shape"], learning_rate: float
+    before: Float[Tensor, "*shape"], after: Float[Tensor, "*shape"], learning_rate: float | None
 ) -> dict[str, int | float]:
     sums: dict[str, int | float] = {
         "num_weights": before.numel(),
         "moved": int((before != after).sum()),
     }
-    if before.dtype == torch.bfloat16:
+    if before.dtype == torch.bfloat16 and learning_rate is not None:
         sums["num_bfloat16"] = before.numel()
         sums["cannot_move"] = int(cannot_move(before, learning_rate).sum())
     return sums

@@ -52,7 +52,7 @@ def build_widths(
     """Builds the artifact `widths.json`: figures of the weights independent of the run's quantizer.
 
     `widths` has the figures `BY_WIDTH` by bits and layer; the quantizer at each of the `bits` is
-    `RTN` (one step per row, symmetric, absmax). `parameters` has `moved` and `cannot_move` over all
+    `RTN` (one step per row, symmetric, absmax). `parameters` has the figures of `Moves` over all
     parameters of the model.
 
     Args:
@@ -66,7 +66,7 @@ def build_widths(
         The facts: the bit widths.
     """
     models = _models(params, inputs)
-    moves = compare_moves(*(dict(model.named_parameters()) for model in models), **_rate(params))
+    moves = compare_moves(*_parameters(*models), **_rate(params))
     before, after = (_linears(model) for model in models)
     found: dict[str, dict[str, dict[str, float | None]]] = {}
     for bits in params["bits"]:
@@ -123,9 +123,20 @@ def _without_grid(name: str, weight: Tensor) -> None:
 
 
 def _rate(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns learning rate and rounding; merged adapters take no steps and count as stochastic."""
+    """Returns learning rate and rounding; merged adapters take no steps and count as stochastic.
+
+    The rate is None where it is unknown.
+    """
     free = params["rounding"] == "stochastic" or params.get("merged", False)
     return {"learning_rate": params["lr"], "stochastic": free}
+
+
+def _parameters(*models: PreTrainedModel) -> list[dict[str, Tensor]]:
+    """Returns the parameters by name; a tied head counts where one of the models has it untied."""
+    found = [dict[str, Tensor](model.named_parameters()) for model in models]
+    if len({frozenset(one) for one in found}) == 1:
+        return found
+    return [dict(model.named_parameters(remove_duplicate=False)) for model in models]
 
 
 def _linears(model: PreTrainedModel) -> dict[str, Tensor]:

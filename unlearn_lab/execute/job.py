@@ -18,6 +18,7 @@ from unlearn_lab.config.exits import NO_ROOM
 from unlearn_lab.config.once import warn_once
 from unlearn_lab.config.redaction import reject_secrets
 from unlearn_lab.execute.arithmetic import with_arithmetic
+from unlearn_lab.execute.given_weights import with_stored_weights
 from unlearn_lab.execute.launch import build_in_processes
 from unlearn_lab.execute.parts import Parts, build_parts
 from unlearn_lab.execute.preflight_devices import (
@@ -113,10 +114,11 @@ def request(
         reject_secrets(values.config, "")
         require_possible(values.runtime, values.report)
         require_devices(values.runtime)
-        values = replace(values, config=with_arithmetic(values.config))
+        values = replace(values, config=with_stored_weights(with_arithmetic(values.config)))
         parts = build_parts(values.config)
-        require_shardable(values.runtime, parts.optimizer.value, parts.trainer.value)
-        require_supported(values.runtime, parts.optimizer.value)
+        if (training := parts.training) is not None:
+            require_shardable(values.runtime, training.optimizer, training.trainer)
+            require_supported(values.runtime, training.optimizer)
         asked = plan_request(values, parts, choices, content or content_key(values))
         _require_tunable(values.config["tune"], asked.plan.record)
         asked = _checked(asked, parts)

@@ -9,7 +9,9 @@ from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.privleak import check_auc_retrain
 from unlearn_lab.execute.arithmetic import with_arithmetic
+from unlearn_lab.execute.given_weights import GIVEN, with_stored_weights
 from unlearn_lab.graph.content import ContentKey
+from unlearn_lab.models.given import GivenModel, Holding, UnknownUpdate
 from unlearn_lab.models.import_stage import BaseModel
 from unlearn_lab.plan.request import JobRequest, Values, plan_request
 from unlearn_lab.quantize.grid import BIT_WIDTHS
@@ -24,15 +26,31 @@ _NO_QUANTIZER = {"_target_": f"{NoQuantizer.__module__}.{NoQuantizer.__name__}"}
 
 
 @dataclass(frozen=True, kw_only=True)
+class Training:
+    """What unlearning by training consists of.
+
+    Attributes:
+        method: the unlearning objective.
+        optimizer: the update rule.
+        trainer: the settings.
+    """
+
+    method: Objective
+    optimizer: UpdateRule
+    trainer: UnlearningTraining
+
+
+@dataclass(frozen=True, kw_only=True)
 class Parts:
     """The parts that a configuration describes, each with its node.
 
     Attributes:
         dataset: the corpus.
         model: the base model, the target and the retrain control.
-        method: the unlearning objective.
-        optimizer: the update rule of unlearning.
-        trainer: training settings of unlearning.
+        method: the unlearning objective, or a model that was unlearned elsewhere.
+        optimizer: the update rule of unlearning, or what is known of it.
+        trainer: training settings of unlearning, or how given models are held.
+        training: the values of these three where unlearning is a training; None for a given model.
         finetune: training settings of a target or control that is trained here.
         quant: the quantizer.
         no_quantizer: the quantizer of full-precision scores.
@@ -42,9 +60,10 @@ class Parts:
 
     dataset: Part[CorpusSource]
     model: Part[BaseModel]
-    method: Part[Objective]
-    optimizer: Part[UpdateRule]
-    trainer: Part[UnlearningTraining]
+    method: Part[Any]
+    optimizer: Part[Any]
+    trainer: Part[Any]
+    training: Training | None
     finetune: Part[FineTuning]
     quant: Part[AnyQuantizer]
     no_quantizer: Part[AnyQuantizer]
@@ -61,6 +80,7 @@ def build_parts(config: Config) -> Parts:
     """Builds each node once; raises `Refused` with one line: path, value, what is allowed."""
     _require_figures(config["eval"])
     nodes = config["eval"]["metrics"]
+    unlearn = _given_parts(config) if _is_given(config["method"]) else _trained_parts(config)
     parts = Parts(
         dataset=assemble(config["dataset"], CorpusSource, "dataset"),
         model=assemble(config["model"], BaseModel, "model"),
@@ -68,22 +88,52 @@ def build_parts(config: Config) -> Parts:
         metrics={
             name: assemble(node, AnyMetric, f"eval.metrics.{name}") for name, node in nodes.items()
         },
-        optimizer=update_part(config["optimizer"]),
-        trainer=assemble(config["trainer"], UnlearningTraining, "trainer"),
-        method=assemble(config["method"], Objective, "method"),
+        **unlearn,
         quant=assemble(config["quant"], AnyQuantizer, "quant"),
         no_quantizer=assemble(_NO_QUANTIZER, AnyQuantizer, "quant"),
         export=config["export"],
     )
     check_auc_retrain(config["eval"]["auc_retrain"], parts.dataset.value, parts.measured)
-    if parts.trainer.value.adapter is not None and not isinstance(
-        parts.optimizer.value, FullUpdate
-    ):
+    return parts
+
+
+def _is_given(node: Config) -> bool:
+    return node.get("_target_") == GIVEN
+
+
+def _trained_parts(config: Config) -> dict[str, Any]:
+    """Builds the parts of an unlearning by training."""
+    for group in ("trainer", "optimizer"):
+        if str(config[group].get("_target_", "")).startswith(f"{GivenModel.__module__}."):
+            raise Refused(f"{group}=given: only for a model that is given, method=given")
+    method = assemble(config["method"], Objective, "method")
+    optimizer = update_part(config["optimizer"])
+    trainer = assemble(config["trainer"], UnlearningTraining, "trainer")
+    if trainer.value.adapter is not None and not isinstance(optimizer.value, FullUpdate):
         raise Refused(
-            f"optimizer={type(parts.optimizer.value).__name__}: updates the model's own weights, "
+            f"optimizer={type(optimizer.value).__name__}: updates the model's own weights, "
             "which are frozen under an adapter; use optimizer=adamw, or trainer/adapter=none"
         )
-    return parts
+    values = Training(method=method.value, optimizer=optimizer.value, trainer=trainer.value)
+    return {"method": method, "optimizer": optimizer, "trainer": trainer, "training": values}
+
+
+def _given_parts(config: Config) -> dict[str, Any]:
+    """Builds the parts of a model that was unlearned elsewhere."""
+    expected = {"method": GivenModel, "optimizer": UnknownUpdate, "trainer": Holding}
+    for group, kind in expected.items():
+        if config[group].get("_target_") != f"{kind.__module__}.{kind.__name__}":
+            raise Refused(
+                f"{group}: method=given is not trained here; leave {group} out, or give "
+                f"{group}=given"
+            )
+    if config["model"].get("finetune", True):
+        raise Refused(
+            "method=given: needs the model that it was unlearned from: model=hf model.path=TARGET "
+            "model.finetune=false, and model.retrain=CONTROL if there is one"
+        )
+    parts = {group: assemble(config[group], kind, group) for group, kind in expected.items()}
+    return {**parts, "training": None}
 
 
 def plan_values(values: Values, choices: Mapping[str, str], content: ContentKey) -> JobRequest:
@@ -96,7 +146,7 @@ def plan_values(values: Values, choices: Mapping[str, str], content: ContentKey)
         choices: the selected option of each config group.
         content: digests of files outside the cache.
     """
-    values = replace(values, config=with_arithmetic(values.config))
+    values = replace(values, config=with_stored_weights(with_arithmetic(values.config)))
     return plan_request(values, build_parts(values.config), choices, content)
 
 

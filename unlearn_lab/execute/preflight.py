@@ -13,7 +13,7 @@ from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.evaluate_stage import corpus_remarks
 from unlearn_lab.evaluate.harness import HarnessTask
 from unlearn_lab.evaluate.metric import Metric, missing_metrics
-from unlearn_lab.execute.parts import Parts
+from unlearn_lab.execute.parts import Parts, Training
 from unlearn_lab.execute.preflight_memory import measure, require_memory
 from unlearn_lab.execute.preflight_models import require_models, require_rows
 from unlearn_lab.graph.cache import Cache, StageFailed
@@ -67,24 +67,33 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache, runtime: Runtime) -> N
         _compare_with_finetuning(plan, parts, cache)
     if plan.calibration is not None:
         _draw_calibration(plan.calibration, cache)
-    if parts.trainer.value.adapter is not None:
+    if parts.training is not None:
+        _compare_with_training(plan, parts.training, skeleton, cache)
+    require_memory(parts, plan, cache, skeleton.config, runtime)
+
+
+def _compare_with_training(
+    plan: Plan, training: Training, skeleton: PreTrainedModel, cache: Cache
+) -> None:
+    """Compares adapter, batches and update rule with the model and the corpora to unlearn."""
+    trainer = training.trainer
+    if trainer.adapter is not None:
         try:
-            parts.trainer.value.adapter.require_fit(skeleton)
+            trainer.adapter.require_fit(skeleton)
         except ValueError as error:
             raise Refused(placed(error, "trainer.adapter")) from error
-    choose_trainable(skeleton, parts.trainer.value.trainable)
-    counts = [_compare_with_split(step, plan, parts, cache) for step in plan.corpora.steps]
+    choose_trainable(skeleton, trainer.trainable)
+    counts = [_compare_with_split(step, plan, training, cache) for step in plan.corpora.steps]
     asked = UpdateContext(
         model=skeleton,
         parameters=trained_parameters(skeleton),
-        num_batches=-(-min(counts) // parts.trainer.value.batch_size),
-        rounding=parts.trainer.value.rounding,
+        num_batches=-(-min(counts) // trainer.batch_size),
+        rounding=trainer.rounding,
     )
     try:
-        parts.optimizer.value.require_fit(asked)
+        training.optimizer.require_fit(asked)
     except ValueError as error:
         raise Refused(placed(error, "optimizer")) from error
-    require_memory(parts, plan, cache, skeleton.config, runtime)
 
 
 def _require_tasks(parts: Parts, base: Path) -> None:
@@ -129,7 +138,11 @@ def _compare_with_positions(
 ) -> None:
     positions = getattr(skeleton.config.get_text_config(), "max_position_embeddings", None)
     for path, length in (
-        ("trainer.max_length", parts.trainer.value.max_length),
+        *(
+            [("trainer.max_length", parts.training.trainer.max_length)]
+            if parts.training is not None
+            else []
+        ),
         *([("finetune.max_length", parts.finetune.value.max_length)] if finetunes else []),
         *(
             [("quant.calibration.length", parts.quant.value.calibration.length)]
@@ -157,7 +170,8 @@ def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in missing.items())
         advice = "; for questions and answers use eval=questions" if corpus.probes else ""
         raise Refused(f"eval.metrics: nothing can be measured ({reasons}){advice}")
-    for name in parts.trainer.value.stop.needs_metrics:
+    stop = None if parts.training is None else parts.training.trainer.stop
+    for name in () if stop is None else stop.needs_metrics:
         if name not in parts.measured:
             raise Refused(f"trainer.stop: needs eval.metrics.{name}, which is not configured")
         if name in missing:
@@ -167,11 +181,11 @@ def _compare_metrics(corpus: Corpus, parts: Parts) -> None:
             )
 
 
-def _compare_with_split(step: Stage, plan: Plan, parts: Parts, cache: Cache) -> int:
+def _compare_with_split(step: Stage, plan: Plan, training: Training, cache: Cache) -> int:
     """Compares one unlearning step with the trainer; returns its number of forget sequences."""
-    trainer = parts.trainer.value
+    trainer = training.trainer
     corpus = read_corpus(cache.get_or_build(step))
-    for role in parts.method.value.roles:
+    for role in training.method.roles:
         if not corpus.texts(role):
             raise Refused(f"dataset: its {role} split is empty, and method needs it")
     count = measure(cache, step, plan.base, "forget", trainer).count

@@ -115,8 +115,7 @@ def _trainings(
     For each: the group of its settings, its shape if the longest sequence reached the limit
     `max_length`, and a function that measures the longest sequence.
     """
-    finetune, trainer = parts.finetune.value, parts.trainer.value
-    inputs, roles = plan.record.inputs, parts.method.value.roles
+    finetune, inputs = parts.finetune.value, plan.record.inputs
     built = [inputs[name] for name in ("target", "retrain") if name in inputs]
 
     def longest(
@@ -134,12 +133,14 @@ def _trainings(
             finetuning_shape(finetune, finetune.max_length),
             lambda: longest([plan.corpora.whole], ["forget", "retain"], finetune),
         )
-    if cache.has(plan.unlearn) or trainer.adapter is not None:
+    training = parts.training
+    if training is None or cache.has(plan.unlearn) or training.trainer.adapter is not None:
         return
-    compared = {role: role in parts.method.value.distribution_of for role in roles}
+    trainer, roles = training.trainer, training.method.roles
+    compared = {role: role in training.method.distribution_of for role in roles}
     yield (
         "trainer",
-        unlearning_shape(trainer, parts.optimizer.value, compared, trainer.max_length),
+        unlearning_shape(trainer, training.optimizer, compared, trainer.max_length),
         lambda: longest(plan.corpora.steps, roles, trainer),
     )
 

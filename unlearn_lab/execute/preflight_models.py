@@ -1,7 +1,6 @@
 """Checks every model that a job names, before training."""
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import cast
 
@@ -9,9 +8,8 @@ from torch import nn
 
 from unlearn_lab.config.build import Refused
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.template import question_ids
-from unlearn_lab.data.tokenise import text_ids
 from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
+from unlearn_lab.data.used_texts import used_ids
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage, distinct
 from unlearn_lab.models.architecture import difference
@@ -57,12 +55,7 @@ def require_rows(
                 f"{rows} rows; name a token with a smaller id in tokenizer_config.json, or give "
                 "the model's own tokenizer (model.tokenizer)"
             )
-    texts = list(dict.fromkeys(_strings(dataclasses.asdict(corpus))))
-    prompts = [  # with the special tokens of a chat template
-        (pair.question, question_ids(pair.question, corpus.template, tokenizer))
-        for pair in (*corpus.forget_pairs, *corpus.forget_questions)[:1]
-    ]
-    for text, ids in (*zip(texts, text_ids(texts, tokenizer), strict=True), *prompts):
+    for text, ids in used_ids(corpus, tokenizer):
         if max(ids, default=0) >= rows:
             raise Refused(
                 f"model.path: the text {text[:40]!r} has a token with the id {max(ids)}, and the "
@@ -71,20 +64,11 @@ def require_rows(
             )
 
 
-def _strings(value: object) -> Iterator[str]:
-    """Yields all texts in nested dicts and sequences."""
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        yield from _strings(list(value.values()))
-    elif isinstance(value, list | tuple):
-        for item in value:
-            yield from _strings(item)
-
-
 def _named(plan: Plan) -> Iterator[tuple[str, Stage]]:
     """Yields the stages that import a finished model, with the setting that names each."""
     settings = {"target": "model.path", "retrain": "model.retrain"}
+    if plan.unlearn.builder.startswith("unlearn_lab.models."):
+        yield "method.path", plan.unlearn
     for stage in distinct([plan.record]).values():
         if stage.inputs:
             continue
@@ -102,7 +86,7 @@ def _realised(stage: Stage, setting: str, cache: Cache) -> Path:
         cause = error.__cause__
         if isinstance(cause, Incomplete):
             raise Refused(f"{setting}={cause}") from error
-        if isinstance(cause, ValueError) and str(cause).startswith("model.path="):
+        if isinstance(cause, ValueError) and str(cause).startswith(("model.path=", setting)):
             raise Refused(str(cause).replace("model.path=", f"{setting}=", 1)) from error
         raise
 

@@ -99,7 +99,15 @@ def load_skeleton(folder: Path) -> PreTrainedModel:
 
 def load_tokenizer(folder: Path) -> PreTrainedTokenizerBase:
     """Loads the tokenizer of `folder` (see `tokenizer.load`); raises `ValueError` if it cannot."""
-    path, options = _resolve_tokenizer(folder)
+    return _tokenizer(*_resolve_tokenizer(folder))
+
+
+def tokenizer_of(source: Source) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer that lies beside a checkpoint's weights; errors as `load_tokenizer`."""
+    return _tokenizer(*_place(source, source.path, source.revision))
+
+
+def _tokenizer(path: str, options: Mapping[str, Any]) -> PreTrainedTokenizerBase:
     try:
         return tokenizers.load(path, options)
     except (OSError, ValueError) as error:

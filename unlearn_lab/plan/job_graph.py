@@ -11,6 +11,7 @@ from unlearn_lab.plan.pinned import Parts, Pinned, pin, stage
 from unlearn_lab.plan.protocols import (
     BatchDependent,
     FinishedModel,
+    FinishedUnlearning,
     FullPrecision,
     GivenModels,
     NeedsCalibration,
@@ -139,6 +140,8 @@ class _Planner:
         }
         scores = None if alone else self._evaluate(controls["retrain"], corpus, self.no_quantizer)
         unlearned = controls["target"]
+        if isinstance(self.method.value, FinishedUnlearning):
+            return base, {"unlearned": self._given(unlearned, corpus), **controls}
         for step in read.steps:
             unlearned = self._unlearn(unlearned, step, scores)
         return base, {"unlearned": unlearned, **controls}
@@ -165,6 +168,22 @@ class _Planner:
         }
         read = self.model.reading(path, "tokenizer")
         return stage(who, "unlearn_lab.models.import_stage:build_imported", params, parts=[read])
+
+    def _given(self, target: Stage, corpus: Stage) -> Stage:
+        """Returns the stage of a model that was unlearned elsewhere."""
+        node = self.method.node
+        params = {name: node[name] for name in ("path", "revision", "tokenizer")}
+        params |= {
+            "merge": self._weights if node["merge"] == "auto" else node["merge"],
+            "trust_remote_code": self.model.node["trust_remote_code"],
+        }
+        return stage(
+            "unlearn",
+            "unlearn_lab.models.given_stage:build",
+            params,
+            {"target": target, "corpus": corpus},
+            parts=[self.method],
+        )
 
     def _unlearn(self, target: Stage, corpus: Stage, retrain_scores: Stage | None) -> Stage:
         inputs = {"target": target, "corpus": corpus}
@@ -234,7 +253,7 @@ class _Planner:
         quant: Pinned | None,
     ) -> Stage:
         """Returns a stage that measures changed weights under the quantizers in `further`."""
-        params = {name: self.trainer.node[name] for name in ("weights", "rounding")}
+        params = {name: self.trainer.node.get(name) for name in ("weights", "rounding")}
         params |= {"lr": self.optimizer.node["lr"], **further}
         if self.trainer.node.get("adapter") is not None:
             params["merged"] = True

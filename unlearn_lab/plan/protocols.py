@@ -156,3 +156,20 @@ class FinishedModel(Protocol):
     retrain: str | None
     retrain_revision: str | None
     trust_remote_code: bool
+
+
+@runtime_checkable
+class FinishedUnlearning(Protocol):
+    """A method that is no training: a model that was unlearned elsewhere.
+
+    Attributes:
+        path: folder, file or hub name of the checkpoint or adapter.
+        revision: revision of `path` on the hub.
+        tokenizer: whose tokenizer it is evaluated with: `target` or `own`.
+        merge: dtype in which an adapter is added to the target; `auto` for `trainer.weights`.
+    """
+
+    path: str
+    revision: str | None
+    tokenizer: str
+    merge: str

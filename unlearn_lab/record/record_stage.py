@@ -102,7 +102,7 @@ _NO_SETTINGS = ("until", "dry", "trust", "conf_dir")
 
 
 def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) -> Row:
-    """Returns the record with its choices, every resolved setting, and its origin.
+    """Returns the record with its choices, every setting that something ran with, and its origin.
 
     The origin is the time (UTC), the package's version and, in a clone, the git commit.
 
@@ -111,6 +111,9 @@ def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) ->
         config: the resolved configuration as plain values.
         choices: the selected option of each config group.
     """
+    left_out = (
+        _NO_SETTINGS if config["model"].get("finetune", True) else (*_NO_SETTINGS, "finetune")
+    )
     names = {
         group: choices[group] for group in ("model", "dataset", "method", "optimizer", "quant")
     }
@@ -120,7 +123,7 @@ def labelled(row: Row, config: Mapping[str, Any], choices: Mapping[str, str]) ->
         "time": datetime.now(UTC).isoformat(timespec="seconds"),
         **names,
         "seed": config["seed"],
-        **dict(_flat({k: v for k, v in config.items() if k not in _NO_SETTINGS}, "config")),
+        **dict(_flat({k: v for k, v in config.items() if k not in left_out}, "config")),
         **row,
         **_export_folder(row, config["export"]),
         "version": __version__,
