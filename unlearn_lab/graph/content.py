@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from unlearn_lab.graph.hub_commit import hub_commit
+from unlearn_lab.graph.hub_commit import Unreachable, hub_commit
 from unlearn_lab.graph.manifest import file_digest
 from unlearn_lab.graph.packaged import SCHEME, packaged
 
+_log = logging.getLogger(__name__)
 EVERYTHING = ("**/*",)
+UNKNOWN = "unknown"
+"""Stands for the commit of a hub name in a plan that was made without network."""
 
 
 @dataclass(frozen=True)
@@ -28,15 +32,23 @@ class Pin:
     digest: str | None
 
 
+def split_revision(name: str) -> tuple[str, str | None]:
+    """Splits a hub name `NAME@REVISION`; what exists on disk, or has no @, has no revision."""
+    found, mark, revision = name.rpartition("@")
+    return (found, revision) if mark and not Path(name).exists() else (name, None)
+
+
 class ContentKey:
     """Digests of local files and folders, and commits of hub names.
 
     The JSON file `memory` caches digests by path, size and modification time. Each commit is looked
-    up once per instance.
+    up once per instance. With `lenient`, which is for plans alone, a name on a hub that cannot be
+    reached gets the commit `UNKNOWN`, with a warning.
     """
 
-    def __init__(self, memory: Path) -> None:
+    def __init__(self, memory: Path, *, lenient: bool = False) -> None:
         self._memory = memory
+        self._lenient = lenient
         self._known: dict[str, str] = {}
         self._commits: dict[tuple[str, str | None, str], str] = {}
         if memory.exists():
@@ -65,12 +77,17 @@ class ContentKey:
         hub or in its local cache.
 
         Args:
-            name: folder, GGUF file (also `pip:PACKAGE@VERSION/FILE`) or hub name.
+            name: folder, GGUF file (also `pip:PACKAGE@VERSION/FILE`) or hub name (also
+                `NAME@REVISION`).
             revision: branch, tag or commit of a hub name.
             setting: config path of the model, for messages.
         """
         if name.startswith(SCHEME):
             name = str(packaged(name, setting))
+        name, inside = split_revision(name)
+        if inside is not None and revision not in (None, inside):
+            raise ValueError(f"{setting}={name}@{inside}: the revision {revision} is given as well")
+        revision = inside or revision
         if Path(name).is_dir():
             return Pin(str(Path(name).resolve()), None, self.of_path(Path(name)))
         if name.endswith(".gguf"):
@@ -110,8 +127,19 @@ class ContentKey:
     def _commit(self, name: str, revision: str | None, kind: str, setting: str) -> str:
         asked = (name, revision, kind)
         if asked not in self._commits:
-            self._commits[asked] = hub_commit(name, revision, kind, setting)
+            self._commits[asked] = self._looked_up(name, revision, kind, setting)
         return self._commits[asked]
+
+    def _looked_up(self, name: str, revision: str | None, kind: str, setting: str) -> str:
+        try:
+            return hub_commit(name, revision, kind, setting)
+        except Unreachable:
+            if not self._lenient:
+                raise
+            _log.warning(
+                "%s=%s: the hub is not reachable; planned without its commit", setting, name
+            )
+            return UNKNOWN
 
     def _of_file(self, file: Path) -> str:
         stat = file.stat()

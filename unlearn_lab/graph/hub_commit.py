@@ -2,13 +2,19 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
+
+
+class Unreachable(ValueError):
+    """The hub cannot be reached, and its local cache does not have the repository."""
 
 
 def hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
     """Returns the commit of a revision of a hub repository.
 
     Where the hub cannot be reached or refuses, the commit last seen by the local cache counts, if
-    files of it are cached. Raises `ValueError`, which begins with `setting`, when neither has one.
+    files of it are cached. Raises `ValueError`, which begins with `setting`, when neither has one:
+    `Unreachable` if that is all that is known.
 
     Args:
         name: name of the repository on the hub.
@@ -30,7 +36,8 @@ def hub_commit(name: str, revision: str | None, kind: str, setting: str) -> str:
         try:
             return _resolved(name, revision, kind, locally=True)
         except unreachable:
-            raise ValueError(_refusal(error, name, revision, kind, setting)) from error
+            kind_of_error = ValueError if _answer(error) is not None else Unreachable
+            raise kind_of_error(_refusal(error, name, revision, kind, setting)) from error
 
 
 def is_commit(revision: str) -> bool:
@@ -83,12 +90,11 @@ def _resolved(name: str, revision: str | None, kind: str, *, locally: bool) -> s
 def _refusal(error: Exception, name: str, revision: str | None, kind: str, setting: str) -> str:
     from huggingface_hub.errors import (
         GatedRepoError,
-        HfHubHTTPError,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
 
-    answer = next((cause for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None)
+    answer = _answer(error)
     if isinstance(answer, GatedRepoError):
         return gated(setting, name, kind)
     if isinstance(answer, RevisionNotFoundError):
@@ -105,6 +111,13 @@ def _refusal(error: Exception, name: str, revision: str | None, kind: str, setti
         had = f"not available on the hub: HTTP status {answer.response.status_code}"
     reason = f"not a folder, {had}, not in its local cache"
     return _with_ways_out(setting, name, kind, reason)
+
+
+def _answer(error: BaseException) -> Any:
+    """Returns the hub's own refusal among the causes of an error; None if it did not answer."""
+    from huggingface_hub.errors import HfHubHTTPError
+
+    return next((cause for cause in _causes(error) if isinstance(cause, HfHubHTTPError)), None)
 
 
 def _with_ways_out(setting: str, name: str, kind: str, reason: str) -> str:

@@ -6,16 +6,20 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
+from unlearn_lab.graph.content import split_revision
+from unlearn_lab.graph.hub_commit import hub_commit
+
 ADAPTER, ADAPTER_WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 _CONFIG = "config.json"
-_BFLOAT16 = "BF16"
+_NAMES = {"BF16": "bf16", "F16": "fp16", "F32": "fp32", "F64": "fp64"}
+"""Floating-point dtypes by safetensors' spelling."""
 
 
 def adapter_settings(path: str, revision: str | None) -> dict[str, Any] | None:
     """Returns the settings of a PEFT adapter; None for anything else.
 
     Args:
-        path: folder, file or hub name.
+        path: folder, file or hub name (also `NAME@REVISION`).
         revision: branch, tag or commit of a hub name; None is main.
     """
     return _settings(path, ADAPTER, revision)
@@ -28,17 +32,17 @@ def stored_dtype(path: str, revision: str | None) -> Literal["fp32", "bf16"]:
     """
     if Path(path).is_dir():
         found = {one for file in Path(path).glob("*.safetensors") for one in dtypes_in(file)}
-        return "bf16" if found == {_BFLOAT16} else "fp32"
+        return "bf16" if found == {"bf16"} else "fp32"
     config = _settings(path, _CONFIG, revision) or {}
     named = config.get("dtype", config.get("torch_dtype"))
     return "bf16" if named in ("bfloat16", "torch.bfloat16") else "fp32"
 
 
 def dtypes_in(file: Path) -> frozenset[str]:
-    """Returns the dtypes of the floating-point tensors in a file, in safetensors' spelling."""
-    tensors = {name: entry for name, entry in _header(file).items() if name != "__metadata__"}
-    found = (entry["dtype"] for entry in tensors.values())
-    return frozenset(dtype for dtype in found if dtype.startswith(("F", "BF")))
+    """Returns the dtypes of the floating-point tensors in a file: fp32, bf16 and so on."""
+    tensors = (entry for name, entry in _header(file).items() if name != "__metadata__")
+    found = {str(entry["dtype"]) for entry in tensors}
+    return frozenset(_NAMES.get(name, name) for name in found if name.startswith(("F", "BF")))
 
 
 def _header(file: Path) -> Mapping[str, Any]:
@@ -54,6 +58,8 @@ def _header(file: Path) -> Mapping[str, Any]:
 def _settings(path: str, name: str, revision: str | None) -> dict[str, Any] | None:
     if path.endswith(".gguf"):
         return None
+    path, inside = split_revision(path)
+    revision = inside or revision
     file = Path(path) / name if Path(path).is_dir() else _downloaded(path, name, revision)
     if file is None or not file.is_file():
         return None
@@ -68,9 +74,20 @@ def _downloaded(name: str, file: str, revision: str | None) -> Path | None:
     """Returns a hub repository's file; None if it is missing or not reachable."""
     import httpx
     from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import HFValidationError
 
+    commit = _commit(name, revision)
+    if commit is None:
+        return None
     try:
-        return Path(hf_hub_download(name, file, revision=revision))
-    except (OSError, httpx.HTTPError, HFValidationError):
+        return Path(hf_hub_download(name, file, revision=commit))
+    except (OSError, httpx.HTTPError):
+        return None
+
+
+@cache
+def _commit(name: str, revision: str | None) -> str | None:
+    """Returns the commit of a revision, None if it is not found: planning says why."""
+    try:
+        return hub_commit(name, revision, "model", "method.path")
+    except ValueError:
         return None

@@ -140,8 +140,11 @@ def plan_request(
 
 
 def content_key(values: Values) -> ContentKey:
-    """Returns the digests of what is outside the cache, which are stored in the cache's folder."""
-    return ContentKey(values.cache / "digests.json")
+    """Returns the digests of what is outside the cache, which are stored in the cache's folder.
+
+    A dry run, which only plans, needs no network.
+    """
+    return ContentKey(values.cache / "digests.json", lenient=values.config["dry"])
 
 
 def unusable(error: OSError, home: str) -> str:
