@@ -13,7 +13,7 @@ from unlearn_lab.audit.findings import Audit, audit_of
 from unlearn_lab.audit.page import write_audit
 from unlearn_lab.audit.request import AuditRequest, usual_quantizers
 from unlearn_lab.config.exits import FAILED, INTERRUPTED
-from unlearn_lab.config.redaction import escape_controls
+from unlearn_lab.config.redaction import redact
 from unlearn_lab.quantize.calibration import SOURCES
 from unlearn_lab.record.results import read_records
 
@@ -76,7 +76,7 @@ def _run(arguments: Sequence[str]) -> int:
 def _print(audit: Audit, paths: Sequence[Path]) -> None:
     for finding in audit.findings:
         line = f"{finding.model} {finding.quantizer}: {finding.verdict} ({finding.reason})"
-        sys.stdout.write(f"{escape_controls(line)}\n")
+        sys.stdout.write(f"{redact(line)}\n")
     sys.stdout.write("".join(f"{path}\n" for path in paths))
 
 

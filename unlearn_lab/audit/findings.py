@@ -192,8 +192,10 @@ def _finding(home: Path, record: Record) -> Finding:
 
 def _thresholds(record: Record) -> VerdictThresholds:
     """Returns the thresholds that the record's run was judged by."""
-    names = [field.name for field in fields(VerdictThresholds)]
-    values = {name: number(record, f"config.report.thresholds.{name}") for name in names}
+    values = {
+        field.name: number(record, f"config.report.thresholds.{field.name}")
+        for field in fields(VerdictThresholds)
+    }
     return VerdictThresholds(**{name: value for name, value in values.items() if value is not None})
 
 

@@ -1,7 +1,7 @@
 """Writes an audit: one self-contained HTML page, and the same as JSON."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from unlearn_lab.audit.findings import Audit, Finding, Points
+from unlearn_lab.config.redaction import redact
 from unlearn_lab.record.leaf import title
 
 SCHEMA = 1
@@ -35,7 +36,7 @@ def write_audit(folder: Path, audit: Audit, commands: Sequence[str]) -> tuple[Pa
         **asdict(audit),
         "commands": list(commands),
     }
-    document.write_text(json.dumps(body, indent=1, ensure_ascii=False), encoding="utf-8")
+    document.write_text(json.dumps(_fit_to_show(body), indent=1, ensure_ascii=False), "utf-8")
     return page, document
 
 
@@ -44,6 +45,7 @@ def _render(audit: Audit, commands: Sequence[str], now: datetime) -> str:
         loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_fit_to_show,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -54,6 +56,17 @@ def _render(audit: Audit, commands: Sequence[str], now: datetime) -> str:
         findings=[_shown(finding) for finding in audit.findings],
         commands=commands,
     )
+
+
+def _fit_to_show(value: Any) -> Any:
+    """Masks secrets and escapes control characters in all strings."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, Mapping):
+        return {name: _fit_to_show(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_fit_to_show(inner) for inner in value]
+    return value
 
 
 def _shown(finding: Finding) -> dict[str, Any]:

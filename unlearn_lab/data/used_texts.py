@@ -11,7 +11,8 @@ from unlearn_lab.data.typed import PreTrainedTokenizerBase
 
 def used_ids(corpus: Corpus, tokenizer: PreTrainedTokenizerBase) -> Iterator[tuple[str, list[int]]]:
     """Yields every text of a corpus with its tokens, then the first question as a prompt."""
-    texts = list(dict.fromkeys(_strings(dataclasses.asdict(corpus))))
+    content = {**dataclasses.asdict(corpus), "template": None}
+    texts = list(dict.fromkeys(_strings(content)))
     yield from zip(texts, text_ids(texts, tokenizer), strict=True)
     for pair in (*corpus.forget_pairs, *corpus.forget_questions)[:1]:
         yield pair.question, question_ids(pair.question, corpus.template, tokenizer)

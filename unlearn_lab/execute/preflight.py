@@ -16,6 +16,7 @@ from unlearn_lab.evaluate.metric import Metric, missing_metrics
 from unlearn_lab.execute.parts import Parts, Training
 from unlearn_lab.execute.preflight_memory import measure, require_memory
 from unlearn_lab.execute.preflight_models import require_models, require_rows
+from unlearn_lab.execute.preflight_scoring import forecast_scoring
 from unlearn_lab.graph.cache import Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.linears import choose_trainable, trained_parameters
@@ -69,6 +70,8 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache, runtime: Runtime) -> N
         _draw_calibration(plan.calibration, cache)
     if parts.training is not None:
         _compare_with_training(plan, parts.training, skeleton, cache)
+    else:
+        forecast_scoring(parts, plan, skeleton, tokenizer, corpus, runtime)
     require_memory(parts, plan, cache, skeleton.config, runtime)
 
 

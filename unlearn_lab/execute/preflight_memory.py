@@ -35,7 +35,7 @@ from unlearn_lab.unlearn.training.settings import FineTuning, UnlearningTraining
 
 _log = logging.getLogger(__name__)
 _log.addFilter(OncePerProcess())
-_RESERVE = 0.9
+RESERVE = 0.9
 """Share of the available memory that a training may need: allocators leave gaps."""
 
 
@@ -88,19 +88,19 @@ def require_memory(
     if available is None or runtime.devices > 1 or runtime.auto_arithmetic is not None:
         return
     for group, limit, longest in _trainings(parts, plan, cache):
-        if bound_bytes(config, limit) < _RESERVE * available:
+        if bound_bytes(config, limit) < RESERVE * available:
             continue
         shape = dataclasses.replace(limit, length=longest())
-        if bound_bytes(config, shape) < _RESERVE * available:
+        if bound_bytes(config, shape) < RESERVE * available:
             continue
         try:
             needed = peak_bytes(config, shape, runtime)
-            _log.info("%s: the training needs about %s of memory", group, _gb(needed))
-            if needed > _RESERVE * available:
+            _log.info("%s: the training needs about %s of memory", group, format_gb(needed))
+            if needed > RESERVE * available:
                 raise Refused(
-                    f"{group}: its training needs about {_gb(needed)} of memory, and "
-                    f"{_gb(available)} are free; "
-                    f"{_advice(group, config, shape, runtime, _RESERVE * available)}"
+                    f"{group}: its training needs about {format_gb(needed)} of memory, and "
+                    f"{format_gb(available)} are free; "
+                    f"{_advice(group, config, shape, runtime, RESERVE * available)}"
                 )
         except RuntimeError as error:  # an operation that needs data, or that knows no shapes
             reason = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
@@ -212,11 +212,12 @@ def _advice(
         settings.append(setting)
         needed = peak_bytes(config, smaller, changed)
         if needed <= room:
-            return f"with {' '.join(settings)} it needs {_gb(needed)}"
-    tried = f" (with {' '.join(settings)} still {_gb(needed)})" if settings else ""
+            return f"with {' '.join(settings)} it needs {format_gb(needed)}"
+    tried = f" (with {' '.join(settings)} still {format_gb(needed)})" if settings else ""
     adapter = ", trainer/adapter=lora" if group == "trainer" else ""
     return f"take a smaller model{adapter} or a machine with more memory{tried}"
 
 
-def _gb(size: int | float) -> str:
+def format_gb(size: int | float) -> str:
+    """Formats bytes in gigabytes."""
     return f"{size / 1e9:.0f} GB" if size >= 1e10 else f"{size / 1e9:.1f} GB"
