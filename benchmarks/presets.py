@@ -83,7 +83,7 @@ class Preset:
 
 @cache
 def load_presets() -> Mapping[str, Preset]:
-    """The presets of MUSE's models, by name."""
+    """The presets that train MUSE's models, by name."""
     if str(plugin_dir()) not in sys.path:
         sys.path.append(str(plugin_dir()))
     prepare_configuration(num_jobs)
@@ -91,7 +91,8 @@ def load_presets() -> Mapping[str, Preset]:
     with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
         for path in sorted((data_dir("sweeps") / "grid").glob("*.yaml")):
             config = compose("config", [f"+grid={path.stem}"], return_hydra_config=True)
-            if config.hydra.runtime.choices.model.startswith("muse_"):
+            chosen = config.hydra.runtime.choices
+            if chosen.model.startswith("muse_") and chosen.method != "given":
                 presets[path.stem] = preset_of(config)
     return presets
 

@@ -20,6 +20,7 @@ from tests.presets import (
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.config.spelling import written_out
 from unlearn_lab.execute.arithmetic import with_arithmetic
+from unlearn_lab.execute.given_weights import with_stored_weights
 from unlearn_lab.execute.parts import build_parts
 from unlearn_lab.record.tuning import TuneTarget, tune_target
 from unlearn_lab.unlearn.objectives.npo import NPO, NPOLogits
@@ -44,7 +45,7 @@ def jobs(request):
 
 def values_of(stem, overrides):
     values, _ = composed_job(stem, *overrides)
-    return with_arithmetic(written_out(deepcopy(values)))
+    return with_stored_weights(with_arithmetic(written_out(deepcopy(values))))
 
 
 def first_line(stem):

@@ -26,6 +26,22 @@ def pin(name: str, revision: str | None, setting: str = "model.path"):
     return ContentKey(Path(os.environ["HF_HOME"]) / "memory").of_model(name, revision, setting)
 
 
+def pin_leniently(name: str) -> tuple[str, str | None]:
+    """What stands for a model in a plan alone."""
+    from unlearn_lab.graph.content import ContentKey
+
+    found = ContentKey(Path(os.environ["HF_HOME"]) / "memory", lenient=True).of_model(name, None)
+    return found.path, found.revision
+
+
+def stored_as(name: str) -> tuple[str, str | None]:
+    """The dtype that holds a model, and its kind if it is an adapter."""
+    from unlearn_lab.models.stored import adapter_settings, stored_dtype
+
+    settings = adapter_settings(name, None)
+    return stored_dtype(name, None), None if settings is None else settings["peft_type"]
+
+
 def pin_dataset(name: str, revision: str | None):
     from unlearn_lab.graph.content import ContentKey
 

@@ -9,7 +9,16 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from tests.hub.loading import base_key, digests, load, log_in, pin, read_words
+from tests.hub.loading import (
+    base_key,
+    digests,
+    load,
+    log_in,
+    pin,
+    pin_leniently,
+    read_words,
+    stored_as,
+)
 
 NAME = "maker/tiny-llama"
 
@@ -165,6 +174,39 @@ def test_what_is_not_cached_is_named_with_what_to_do(request, where, revision):
     reasons = r"not a folder, .*not reachable.* local cache\b"
     hints = r"config\.json, \*\.safetensors .*hf download maker/unseen"
     assert re.fullmatch(rf"model\.path=maker/unseen: {reasons}.* {hints}", message)
+
+
+def test_a_revision_may_stand_behind_the_name(cached, online):
+    (_, second), _ = cached
+    assert online(pin, f"{NAME}@v2", None) == second
+    assert online(pin, f"{NAME}@v2", "v2") == second
+    message = refused(online, pin, f"{NAME}@v2", "v1")
+    assert message == f"model.path={NAME}@v2: the revision v1 is given as well"
+
+
+def test_what_a_hub_name_stores_is_in_its_files(cached, online, serve, tmp_path):
+    """An adapter's settings, and the dtype of a model; float32 holds all others."""
+
+    def an_adapter(folder):
+        for file in folder.glob("model*"):
+            file.unlink()
+        (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA"}))
+
+    def in_bfloat16(folder):
+        config = json.loads((folder / "config.json").read_text())
+        (folder / "config.json").write_text(json.dumps(config | {"dtype": "bfloat16"}))
+
+    serve("maker/short", in_bfloat16)
+    assert online(stored_as, "maker/short") == ("bf16", None)
+    shutil.rmtree(tmp_path / "served")
+    serve("maker/adapter", an_adapter)
+    assert online(stored_as, "maker/adapter") == ("fp32", "LORA")
+    assert online(stored_as, NAME) == ("fp32", None)
+    assert online(stored_as, "maker/nowhere") == ("fp32", None)
+
+
+def test_a_plan_needs_no_hub(stranded):
+    assert stranded(pin_leniently, "maker/unseen") == ("maker/unseen", "unknown")
 
 
 def test_a_model_that_was_only_named_is_not_in_the_cache(online, offline, serve):
