@@ -2,11 +2,20 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
-from unlearn_lab.evaluate.codes import Coder, cannot_move, compare_codes, compare_moves
+from unlearn_lab.evaluate.codes import (
+    Coder,
+    _spacing,
+    cannot_move,
+    compare_codes,
+    compare_moves,
+)
 from unlearn_lab.quantize.none import NoQuantizer
 from unlearn_lab.quantize.rtn import RTN
 
@@ -212,3 +221,36 @@ def test_moves_are_counted_over_parameters_of_any_shape() -> None:
     stuck = compare_moves(halves, halves, learning_rate=1e-5, stochastic=False)
     assert (stuck.moved, stuck.cannot_move) == (0, 1)
     assert compare_moves(halves, halves, learning_rate=1e-5, stochastic=True).cannot_move == 0
+
+
+def test_steps_are_medians_over_the_weights_that_moved() -> None:
+    """In bfloat16 the neighbours of 1 are 2**-7 apart above it, those of 3 are 2**-6 apart."""
+    before = {"a": torch.tensor([1.0, 1.0, 3.0, 0.0, 5.0]), "b": torch.tensor([[1.0]])}
+    after = {"a": torch.tensor([1.0, 1.5, 3.125, 0.25, 5.0]), "b": torch.tensor([[0.0]])}
+    moves = compare_moves(before, after, learning_rate=None, stochastic=False)
+    assert moves.step == 0.25  # of 0.125, 0.25, 0.5 and 1
+    assert moves.step_in_spacings == 64  # of 8, 64 and 128; zero has no spacing
+    assert moves.cannot_move is None
+    still = compare_moves(before, before, learning_rate=None, stochastic=False)
+    assert (still.step, still.step_in_spacings) == (None, None)
+
+
+@given(st.lists(st.floats(1e-6, 1e6), min_size=1, max_size=40))
+def test_the_median_step_is_numpy_s_to_the_precision_of_bfloat16(steps: list[float]) -> None:
+    weights = {"a": torch.zeros(len(steps))}
+    moved = {"a": torch.tensor(steps)}
+    found = compare_moves(weights, moved, learning_rate=None, stochastic=False).step
+    assert found == pytest.approx(np.quantile(steps, 0.5, method="lower"), rel=2**-8)
+
+
+def test_the_spacing_is_that_of_bfloat16() -> None:
+    weights = torch.tensor([1.0, 1.99, 2.0, -0.75, 3e-3, 1e5]).bfloat16()
+    above = torch.nextafter(weights.abs(), torch.tensor(torch.inf, dtype=torch.bfloat16))
+    assert torch.equal(_spacing(weights.float()), (above.float() - weights.abs().float()))
+
+
+def test_without_a_rate_nothing_is_said_of_what_cannot_move() -> None:
+    weights = {"a": torch.tensor([[1.0, 1e-4, 100.0]]).bfloat16()}
+    report = compare_codes(weights, weights, by(RTN3), learning_rate=None, stochastic=False)
+    assert report.overall.cannot_move is None
+    assert report.overall.moved == 0

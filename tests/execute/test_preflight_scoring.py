@@ -1,0 +1,62 @@
+"""Memory and time of scoring given models are forecast; what does not fit is refused."""
+
+import logging
+
+import pytest
+
+from tests.e2e.artifacts import SMALL
+from tests.messages import tells
+from unlearn_lab.config.build import Refused
+from unlearn_lab.execute import preflight_scoring
+from unlearn_lab.execute.job import request
+from unlearn_lab.execute.preflight_scoring import Work
+
+CHOICES = {"model": "hf", "dataset": "gazette", "method": "m", "optimizer": "o", "quant": "q"}
+SETTINGS = [one for one in SMALL if not one.startswith(("trainer", "finetune"))]
+
+
+@pytest.fixture
+def ask(composed, checkpoint, tmp_path, monkeypatch):
+    """A job of given models on a machine with so many megabytes free."""
+
+    def make(*overrides, megabytes):
+        monkeypatch.setattr(
+            preflight_scoring, "available_bytes", lambda accelerator: int(megabytes * 1e6)
+        )
+        given = (
+            "model=hf", f"model.path={checkpoint}", f"model.retrain={checkpoint}",
+            "model.finetune=false", "method=given", f"method.path={checkpoint}",
+            "eval.metrics.min_k.num_tokens=40", "eval.metrics.verbmem.num_tokens=4",
+        )  # fmt: skip
+        home = f"runtime.home={tmp_path / 'lab'}"
+        return request(composed(*SETTINGS, *given, home, *overrides), CHOICES)
+
+    return make
+
+
+def test_what_does_not_fit_is_refused_with_what_would_help(ask):
+    with pytest.raises(Refused) as caught:
+        ask(megabytes=0.02)
+    message = str(caught.value)
+    assert tells(message, "method=given", "needs about", "are free", "trainer.weights=bf16")
+    with pytest.raises(Refused) as caught:
+        ask("trainer.weights=bf16", "runtime.batch_tokens=16", megabytes=0.005)
+    assert "trainer.weights" not in str(caught.value)
+
+
+def test_what_fits_is_forecast_in_a_line(ask, caplog):
+    with caplog.at_level(logging.INFO):
+        ask("quant=rtn4", megabytes=100)
+    (line,) = [text for text in caplog.messages if text.startswith("scoring:")]
+    assert tells(line, "scoring: 6 models of", "billion weights", "tokens read", "GB of memory")
+
+
+def test_jobs_that_run_elsewhere_are_not_forecast(ask):
+    ask("runtime.auto_arithmetic=fp32", megabytes=0.001)
+
+
+def test_time_is_that_of_products_or_of_reading_the_weights():
+    work = Work(parameters=10, weight_bytes=40, batch_bytes=5, read=90, steps=3, written=10)
+    assert work.memory_bytes == 45
+    assert work.seconds(products=1000.0, bandwidth=1e9) == 2  # 2 * 10 weights * 100 tokens
+    assert work.seconds(products=1e9, bandwidth=60.0) == 2  # 3 steps that read 40 bytes
