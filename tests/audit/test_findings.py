@@ -1,5 +1,7 @@
 """What an audit says, from records: verdicts, evidence, what is unknown, and its status."""
 
+import shutil
+
 import pytest
 
 from tests.records import DESTROYED, FORGOT, KEPT
@@ -109,3 +111,12 @@ def test_the_status_sums_up(verdicts, status):
 def test_a_failure_wins(home):
     root, record = home(unlearned=DESTROYED)
     assert audit_of(root, [record], failed=True).status == 1
+
+
+def test_a_repeat_whose_stages_were_removed_has_verdicts_without_evidence(home):
+    root, record = home()
+    shutil.rmtree(root / "cache")
+    audit = audit_of(root, [record], failed=False)
+    assert audit.findings[0].verdict == "comes back"
+    assert audit.findings[0].evidence == ()
+    assert {model.identity for model in audit.models} == {"unknown: removed from the cache"}

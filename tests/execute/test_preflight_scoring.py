@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.artifacts import SMALL
 from tests.messages import tells
 from unlearn_lab.config.build import Refused
-from unlearn_lab.execute import preflight_scoring
+from unlearn_lab.execute import preflight, preflight_scoring
 from unlearn_lab.execute.job import request
 from unlearn_lab.execute.preflight_scoring import Work
 
@@ -60,3 +60,12 @@ def test_time_is_that_of_products_or_of_reading_the_weights():
     assert work.memory_bytes == 45
     assert work.seconds(products=1000.0, bandwidth=1e9) == 2  # 2 * 10 weights * 100 tokens
     assert work.seconds(products=1e9, bandwidth=60.0) == 2  # 3 steps that read 40 bytes
+
+
+def test_fewer_bits_than_stored_are_remarked(ask, caplog, monkeypatch):
+    monkeypatch.setattr(preflight._log, "filters", [])  # which let each line pass once
+    ask("trainer.weights=bf16", megabytes=100)
+    assert [text for text in caplog.messages if "stored in fp32 and held in bf16" in text]
+    caplog.clear()
+    ask(megabytes=100)
+    assert not [text for text in caplog.messages if "held in bf16" in text]

@@ -65,12 +65,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def _run(arguments: Sequence[str]) -> int:
     """Runs unlearn_lab's command line in a process of its own; returns its status."""
+    command = [sys.executable, "-m", "unlearn_lab", *arguments]
     try:
-        return subprocess.run(
-            [sys.executable, "-m", "unlearn_lab", *arguments], check=False
-        ).returncode
+        status = subprocess.run(command, check=False).returncode
     except KeyboardInterrupt:
         return INTERRUPTED
+    return status if status >= 0 else 128 - status  # as in shells
 
 
 def _print(audit: Audit, paths: Sequence[Path]) -> None:

@@ -63,6 +63,8 @@ def _items(home: Path, record: Record) -> Iterator[Evidence]:
     """Yields the items of all memories that have answers."""
     full, target = (_scores(home, record, f"{who}.full") for who in ("unlearned", "target"))
     quantized = _scores(home, record, "unlearned.quantized") if is_quantized(record) else {}
+    if not full or not target or (is_quantized(record) and not quantized):
+        return
     for metric in memories(record):
         triples = zip(
             _of(full, metric),
@@ -90,9 +92,6 @@ def _of(scores: Mapping[str, Any], metric: str) -> list[dict[str, Any]]:
 
 
 def _scores(home: Path, record: Record, role: str) -> dict[str, Any]:
-    """Returns the scores of an evaluation, as its stage stored them; empty if there was none."""
-    key = record.get(f"stages.{role}")
-    if key is None:
-        return {}
-    path = home / "cache" / "evaluate" / str(key) / "scores.json"
-    return json.loads(path.read_text(encoding="utf-8"))
+    """Returns the scores of an evaluation; empty if there was none, or if they were removed."""
+    path = home / "cache" / "evaluate" / str(record.get(f"stages.{role}")) / "scores.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}

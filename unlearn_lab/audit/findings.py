@@ -81,7 +81,7 @@ class AuditedModel:
     Attributes:
         role: target, retrain control or unlearned model.
         place: folder, file or hub name.
-        identity: commit of a hub name, SHA-256 of anything else.
+        identity: commit of a hub name, SHA-256 of anything else; says so if it is not known.
         stored: in which dtypes its weights are stored, as far as known.
     """
 
@@ -121,10 +121,10 @@ def audit_of(home: Path, records: Sequence[Record], *, failed: bool) -> Audit:
         failed: whether some of its jobs failed.
     """
     found = [_finding(home, record) for record in records]
-    models = {model.place: model for record in records for model in _models(home, record)}
+    models = dict.fromkeys(model for record in records for model in _models(home, record))
     first = records[0]
     return Audit(
-        models=tuple(models.values()),
+        models=tuple(models),
         dataset={"option": text(first, "dataset"), **_settings(first)},
         findings=tuple(found),
         untested=tuple(_untested(records)),
@@ -244,15 +244,18 @@ def _models(home: Path, record: Record) -> Iterator[AuditedModel]:
         key = record.get(f"stages.{stage}")
         if key is None:
             continue
-        path = home / "cache" / stage / str(key) / "manifest.json"
-        built = json.loads(path.read_text(encoding="utf-8"))
         place = text(record, f"config.{_PLACES[stage]}")
-        stored = built["facts"].get("stored") or _stored(place)
+        path = home / "cache" / stage / str(key) / "manifest.json"
+        identity, stored = "unknown: removed from the cache", list[str]()
+        if path.exists():
+            built = json.loads(path.read_text(encoding="utf-8"))
+            identity = str(built["stage"]["depends"]["files"][_PLACES[stage]])
+            stored = built["facts"].get("stored", [])
         yield AuditedModel(
             role=role,
             place=place,
-            identity=str(built["stage"]["depends"]["files"][_PLACES[stage]]),
-            stored=", ".join(stored) or None,
+            identity=identity,
+            stored=", ".join(stored or _stored(place)) or None,
         )
 
 

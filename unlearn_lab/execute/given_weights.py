@@ -22,11 +22,11 @@ def with_stored_weights(config: Mapping[str, Any]) -> dict[str, Any]:
         return dict(config)
     if method.get("_target_") != GIVEN:
         raise Refused("trainer.weights=auto: needs a model that is stored, method=given")
-    path, revision = method["path"], method["revision"]
+    node, place = method, "method.path"
     try:
-        if adapter_settings(path, revision) is not None:
-            path, revision = config["model"]["path"], config["model"]["revision"]
-        weights = stored_dtype(path, revision)
+        if adapter_settings(node["path"], node["revision"]) is not None:
+            node, place = config["model"], "model.path"
+        weights = stored_dtype(node["path"], node["revision"])
     except (OSError, ValueError) as error:
-        raise Refused(f"method.path={path}: cannot be read ({error})") from error
+        raise Refused(f"{place}={node['path']}: cannot be read ({error})") from error
     return {**config, "trainer": {**trainer, "weights": weights}}

@@ -1,7 +1,9 @@
 """Preflight: refuses impossible requests before training; compares parts, corpus and model."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 from unlearn_lab.config.build import Refused, placed
 from unlearn_lab.config.once import OncePerProcess
@@ -17,7 +19,7 @@ from unlearn_lab.execute.parts import Parts, Training
 from unlearn_lab.execute.preflight_memory import measure, require_memory
 from unlearn_lab.execute.preflight_models import require_models, require_rows
 from unlearn_lab.execute.preflight_scoring import forecast_scoring
-from unlearn_lab.graph.cache import Cache, StageFailed
+from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.linears import choose_trainable, trained_parameters
 from unlearn_lab.models.load import load_skeleton, load_tokenizer
@@ -71,8 +73,20 @@ def compare_sizes(parts: Parts, plan: Plan, cache: Cache, runtime: Runtime) -> N
     if parts.training is not None:
         _compare_with_training(plan, parts.training, skeleton, cache)
     else:
+        _compare_dtypes(cache.get_or_build(plan.unlearn), parts.trainer.value.weights)
         forecast_scoring(parts, plan, skeleton, tokenizer, corpus, runtime)
     require_memory(parts, plan, cache, skeleton.config, runtime)
+
+
+def _compare_dtypes(given: Artifact, weights: str) -> None:
+    """Warns where the given model is held in fewer bits than it is stored in."""
+    stored = cast("Sequence[str]", given.facts["stored"])
+    if weights == "bf16" and set(stored) - {"bf16"} and "adapter" not in given.facts:
+        _log.warning(
+            "method.path: stored in %s and held in bf16, which loses changes below half a spacing; "
+            "trainer.weights=fp32 keeps all of them",
+            ", ".join(stored),
+        )
 
 
 def _compare_with_training(

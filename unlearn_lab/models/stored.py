@@ -50,8 +50,8 @@ def _header(file: Path) -> Mapping[str, Any]:
     with file.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
         try:
-            return json.loads(stream.read(length))
-        except (ValueError, MemoryError) as error:
+            return json.loads(stream.read(min(length, file.stat().st_size)))
+        except ValueError as error:
             raise ValueError(f"{file}: is not a safetensors file") from error
 
 
