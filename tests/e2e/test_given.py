@@ -47,7 +47,7 @@ def test_our_own_model_as_given_has_our_own_figures(ours, lab, tmp_path):
         f"runtime.home={tmp_path}/other", small=False, home=tmp_path / "other",
     )  # fmt: skip
     assert other.status == 0, other.err
-    assert "scoring: 3 models of" in other.err
+    assert "scoring: 3 evaluations of" in other.err
     assert len(other.records) == len(own) == 2
     given = {record["quant"]: record for record in other.records}
     for record in own:

@@ -3,13 +3,16 @@
 import logging
 
 import pytest
+import torch
 
 from tests.e2e.artifacts import SMALL
 from tests.messages import tells
+from tests.models.families import FAMILIES
 from unlearn_lab.config.build import Refused
 from unlearn_lab.execute import preflight, preflight_scoring
 from unlearn_lab.execute.job import request
-from unlearn_lab.execute.preflight_scoring import Work
+from unlearn_lab.execute.preflight_scoring import Work, seconds_of
+from unlearn_lab.models.given import Holding
 
 CHOICES = {"model": "hf", "dataset": "gazette", "method": "m", "optimizer": "o", "quant": "q"}
 SETTINGS = [one for one in SMALL if not one.startswith(("trainer", "finetune"))]
@@ -48,18 +51,33 @@ def test_what_fits_is_forecast_in_a_line(ask, caplog):
     with caplog.at_level(logging.INFO):
         ask("quant=rtn4", megabytes=100)
     (line,) = [text for text in caplog.messages if text.startswith("scoring:")]
-    assert tells(line, "scoring: 6 models of", "billion weights", "tokens read", "GB of memory")
+    assert tells(line, "scoring: 6 evaluations of", "billion weights", "GB of memory")
 
 
 def test_jobs_that_run_elsewhere_are_not_forecast(ask):
     ask("runtime.auto_arithmetic=fp32", megabytes=0.001)
 
 
-def test_time_is_that_of_products_or_of_reading_the_weights():
-    work = Work(parameters=10, weight_bytes=40, batch_bytes=5, read=90, steps=3, written=10)
+@pytest.mark.parametrize("family", ["llama32", "gemma3"])
+def test_time_grows_with_layers_tokens_and_steps(family, monkeypatch):
+    """With a clock that a layer moves by a second per token."""
+    ticks = []
+    monkeypatch.setattr(preflight_scoring, "_time", lambda run, device: ticks.pop(0))
+    config = FAMILIES[family]()
+    work = Work(parameters=10, weight_bytes=40, batch_bytes=5, read=1024, steps=3, rows=2)
+    holding, device = Holding(weights="fp32", arithmetic="fp32"), torch.device("cpu")
     assert work.memory_bytes == 45
-    assert work.seconds(products=1000.0, bandwidth=1e9) == 2  # 2 * 10 weights * 100 tokens
-    assert work.seconds(products=1e9, bandwidth=60.0) == 2  # 3 steps that read 40 bytes
+    ticks.extend([512.0, 1.0, 612.0, 1.5])  # one layer reads, one steps, two read, two step
+    layers = config.get_text_config().num_hidden_layers
+    wanted = 2 * (512 + 100 * (layers - 1)) + 3 * (1 + 0.5 * (layers - 1))
+    assert seconds_of(work, config, holding, device) == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("family", sorted(FAMILIES))
+def test_every_family_can_be_timed(family):
+    work = Work(parameters=10, weight_bytes=40, batch_bytes=5, read=10, steps=3, rows=2)
+    holding = Holding(weights="bf16", arithmetic="fp32")
+    assert 0 < seconds_of(work, FAMILIES[family](), holding, torch.device("cpu")) < 60
 
 
 def test_fewer_bits_than_stored_are_remarked(ask, caplog, monkeypatch):

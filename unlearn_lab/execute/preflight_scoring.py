@@ -1,29 +1,35 @@
 """Forecasts memory and time of scoring models that are given, before anything is scored."""
 
+import copy
 import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.once import OncePerProcess
 from unlearn_lab.config.settings import Runtime
 from unlearn_lab.data.corpus import Corpus
-from unlearn_lab.data.typed import PreTrainedModel, PreTrainedTokenizerBase
+from unlearn_lab.data.typed import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 from unlearn_lab.evaluate.answer import encode_requests
 from unlearn_lab.evaluate.metric import Metric, missing_metrics
 from unlearn_lab.execute.parts import Parts
 from unlearn_lab.execute.preflight_memory import RESERVE, format_gb
+from unlearn_lab.models.arithmetic import evaluation_arithmetic
 from unlearn_lab.models.device import device_of
+from unlearn_lab.models.given import Holding
 from unlearn_lab.models.load import DTYPES
 from unlearn_lab.plan.job_graph import Plan
+from unlearn_lab.report.terminal.closing import format_seconds
 from unlearn_lab.unlearn.training.forecast import available_bytes
 
 _log = logging.getLogger(__name__)
 _log.addFilter(OncePerProcess())
-_SIZE, _ROUNDS = 1024, 8
+_READ, _ROUNDS = 512, 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +41,8 @@ class Work:
         weight_bytes: memory of the weights, all of them held once.
         batch_bytes: memory of a batch: keys, values and logits.
         read: tokens of prompts and texts.
-        steps: batches of new tokens, each of which reads all weights.
-        written: new tokens at most.
+        steps: passes through the model that add a token to each sequence of a batch, at most.
+        rows: sequences in such a batch.
     """
 
     parameters: int
@@ -44,7 +50,7 @@ class Work:
     batch_bytes: int
     read: int
     steps: int
-    written: int
+    rows: int
 
     @property
     def memory_bytes(self) -> int:
@@ -54,11 +60,6 @@ class Work:
         mapped from their file, and their pages can be dropped.
         """
         return self.weight_bytes + self.batch_bytes
-
-    def seconds(self, products: float, bandwidth: float) -> float:
-        """Returns the time on a device of so many products and bytes per second."""
-        computed = 2 * self.parameters * (self.read + self.written) / products
-        return max(computed, self.steps * self.weight_bytes / bandwidth)
 
 
 def forecast_scoring(
@@ -80,19 +81,13 @@ def forecast_scoring(
     work = measure_work(parts, skeleton, tokenizer, corpus, runtime, holding.weights)
     device = device_of(runtime.accelerator)
     count = sum(name.endswith((".full", ".quantized")) for name in plan.record.inputs)
-    seconds = count * work.seconds(
-        _products(device, DTYPES[holding.arithmetic]), _bandwidth(device)
-    )
-    needed = work.memory_bytes
+    needed, seconds = work.memory_bytes, seconds_of(work, skeleton.config, holding, device)
     _log.info(
-        "scoring: %s models of %.2g billion weights, each %d tokens read and at most %d written: "
-        "about %s of memory, and %s (rough)",
+        "scoring: %s evaluations of %.2g billion weights: about %s of memory and at most about %s",
         count,
         work.parameters / 1e9,
-        work.read,
-        work.written,
         format_gb(needed),
-        f"{seconds / 60:.0f} min" if seconds >= 90 else f"{seconds:.0f} s",
+        format_seconds(count * seconds),
     )
     if needed > RESERVE * available:
         half = "trainer.weights=bf16, " if holding.weights == "fp32" else ""
@@ -120,36 +115,64 @@ def measure_work(
         for request in metric.requests(corpus)
     ]
     prompts, texts = encode_requests(skeleton, tokenizer, requests)
-    lengths = [len(ids) for ids in prompts.values()]
-    new = [request.num_tokens for request in prompts]
-    tokens = sum(lengths) + sum(new)
-    longest = max(new, default=0)
+    lengths = [len(ids) + request.num_tokens for request, ids in prompts.items()]
+    tokens = sum(lengths)
     batches = -(-tokens // runtime.batch_tokens)
     config = skeleton.config.get_text_config()
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     size = DTYPES[weights].itemsize
     in_batch = min(runtime.batch_tokens, max(tokens, 1))
+    parameters = sum(parameter.numel() for parameter in skeleton.parameters())
     return Work(
-        parameters=sum(parameter.numel() for parameter in skeleton.parameters()),
-        weight_bytes=sum(parameter.numel() for parameter in skeleton.parameters()) * size,
+        parameters=parameters,
+        weight_bytes=parameters * size,
         batch_bytes=in_batch * 2 * config.num_hidden_layers * heads * width * size,
-        read=sum(lengths) + sum(len(text) for text in texts.values()),
-        steps=batches * longest,
-        written=sum(new),
+        read=sum(len(ids) for ids in prompts.values()) + sum(map(len, texts.values())),
+        steps=batches * max((request.num_tokens for request in prompts), default=0),
+        rows=-(-len(prompts) // max(batches, 1)),
     )
 
 
-def _products(device: torch.device, dtype: torch.dtype) -> float:
-    """Measures multiplications and additions per second of a product of matrices."""
-    left, right = (torch.ones(_SIZE, _SIZE, device=device, dtype=dtype) for _ in range(2))
-    return 2 * _SIZE**3 / _time(lambda: left @ right, device)
+def seconds_of(
+    work: Work, config: PretrainedConfig, holding: Holding, device: torch.device
+) -> float:
+    """Returns the seconds of one evaluation, from models of one and two layers without contents.
+
+    The difference is a layer's time, the rest that of embedding and head.
+    """
+    times = [_times(shallow(config, layers), work, holding, device) for layers in (1, 2)]
+    depth = config.get_text_config().num_hidden_layers
+    read, step = (one + (depth - 1) * max(0, two - one) for one, two in zip(*times, strict=True))
+    return read * work.read / _READ + step * work.steps
 
 
-def _bandwidth(device: torch.device) -> float:
-    """Measures bytes read per second."""
-    values = torch.ones(2**24, device=device)
-    return values.nbytes / _time(values.sum, device)
+def shallow(config: PretrainedConfig, layers: int) -> PretrainedConfig:
+    """Returns a copy of a configuration with fewer layers."""
+    copied = copy.deepcopy(config)
+    inner = copied.get_text_config()
+    inner.num_hidden_layers = layers
+    kinds = getattr(inner, "layer_types", None)
+    if kinds is not None:
+        inner.layer_types = [*kinds, *kinds][:layers]
+    return copied
+
+
+@torch.no_grad()
+def _times(
+    config: PretrainedConfig, work: Work, holding: Holding, device: torch.device
+) -> tuple[float, float]:
+    """Returns the seconds in which a model reads `_READ` tokens, and those of a step of a batch."""
+    with torch.device("meta"):
+        model: Any = AutoModelForCausalLM.from_config(config, dtype=DTYPES[holding.weights])
+    model.to_empty(device=device)
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.zero_()
+    text = torch.zeros(1, _READ, dtype=torch.long, device=device)
+    rows = torch.zeros(max(work.rows, 1), 1, dtype=torch.long, device=device)
+    with evaluation_arithmetic(model.eval(), holding.arithmetic):
+        read = _time(lambda: model(input_ids=text, use_cache=False), device)
+        return read, _time(lambda: model(input_ids=rows, use_cache=False), device)
 
 
 def _time(run: Callable[[], object], device: torch.device) -> float:
