@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-
 from unlearn_lab.audit.findings import Audit, Finding, Points
 from unlearn_lab.config.redaction import redact
 from unlearn_lab.record.leaf import title
+from unlearn_lab.report.html.templates import environment
 
 SCHEMA = 1
 """Version of audit.json's layout (docs/audit.md)."""
@@ -41,15 +40,8 @@ def write_audit(folder: Path, audit: Audit, commands: Sequence[str]) -> tuple[Pa
 
 
 def _render(audit: Audit, commands: Sequence[str], now: datetime) -> str:
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        finalize=_fit_to_show,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template("audit.html.j2").render(
+    pages = environment(Path(__file__).parent, finalize=_fit_to_show)
+    return pages.get_template("audit.html.j2").render(
         written=now.strftime("%Y-%m-%d %H:%M UTC"),
         audit=audit,
         several=len({finding.model for finding in audit.findings}) > 1,

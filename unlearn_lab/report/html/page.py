@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from unlearn_lab.record.leaf import Record, memories, number, shown_metrics
@@ -18,6 +17,7 @@ from unlearn_lab.report.html.arrows import arrow_plot
 from unlearn_lab.report.html.details import leaf_details
 from unlearn_lab.report.html.explanation import flip_map, layer_lines
 from unlearn_lab.report.html.plots import layer_map, recovery_map
+from unlearn_lab.report.html.templates import environment
 from unlearn_lab.report.notes import notes
 from unlearn_lab.report.rows import Row, build_rows, key_headings
 from unlearn_lab.report.sentences import headlines
@@ -64,34 +64,31 @@ def render(
     home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
 ) -> str:
     """Renders the page; arguments as in `write_report`."""
-    environment = Environment(
-        loader=FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     rows = build_rows(records, thresholds)
     leaves = [row.record for row in rows if row.who == "unlearned"]
     names, metrics = Names.of(leaves), shown_metrics(leaves)
     sides = [read_sides(home, leaf) for leaf in leaves]
-    return environment.get_template(_TEMPLATE).render(
-        title=title(records),
-        written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        headlines=headlines(records, thresholds),
-        legend=legend("→", records),
-        notes=notes(records, thresholds),
-        thresholds=thresholds,
-        keys=key_headings(records),
-        metrics=[metric_title(metric) for metric in metrics],
-        recovered=[metric_title(metric) for metric in memories(*leaves)],
-        rows=[_cells(row, metrics, memories(*leaves)) for row in rows],
-        plots=_plots(leaves, sides, thresholds),
-        models=_models(leaves, sides, names),
-        leaves=[
-            leaf_details(leaf, names, metrics, side.samples, num_samples)
-            for leaf, side in zip(leaves, sides, strict=True)
-        ],
+    return (
+        environment(Path(__file__).parent)
+        .get_template(_TEMPLATE)
+        .render(
+            title=title(records),
+            written=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            headlines=headlines(records, thresholds),
+            legend=legend("→", records),
+            notes=notes(records, thresholds),
+            thresholds=thresholds,
+            keys=key_headings(records),
+            metrics=[metric_title(metric) for metric in metrics],
+            recovered=[metric_title(metric) for metric in memories(*leaves)],
+            rows=[_cells(row, metrics, memories(*leaves)) for row in rows],
+            plots=_plots(leaves, sides, thresholds),
+            models=_models(leaves, sides, names),
+            leaves=[
+                leaf_details(leaf, names, metrics, side.samples, num_samples)
+                for leaf, side in zip(leaves, sides, strict=True)
+            ],
+        )
     )
 
 
