@@ -44,7 +44,10 @@ def make_request(tmp_path):
         runtime = replace(RUNTIME, devices=devices)
         work = tmp_path / "w"
         write_request(
-            path, BuildRequest(stage=stage, inputs={}, work=work, runtime=runtime, trust=trust)
+            path,
+            BuildRequest(
+                stage=stage, inputs={}, work=work, runtime=runtime, trust=trust, watch=None
+            ),
         )
         return path
 
@@ -59,7 +62,12 @@ def test_a_request_is_read_as_it_was_written(tmp_path):
         "m": Artifact(stage=middle, path=tmp_path, facts={"n": 3}, seconds=1.25, built_now=False)
     }
     written = BuildRequest(
-        stage=top, inputs=inputs, work=tmp_path / "w", runtime=RUNTIME, trust=("mine",)
+        stage=top,
+        inputs=inputs,
+        work=tmp_path / "w",
+        runtime=RUNTIME,
+        trust=("mine",),
+        watch={"key": "k"},
     )
     write_request(tmp_path / "stage.json", written)
     found = read_request(tmp_path / "stage.json")
@@ -71,7 +79,7 @@ def test_a_request_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(schema=0), "object with schema=2"),
+        (lambda content: content.update(schema=0), "object with schema=3"),
         (lambda content: content.pop("work"), "'work' is missing"),
         (lambda content: content["runtime"].update(colour=1), "colour"),
         (lambda content: content.update(inputs=3), "valid build request"),

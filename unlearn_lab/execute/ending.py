@@ -15,6 +15,7 @@ from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.html.page import write_report
 from unlearn_lab.report.terminal.closing import Closing, FailedLeaf, StageTally, print_closing
 from unlearn_lab.report.terminal.table import open_console, print_results
+from unlearn_lab.report.wandb.sweep import send_sweep
 
 _log = logging.getLogger(__name__)
 
@@ -47,12 +48,14 @@ def close(
             outcome.record["run_id"]: outcome.record for outcome in outcomes if outcome.record
         }.values()
     )
-    written, unwritten = None, False
+    written, unwritten, sent = None, False, ""
     console = open_console(sys.stdout)
     if records:
         print_results(console, records, thresholds)
         if report.html:
             written, unwritten = _write(home, records, thresholds, report.num_samples)
+        if len(outcomes) > 1:
+            sent = send_sweep(records, home, report.wandb, thresholds, written)
     failed = [FailedLeaf(leaf=o.label, reason=o.failure) for o in outcomes if o.failure is not None]
     closing = Closing(
         done=len(records) or len(outcomes) - len(failed),
@@ -62,7 +65,7 @@ def close(
         again=again,
         records=records_path(home),
         report=written,
-        wandb=next((outcome.hint for outcome in reversed(outcomes) if outcome.hint), ""),
+        wandb=sent or next((outcome.hint for outcome in reversed(outcomes) if outcome.hint), ""),
     )
     print_closing(console, closing)
     raise Finished(FAILED if failed or unwritten else 0)

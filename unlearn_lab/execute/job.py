@@ -27,6 +27,12 @@ from unlearn_lab.execute.preflight_devices import (
     require_supported,
 )
 from unlearn_lab.execute.preflight_settings import require_possible
+from unlearn_lab.execute.wandb_runs import (
+    TRAINING,
+    leaf_run,
+    training_run,
+    trainings,
+)
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed, is_whole
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
@@ -35,7 +41,6 @@ from unlearn_lab.plan.changes import require_planned_code
 from unlearn_lab.plan.describe import describe
 from unlearn_lab.plan.request import (
     JobRequest,
-    Values,
     content_key,
     plan_request,
     read_values,
@@ -48,11 +53,10 @@ from unlearn_lab.record.tuning import tune_target
 from unlearn_lab.record.verdict import VerdictThresholds, judged
 from unlearn_lab.report.terminal.closing import format_seconds
 from unlearn_lab.report.wandb import sink as wandb_sink
-from unlearn_lab.unlearn.training.steps import read_steps
+from unlearn_lab.report.wandb.live import watcher_of
+from unlearn_lab.unlearn.training.watch import watched
 
 _log = logging.getLogger(__name__)
-_TRAINING = "unlearn_lab.unlearn.training.train_stage:"
-
 _compared: set[str] = set()
 """Records whose preflight this process has done: a sweep checks all jobs first, then runs each."""
 
@@ -149,7 +153,7 @@ def _checked(asked: JobRequest, parts: Parts) -> JobRequest:
     disable_progress_bar()
     warn_once(logging.getLogger("transformers"))
     checking = _Progress(())
-    cache = _cache(values, checking.note)
+    cache = _cache(asked, checking.note)
     with _kept([record], cache):
         compare_sizes(parts, asked.plan, cache, values.runtime)
     _compared.add(record.key)
@@ -175,7 +179,7 @@ def run(asked: JobRequest) -> Outcome:
     wanted = distinct(asked.goals)
     prepared = {key: one for key, one in asked.prepared.items() if key in wanted}
     progress = _Progress(asked.goals, prepared)
-    cache = _cache(asked.values, progress)
+    cache = _cache(asked, progress)
     started = time.monotonic()
     record, hint = None, ""
     try:
@@ -226,8 +230,10 @@ def _deliver(asked: JobRequest, leaf: Artifact, cache: Cache) -> tuple[Mapping[s
     if "export" in record:
         _log.info("%s: exported to %s", asked.label, home / str(record["export"]))
     results.append(home, record)
-    curves = read_steps(cache.folder(asked.plan.unlearn))
-    return record, wandb_sink.send(record, home, asked.values.report.wandb, curves).line
+    sent = wandb_sink.send(
+        leaf_run(asked, record), home, asked.values.report.wandb, trainings(asked, cache)
+    )
+    return record, sent.line
 
 
 def _kept(goals: Iterable[Stage], cache: Cache) -> AbstractContextManager[None]:
@@ -235,14 +241,20 @@ def _kept(goals: Iterable[Stage], cache: Cache) -> AbstractContextManager[None]:
     return lease(cache.root, distinct(goals), cache.timeouts)
 
 
-def _cache(values: Values, progress: Any) -> Cache:
+def _cache(asked: JobRequest, progress: Any) -> Cache:
+    values, runtime = asked.values, asked.values.runtime
+
     def build(stage: Stage, inputs: Mapping[str, Artifact], work: Path) -> Mapping[str, object]:
         require_planned_code(stage)
-        if stage.builder.startswith(_TRAINING) and values.runtime.devices > 1:
-            return build_in_processes(stage, inputs, work, values.runtime)
-        facts = locate(stage.builder, stage.name)(stage.params, inputs, work, values.runtime)
-        if stage.builder.startswith(_TRAINING):
-            gc.collect()  # reference cycles of Lightning's trainer keep model and moments
+        builder = locate(stage.builder, stage.name)
+        if not stage.builder.startswith(TRAINING):
+            return builder(stage.params, inputs, work, runtime)
+        shown = training_run(asked, stage)
+        if runtime.devices > 1:
+            return build_in_processes(stage, inputs, work, runtime, shown.as_plain())
+        with watched(watcher_of(shown)):
+            facts = builder(stage.params, inputs, work, runtime)
+        gc.collect()  # reference cycles of Lightning's trainer keep model and moments
         return facts
 
     return Cache(root=values.cache, build=build, watch=progress, timeouts=values.timeouts)

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import FrameType
+from typing import Any
 
 import unlearn_lab
 from unlearn_lab.config.settings import Runtime
@@ -36,7 +37,11 @@ class WorkersKilled(WorkersFailed):
 
 
 def build_in_processes(
-    stage: Stage, inputs: Mapping[str, Artifact], work: Path, runtime: Runtime
+    stage: Stage,
+    inputs: Mapping[str, Artifact],
+    work: Path,
+    runtime: Runtime,
+    watch: Mapping[str, Any] | None = None,
 ) -> Facts:
     """Builds a stage with `runtime.devices` workers and returns the builder's facts.
 
@@ -51,8 +56,11 @@ def build_in_processes(
         inputs: its input artifacts by role.
         work: folder to build in; may contain checkpoints to resume from.
         runtime: settings that do not affect the result.
+        watch: the W&B run of the training, as plain values.
     """
-    request = BuildRequest(stage=stage, inputs=inputs, work=work, runtime=runtime, trust=trusted())
+    request = BuildRequest(
+        stage=stage, inputs=inputs, work=work, runtime=runtime, trust=trusted(), watch=watch
+    )
     while True:
         passing = _Passing()
         try:

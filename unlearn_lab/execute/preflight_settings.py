@@ -8,7 +8,7 @@ from unlearn_lab.config.build import Refused
 from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.models.device import device_of
 from unlearn_lab.record.verdict import VerdictThresholds
-from unlearn_lab.report.wandb.sink import check_settings
+from unlearn_lab.report.wandb.mode import check_settings
 
 
 def require_possible(runtime: Runtime, report: Report) -> None:

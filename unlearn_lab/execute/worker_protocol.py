@@ -11,7 +11,7 @@ from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 
-SCHEMA = 2
+SCHEMA = 3
 FACTS = "facts.json"
 FAILURE = "failure.{rank}.json"
 
@@ -26,6 +26,7 @@ class BuildRequest:
         work: folder to build in.
         runtime: settings that do not affect the result.
         trust: further packages whose classes may be instantiated.
+        watch: the W&B run of the training, as plain values; None if it is not to be sent.
     """
 
     stage: Stage
@@ -33,6 +34,7 @@ class BuildRequest:
     work: Path
     runtime: Runtime
     trust: tuple[str, ...]
+    watch: Mapping[str, Any] | None
 
 
 def write_request(path: Path, request: BuildRequest) -> None:
@@ -41,7 +43,7 @@ def write_request(path: Path, request: BuildRequest) -> None:
     Its keys: `schema`; `stages`, the descriptions of the stage and its ancestors by key; `stage`,
     the key of the stage to build; `inputs`, by role, each with the key of its `stage`, `path`,
     `facts` and `seconds`; `work`, the folder to build in; `runtime` and `trust`, the settings of
-    these names.
+    these names; `watch`, the training's W&B run, or null.
     """
     content = {
         "schema": SCHEMA,
@@ -59,6 +61,7 @@ def write_request(path: Path, request: BuildRequest) -> None:
         "work": str(request.work.absolute()),
         "runtime": dataclasses.asdict(request.runtime),
         "trust": list(request.trust),
+        "watch": request.watch,
     }
     path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -84,6 +87,7 @@ def read_request(path: Path) -> BuildRequest:
             work=Path(content["work"]),
             runtime=Runtime(**content["runtime"]),
             trust=tuple(content["trust"]),
+            watch=content["watch"],
         )
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error

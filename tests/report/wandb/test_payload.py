@@ -1,12 +1,13 @@
 """What a W&B run holds."""
 
 from unlearn_lab.report.wandb.payload import (
+    better_of,
     config_of,
-    curve_points,
     flip_table,
     layer_table,
     sample_table,
     summary_of,
+    tags_of,
 )
 
 
@@ -47,10 +48,15 @@ def test_null_figures_are_left_out(make_record):
     assert "update_kept" not in summary["codes"]
 
 
-def test_curves_are_sorted_by_step_and_hold_numbers_only():
-    points = curve_points([{"step": 2, "loss": 0.5, "note": "x"}, {"step": 1, "loss": 1.0}])
-    assert points == [(1, {"train/loss": 1.0}), (2, {"train/loss": 0.5})]
-    assert [step for step, _ in curve_points([{"loss": 1.0}, {"loss": 2.0}])] == [0, 1]
+def test_scores_have_a_direction_and_runs_have_tags(make_record):
+    record = make_record(quant="none") | {"verdict": "forgotten", "model": "m" * 80}
+    better = better_of(record)
+    assert better == {
+        "scores.unlearned.full.verbmem": "min",
+        "scores.unlearned.full.knowmem": "min",
+        "scores.unlearned.full.utility": "max",
+    }
+    assert tags_of(record) == ("forgotten", "m" * 64, "gazette")
 
 
 def test_tables_have_one_type_a_column():
@@ -60,9 +66,17 @@ def test_tables_have_one_type_a_column():
     columns, rows = flip_table({"8": {"a": {"flip_rate": 0.5}}, "4": {"a": {}, "b": {}}})
     assert columns == ["layer", "4 bits", "8 bits"]
     assert rows == [["a", None, 0.5], ["b", None, None]]
-    columns, rows = sample_table([{"metric": "verbmem", "answer": None, "score": 3}])
-    assert dict(zip(columns, rows[0], strict=True))["answer"] == "-"
-    assert rows[0][-1] == 3.0
+    common = {"metric": "verbmem", "who": "unlearned", "asked": "who?", "true": "Ada"}
+    samples = [
+        {**common, "precision": "full", "answer": None, "score": 3},
+        {**common, "precision": "quantized", "answer": "Ada", "score": 100},
+        {**common, "asked": "where?", "precision": "full", "answer": "there", "score": 0},
+    ]
+    columns, rows = sample_table(samples)
+    first, second = (dict(zip(columns, row, strict=True)) for row in rows)
+    assert (first["answer (full)"], first["answer (quantized)"]) == ("-", "Ada")
+    assert (first["score (full)"], first["score (quantized)"]) == (3.0, 100.0)
+    assert (second["answer (full)"], second["answer (quantized)"]) == ("there", None)
 
 
 def test_the_summary_tells_the_verdict_and_the_corpus_in_words(make_record):

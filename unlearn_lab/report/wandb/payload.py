@@ -1,18 +1,28 @@
-"""Converts a record into the content of a W&B run: config, summary, curves and tables."""
+"""Converts a record into the content of a W&B run: config, summary, tags and tables."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from unlearn_lab.record.leaf import CHOICES, Record, nested, number, text
+from unlearn_lab.record.leaf import (
+    CHOICES,
+    Record,
+    memories,
+    nested,
+    number,
+    text,
+    utility,
+)
 from unlearn_lab.record.side_files import SideFiles
 
 Table = tuple[list[str | int], list[Any]]
+Better = Literal["min", "max"]
 
 _SECRETS = frozenset({"api_key", "token", "hf_token", "password", "secret"})
 _SUMMARISED = ("scores", "recovery", "quantizer", "codes", "mask", "items", "seconds")
 _LAYER_FIGURES = ("flip_rate", "moved", "zero_bin", "relative_step", "update_kept")
-_SAMPLE_TEXTS = ("metric", "who", "precision", "asked", "answer", "true")
+_ASKED, _PRECISIONS = ("metric", "who", "asked", "true"), ("full", "quantized")
+_LONGEST_TAG = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,8 +31,9 @@ class Content:
 
     Attributes:
         config: settings, nested.
-        summary: figures and reasons, nested.
-        points: training curves as (step, figures).
+        summary: figures, reasons and links, nested.
+        tags: verdict, model and data set.
+        better: whether each score of the unlearned model is better when low or high.
         layers: figures by layer under the leaf's quantizer.
         flips: code-flip rate by layer and bit width.
         mask: share of each parameter's units that may be updated.
@@ -31,7 +42,8 @@ class Content:
 
     config: dict[str, Any]
     summary: dict[str, Any]
-    points: list[tuple[int, dict[str, float]]]
+    tags: tuple[str, ...]
+    better: dict[str, Better]
     layers: Table
     flips: Table
     mask: Table
@@ -39,21 +51,21 @@ class Content:
 
 
 def content_of(
-    record: Record,
-    sides: SideFiles,
-    curves: Sequence[Mapping[str, object]],
+    record: Record, sides: SideFiles, trainings: Mapping[str, Mapping[str, str]]
 ) -> Content:
     """Converts a record into the content of its run.
 
     Args:
         record: the leaf's record.
         sides: its side files.
-        curves: one mapping per training step.
+        trainings: id and address of the runs of its trainings, by role.
     """
+    links = {"trainings": {role: dict(run) for role, run in trainings.items()}}
     return Content(
         config=config_of(record),
-        summary=summary_of(record),
-        points=curve_points(curves),
+        summary=summary_of(record) | (links if trainings else {}),
+        tags=tags_of(record),
+        better=better_of(record),
         layers=layer_table(sides.layers),
         flips=flip_table(sides.widths),
         mask=(["parameter", "kept"], [[name, share] for name, share in sides.mask.items()]),
@@ -98,20 +110,23 @@ def summary_of(record: Record) -> dict[str, Any]:
     return {group: tree for group, tree in groups.items() if tree} | single | notes
 
 
-def curve_points(
-    curves: Sequence[Mapping[str, object]],
-) -> list[tuple[int, dict[str, float]]]:
-    """Returns training curves as (step, figures), sorted; a missing step is the position."""
-    points: list[tuple[int, dict[str, float]]] = []
-    for place, point in enumerate(curves):
-        step = number(point, "step")
-        figures = {
-            f"train/{key}": value
-            for key in point
-            if key != "step" and (value := number(point, key)) is not None
-        }
-        points.append((place if step is None else int(step), figures))
-    return sorted(points, key=lambda point: point[0])
+def tags_of(record: Record) -> tuple[str, ...]:
+    """Returns verdict, model and data set, each of at most 64 characters, as W&B requires."""
+    found = (record.get("verdict"), record.get("model"), record.get("dataset"))
+    return tuple(dict.fromkeys(str(tag)[:_LONGEST_TAG] for tag in found if tag))
+
+
+def better_of(record: Record) -> dict[str, Better]:
+    """Returns the directions of memories, which are to fall, and of utility."""
+    wanted: dict[str, Better] = dict.fromkeys(memories(record), "min")
+    if (metric := utility(record)) is not None:
+        wanted[metric] = "max"
+    return {
+        key: better
+        for precision in ("full", "quantized")
+        for metric, better in wanted.items()
+        if number(record, key := f"scores.unlearned.{precision}.{metric}") is not None
+    }
 
 
 def layer_table(layers: Mapping[str, Mapping[str, object]]) -> Table:
@@ -135,9 +150,15 @@ def flip_table(widths: Mapping[str, Mapping[str, Mapping[str, object]]]) -> Tabl
 
 
 def sample_table(samples: Sequence[Mapping[str, object]]) -> Table:
-    """Returns columns and rows of the sample answers."""
+    """Returns columns and rows of the sample answers, full and quantized answers in one row."""
+    found: dict[tuple[str, ...], dict[str, list[Any]]] = {}
+    for sample in samples:
+        asked = tuple(text(sample, key) for key in _ASKED)
+        shown = [text(sample, "answer"), number(sample, "score")]
+        found.setdefault(asked, {})[text(sample, "precision")] = shown
     rows = [
-        [*(text(sample, key) for key in _SAMPLE_TEXTS), number(sample, "score")]
-        for sample in samples
+        [*asked, *(cell for kind in _PRECISIONS for cell in answers.get(kind, [None, None]))]
+        for asked, answers in found.items()
     ]
-    return [*_SAMPLE_TEXTS, "score"], rows
+    columns = [f"{what} ({kind})" for kind in _PRECISIONS for what in ("answer", "score")]
+    return [*_ASKED, *columns], rows

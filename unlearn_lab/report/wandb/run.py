@@ -1,6 +1,6 @@
-"""Writes one run with the W&B client, with time limits on start and upload."""
+"""Writes the run of one leaf with the W&B client, with time limits on start and upload."""
 
-import os
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -8,10 +8,14 @@ from typing import Any, Literal
 import wandb
 
 from unlearn_lab.record.leaf import Record, text
+from unlearn_lab.report.wandb.client import (
+    ID_LENGTH,
+    Destination,
+    client_settings,
+    quiet_client,
+    under_an_agent,
+)
 from unlearn_lab.report.wandb.payload import Content
-
-ID_LENGTH = 16
-"""Hex digits of the record's id in the W&B run's id; the run's config has all 64."""
 
 
 class UploadFailedError(Exception):
@@ -24,24 +28,26 @@ class UploadFailedError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Destination:
-    """Where runs are written and sent.
+class LeafRun:
+    """How the run of a leaf is called and found.
 
     Attributes:
-        home: local runs are written below `home/wandb`.
-        project: W&B project.
-        entity: W&B user or team; None for the account's default.
-        timeout: seconds each for start and upload.
+        record: the leaf's record.
+        name: display name.
     """
 
-    home: Path
-    project: str
-    entity: str | None
-    timeout: float
+    record: Record
+    name: str
+
+    @property
+    def id(self) -> str:
+        """Id of the W&B run: every sweep that ends with a result has a run of it in its group."""
+        named = f"{text(self.record, 'run_id')} {text(self.record, 'sweep')}"
+        return hashlib.sha256(named.encode()).hexdigest()[:ID_LENGTH]
 
 
 def deliver(
-    record: Record,
+    leaf: LeafRun,
     content: Content,
     destination: Destination,
     *,
@@ -54,13 +60,13 @@ def deliver(
     the client raises.
 
     Args:
-        record: gives the run its id, name and group.
+        leaf: gives the run its id, name and group.
         content: what the run contains.
         destination: where to write and send it.
         mode: whether to upload it.
         suffix: appended to the run's id.
     """
-    run = _start(record, content, destination, mode, suffix)
+    run = _start(leaf, content, destination, mode, suffix)
     folder = Path(run.dir).parent
     try:
         _fill(run, content)
@@ -74,18 +80,8 @@ def deliver(
     return folder, run.url or ""
 
 
-def quiet_client() -> wandb.Settings:
-    """Starts the client without console output; returns its settings, with WANDB_* applied.
-
-    Unless WANDB_ERROR_REPORTING is set, also turns off the client's reports on its own errors and
-    timings, which it would send to W&B even in offline mode.
-    """
-    os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-    return wandb.setup(wandb.Settings(silent=True)).settings
-
-
 def _start(
-    record: Record,
+    leaf: LeafRun,
     content: Content,
     destination: Destination,
     mode: Literal["online", "offline"],
@@ -96,11 +92,13 @@ def _start(
         return wandb.init(
             mode=mode,
             dir=str(destination.home),
-            name=" ".join(text(record, key) for key in ("method", "optimizer", "quant", "seed")),
+            name=leaf.name,
+            job_type="eval",
+            tags=list(content.tags),
             config=content.config,
-            settings=_client_settings(destination.timeout),
+            settings=client_settings(destination.timeout, system_metrics=False),
             reinit="create_new",
-            **_identity(record, destination, suffix),
+            **_identity(leaf, destination, suffix),
         )
     except Exception:
         # Otherwise the client's service keeps the id reserved: "run ID is in use".
@@ -108,40 +106,23 @@ def _start(
         raise
 
 
-def _identity(record: Record, destination: Destination, suffix: str) -> dict[str, Any]:
+def _identity(leaf: LeafRun, destination: Destination, suffix: str) -> dict[str, Any]:
     """Returns the identity that makes a resend update the run; W&B sweep agents set their own."""
-    if os.environ.get("WANDB_SWEEP_ID"):
+    if under_an_agent():
         return {}
     return {
-        "id": text(record, "run_id")[:ID_LENGTH] + suffix,
+        "id": leaf.id + suffix,
         "resume": "allow",
         "project": destination.project,
         "entity": destination.entity,
-        "group": text(record, "sweep"),
+        "group": text(leaf.record, "sweep"),
     }
 
 
-def _client_settings(timeout: float) -> wandb.Settings:
-    """Returns quiet, time-limited settings without code, git and system metrics of this process."""
-    return wandb.Settings(
-        silent=True,
-        console="off",
-        init_timeout=timeout,
-        finish_timeout=timeout,
-        finish_timeout_raises=True,
-        use_dot_wandb=False,
-        disable_code=True,
-        disable_git=True,
-        save_code=False,
-        x_disable_stats=True,
-    )
-
-
 def _fill(run: wandb.Run, content: Content) -> None:
-    """Logs the curves, unless an earlier send has, then the tables; sets the summary last."""
-    if not run.resumed:
-        for step, figures in content.points:
-            run.log(figures, step=step)
+    """Logs the tables, then keeps their metadata out of the summary, which is set last."""
+    for metric, better in content.better.items():
+        run.define_metric(metric, summary=better)
     columns, rows = content.layers
     if rows:
         table = wandb.Table(columns=columns, data=rows)
@@ -170,4 +151,7 @@ def _fill(run: wandb.Run, content: Content) -> None:
     columns, rows = content.samples
     if rows:
         run.log({"samples": wandb.Table(columns=columns, data=rows)})
+    for name in list(run.summary.keys()):
+        if not name.startswith("_"):
+            del run.summary[name]
     run.summary.update(content.summary)

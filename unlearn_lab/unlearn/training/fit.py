@@ -1,19 +1,18 @@
 """Runs Lightning's Trainer: resumable at any step, quiet, with all step metrics in one file."""
 
-import json
 import logging
 import math
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
-from lightning.pytorch.loggers.logger import Logger
 from torch.utils.data import DataLoader
 
 from unlearn_lab.config.settings import Runtime
@@ -29,9 +28,11 @@ from unlearn_lab.unlearn.optimizers.wrapped import WrappedOptimizer
 from unlearn_lab.unlearn.ranks import is_first, num_ranks, rank
 from unlearn_lab.unlearn.training.preempt import Signals
 from unlearn_lab.unlearn.training.resume import Resumable, TrainingSchedule
+from unlearn_lab.unlearn.training.step_log import StepLog
 from unlearn_lab.unlearn.training.steps import STEPS
 from unlearn_lab.unlearn.training.stop import ShouldStop
 from unlearn_lab.unlearn.training.strategy import trainer_options, unshard, what_ran
+from unlearn_lab.unlearn.training.watch import StepWatch, Watcher, current_watcher
 
 CHECKPOINT = "last.ckpt"
 
@@ -71,46 +72,6 @@ class Batches:
     size: int
     pairing: Pairing
     seed: int
-
-
-class StepLog(Logger):
-    """Appends one JSON line per call of `log_metrics`; a step may have several lines."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self._path = path
-        self._begun = False
-
-    @property
-    def name(self) -> str:
-        """Required by Lightning."""
-        return "steps"
-
-    @property
-    def version(self) -> str:
-        """Required by Lightning."""
-        return ""
-
-    def log_hyperparams(self, *args: object, **kwargs: object) -> None:
-        """Ignores hyper-parameters: the stage's parameters record them."""
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Appends a step's metrics; the first call drops lines of steps that a resume repeats."""
-        if not self._begun:
-            self._begun = True
-            self._forget_from(step or 0)
-        with self._path.open("a", encoding="utf-8") as stream:
-            stream.write(json.dumps({"step": step, **metrics}) + "\n")
-
-    def _forget_from(self, step: int) -> None:
-        """Drops an interrupted attempt's lines of `step` and later ones, which are repeated."""
-        if not self._path.exists():
-            return
-        lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
-        done = [line for line in lines if line.endswith("}\n") and json.loads(line)["step"] < step]
-        fresh = self._path.with_suffix(".new")
-        fresh.write_text("".join(done), encoding="utf-8")
-        fresh.rename(self._path)
 
 
 def fit(
@@ -163,12 +124,19 @@ def fit(
     with Signals() as signals, warnings.catch_warnings():
         every = runtime.checkpoint_seconds
         resumable = Resumable(schedule, checkpoint, every_seconds=every, signals=signals)
-        trainer = _trainer(resumable, epochs, budget.clip_norm, work, runtime)
+        log, watcher = StepLog(work / STEPS), current_watcher() if is_first() else None
+        # before `resumable`, which may end the process after a step
+        watch = [] if watcher is None else [StepWatch(watcher, log, len(loader))]
+        trainer = _trainer([*watch, resumable], log, epochs, budget.clip_norm, work, runtime)
         for known in _WARNINGS:
             warnings.filterwarnings("ignore", message=known)
-        trainer.fit(
-            module, loader, ckpt_path=checkpoint if checkpoint.exists() else None, weights_only=True
-        )
+        with _shown_to(watcher):
+            trainer.fit(
+                module,
+                loader,
+                ckpt_path=checkpoint if checkpoint.exists() else None,
+                weights_only=True,
+            )
     stopped = resumable.conclude()
     unshard(module)
     for left in (checkpoint, checkpoint.with_suffix(".new")):
@@ -181,6 +149,21 @@ def fit(
         **_update_facts(trainer.optimizers[0]),
         **what_ran(runtime),
     }
+
+
+@contextmanager
+def _shown_to(watcher: Watcher | None) -> Iterator[None]:
+    """Tells the watcher when the training begins, and whether it ends complete."""
+    if watcher is None:
+        yield
+        return
+    watcher.begin()
+    complete = False
+    try:
+        yield
+        complete = True
+    finally:
+        watcher.end(complete=complete)
 
 
 def _loader(texts: PairedTexts, order: PairedOrder, size: int, pad_id: int) -> DataLoader[Any]:
@@ -221,7 +204,12 @@ def _state_dtypes(optimizer: torch.optim.Optimizer) -> str:
 
 
 def _trainer(
-    resumable: Resumable, epochs: int, clip_norm: float | None, work: Path, runtime: Runtime
+    callbacks: Sequence[Callback],
+    log: StepLog,
+    epochs: int,
+    clip_norm: float | None,
+    work: Path,
+    runtime: Runtime,
 ) -> Trainer:
     """Builds a Trainer limited by epochs: with `max_steps`, Lightning 2.6 resumes at other batches.
 
@@ -238,8 +226,8 @@ def _trainer(
         default_root_dir=work,
         max_epochs=epochs,
         gradient_clip_val=clip_norm,
-        logger=StepLog(work / STEPS) if is_first() else False,
-        callbacks=[resumable, *bar],
+        logger=log if is_first() else False,
+        callbacks=[*callbacks, *bar],
         enable_progress_bar=progress,
         enable_checkpointing=False,
         enable_model_summary=False,

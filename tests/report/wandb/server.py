@@ -1,0 +1,88 @@
+"""A small server that answers as W&B does, and keeps what it is sent."""
+
+import gzip
+import json
+import re
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+
+class Server(ThreadingHTTPServer):
+    """Knows ids that were deleted, and may never end an upload."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), Answers)
+        self.deleted = set()
+        self.stalled = False
+        self.runs = []
+        self.streamed = []
+        self.told = []
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class Answers(BaseHTTPRequestHandler):
+    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    def log_message(self, format, *args):
+        pass
+
+    def do_PUT(self):
+        self._body()
+        self._reply(200, {})
+
+    def do_GET(self):
+        self._reply(200, {})
+
+    def do_POST(self):
+        body = self._body()
+        if self.path != "/graphql":
+            if self.path.endswith("file_stream"):
+                self.server.streamed.append(body)
+                if self.server.stalled:
+                    time.sleep(30)
+            return self._reply(200, {})
+        operation = re.search(r"(?:query|mutation)\s+(\w+)", body["query"])
+        answer = getattr(self, f"_{operation[1]}" if operation else "", None)
+        return answer(body["variables"]) if answer else self._reply(200, {"data": {}})
+
+    def _RunResumeStatus(self, _):  # noqa: N802
+        self._reply(200, {"data": {"model": {"id": "1", "name": "p", "bucket": None,
+                                             "entity": {"id": "1", "name": "me"}}}})  # fmt: skip
+
+    def _UpsertBucket(self, variables):  # noqa: N802
+        name = variables["name"]
+        if name in self.server.deleted:
+            message = f"run {name} was previously created and deleted; try a new run name"
+            error = {"message": message, "path": ["upsertBucket"]}
+            return self._reply(409, {"data": {"upsertBucket": None}, "errors": [error]})
+        self.server.runs.append(variables)
+        project = {"id": "1", "name": "p", "entity": {"id": "1", "name": "me"}}
+        bucket = {"id": "1", "name": name, "displayName": "x", "config": "{}",
+                  "historyLineCount": 0, "project": project}  # fmt: skip
+        return self._reply(200, {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}})
+
+    def _CreateRunFiles(self, variables):  # noqa: N802
+        files = [{"name": n, "uploadUrl": f"{self.server.url}/up/{n}"} for n in variables["files"]]
+        created = {"runID": "1", "uploadHeaders": [], "files": files}
+        self._reply(200, {"data": {"createRunFiles": created}})
+
+    def _body(self):
+        raw = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        raw = gzip.decompress(raw) if self.headers.get("Content-Encoding") == "gzip" else raw
+        try:
+            return json.loads(raw)
+        except ValueError:
+            return {}
+
+    def _reply(self, status, body):
+        text = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text)

@@ -1,0 +1,247 @@
+"""Sends a training to Weights & Biases while it runs: one run per training stage."""
+
+import dataclasses
+import json
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from unlearn_lab.config.settings import Wandb
+from unlearn_lab.report.wandb.client import (
+    DELETED,
+    ID_LENGTH,
+    SUFFIXES,
+    client_settings,
+    quiet_client,
+    under_an_agent,
+)
+from unlearn_lab.report.wandb.mode import choose_mode, first_line, server, unreachable
+
+_log = logging.getLogger(__name__)
+STEP = "train/step"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingRun:
+    """The run of one training; plain values, so that a worker process can be given them.
+
+    Attributes:
+        key: the stage's key; its first digits are the run's id.
+        name: display name.
+        group: name of the sweep that trains it.
+        tags: tags.
+        config: the stage's parameters.
+        home: the sweep's `runtime.home`.
+        settings: `report.wandb`.
+    """
+
+    key: str
+    name: str
+    group: str
+    tags: tuple[str, ...]
+    config: Mapping[str, Any]
+    home: str
+    settings: Wandb
+
+    def as_plain(self) -> dict[str, Any]:
+        """Returns the run as JSON holds it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "TrainingRun":
+        """Returns the run that `as_plain` has written."""
+        tags, settings = tuple(values["tags"]), Wandb(**values["settings"])
+        return cls(**{**values, "tags": tags, "settings": settings})
+
+    @property
+    def id(self) -> str:
+        """Id of the W&B run."""
+        return self.key[:ID_LENGTH]
+
+    @property
+    def state_path(self) -> Path:
+        """File that says what has been sent."""
+        return Path(self.home) / "wandb" / "trainings" / f"{self.id}.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """What has been sent of a training.
+
+    Attributes:
+        place: where: the server, entity and project, or the folder of offline runs.
+        last: its last step; -1 if there is none.
+        complete: whether the training had ended.
+        url: the run's address; empty offline.
+    """
+
+    place: str
+    last: int
+    complete: bool
+    url: str
+
+
+class LiveTraining:
+    """Watches a training (see `unlearn.training.watch`) and logs its figures to W&B.
+
+    An error of W&B or the network is logged and ends the watching, never the training: then the
+    leaf sends the run from the training's own file. Steps that an interrupted training repeats are
+    sent once, because a resume is bit-identical.
+    """
+
+    def __init__(self, training: TrainingRun) -> None:
+        self._training = training
+        self._run: wandb.Run | None = None
+        self._sent = Sent(place="", last=-1, complete=False, url="")
+
+    def begin(self) -> None:
+        """Starts or resumes the run; offline where W&B cannot be reached."""
+        asked = self._training.settings.mode
+        mode, _ = ("disabled", "") if asked == "disabled" else choose_mode(asked)
+        if mode == "disabled" or under_an_agent():
+            return
+        if mode == "online":
+            self._run = self._online()
+        if self._run is None:
+            self._run = self._attempt("offline", "")[0]
+        if self._run is None:
+            return
+        place = place_of(self._training, offline=self._run.offline)
+        known = read_sent(self._training)
+        last = known.last if known is not None and known.place == place else -1
+        self._sent = Sent(place=place, last=last, complete=False, url=self._run.url or "")
+
+    def _online(self) -> wandb.Run | None:
+        """Starts the run online, under another id where this one was deleted there."""
+        for suffix in SUFFIXES:
+            run, error = self._attempt("online", suffix)
+            if run is not None or DELETED not in error:
+                break
+        if run is None:
+            unreachable[server()] = f"online failed: {error}"
+        return run
+
+    def _attempt(self, mode: Any, suffix: str) -> tuple[wandb.Run | None, str]:
+        """Returns the run, or the client's error in one line."""
+        try:
+            return self._start(mode, suffix), ""
+        # as in `sink`: the client's errors have no common base, and none may end a training
+        except Exception as error:  # noqa: BLE001
+            _log.debug("W&B", exc_info=True)
+            return None, first_line(error)
+
+    def step(self, step: int, figures: Mapping[str, float]) -> None:
+        """Sends one step; skips those that an earlier attempt has sent."""
+        if self._run is None or step <= self._sent.last:
+            return
+        row = {STEP: step, **{f"train/{name}": value for name, value in figures.items()}}
+        self._guarded(lambda run: run.log(row, step=step, commit=True))
+        self._keep(last=step, complete=False)
+
+    def end(self, *, complete: bool) -> None:
+        """Ends the run; waits at most the settings' timeout for its upload."""
+        if self._run is None:
+            return
+        self._guarded(lambda run: run.finish(exit_code=0 if complete else 1))
+        if self._run is not None:
+            self._keep(last=self._sent.last, complete=complete)
+        self._run = None
+
+    def _guarded(self, action: Any) -> None:
+        """Runs an action on the run; gives up watching if the client raises."""
+        try:
+            action(self._run)
+        except Exception as error:  # noqa: BLE001
+            _log.warning("W&B: %s is no longer sent: %s", self._training.name, first_line(error))
+            _log.debug("W&B", exc_info=True)
+            self._run = None
+
+    def _keep(self, *, last: int, complete: bool) -> None:
+        sent = self._sent
+        self._sent = Sent(place=sent.place, last=last, complete=complete, url=sent.url)
+        write_sent(self._training, self._sent)
+
+    def _start(self, mode: Any, suffix: str) -> wandb.Run:
+        training, settings = self._training, self._training.settings
+        quiet_client()
+        Path(training.home).mkdir(parents=True, exist_ok=True)
+        try:
+            run = wandb.init(
+                mode=mode,
+                dir=training.home,
+                id=training.id + suffix,
+                resume="allow",
+                project=settings.project,
+                entity=settings.entity,
+                name=training.name,
+                group=training.group,
+                job_type="train",
+                tags=list(training.tags),
+                config=dict(training.config),
+                settings=client_settings(settings.timeout, system_metrics=True),
+                reinit="create_new",
+            )
+        except Exception:
+            wandb.teardown()  # otherwise the client's service keeps the id reserved
+            raise
+        run.define_metric(STEP)
+        run.define_metric("train/*", step_metric=STEP)
+        return run
+
+
+def watcher_of(training: TrainingRun) -> LiveTraining | None:
+    """Returns who sends a training while it runs; None if W&B is off."""
+    return None if training.settings.mode == "disabled" else LiveTraining(training)
+
+
+def place_of(training: TrainingRun, *, offline: bool) -> str:
+    """Returns where the run of a training is sent to."""
+    settings = training.settings
+    if offline:
+        return str((Path(training.home) / "wandb").absolute())
+    return f"{server()}/{settings.entity or ''}/{settings.project}"
+
+
+def read_sent(training: TrainingRun) -> Sent | None:
+    """Returns what has been sent of a training; None if nothing has."""
+    try:
+        return Sent(**json.loads(training.state_path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def write_sent(training: TrainingRun, sent: Sent) -> None:
+    """Stores what has been sent, atomically."""
+    path = training.state_path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    draft.write_text(json.dumps(vars(sent)), encoding="utf-8")
+    os.replace(draft, path)
+
+
+def send_training(
+    training: TrainingRun, rows: Callable[[], Iterable[Mapping[str, float]]]
+) -> Sent | None:
+    """Sends a training that ran while W&B was off, from its own file; returns what is known of it.
+
+    Args:
+        training: the training.
+        rows: returns one mapping per step, with `step`.
+    """
+    mode, _ = choose_mode(training.settings.mode)
+    known = read_sent(training)
+    place = place_of(training, offline=mode == "offline")
+    if known is not None and known.complete and known.place == place:
+        return known
+    live = LiveTraining(training)
+    live.begin()
+    for row in rows():
+        live.step(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
+    live.end(complete=True)
+    return read_sent(training)

@@ -1,0 +1,124 @@
+"""Sends a whole sweep as one W&B run: its table, how much came back, and the report."""
+
+import hashlib
+import logging
+import shlex
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import wandb
+
+from unlearn_lab.config.settings import Wandb
+from unlearn_lab.record.leaf import Record, memories, shown_metrics, text, title
+from unlearn_lab.record.verdict import VerdictThresholds
+from unlearn_lab.report.html.plots import recovery_map
+from unlearn_lab.report.rows import Row, build_rows, key_headings
+from unlearn_lab.report.wandb.client import (
+    ID_LENGTH,
+    client_settings,
+    quiet_client,
+    under_an_agent,
+)
+from unlearn_lab.report.wandb.mode import choose_mode, first_line
+from unlearn_lab.report.wandb.payload import Table
+
+_log = logging.getLogger(__name__)
+
+
+def send_sweep(
+    records: Sequence[Record],
+    home: Path,
+    settings: Wandb,
+    thresholds: VerdictThresholds,
+    report: Path | None,
+) -> str:
+    """Sends the run of a sweep, in the group of its leaves; returns where to look, in one line.
+
+    The line is empty where nothing was sent: W&B is off, a W&B agent has started this process, or
+    an error, which is logged. Waits as `sink.send` does.
+
+    Args:
+        records: the records that the sweep ended with.
+        home: the sweep's `runtime.home`.
+        settings: `report.wandb`.
+        thresholds: thresholds between verdicts.
+        report: the HTML report; None without one.
+    """
+    asked = settings.mode
+    mode, _ = ("disabled", "") if asked == "disabled" else choose_mode(asked)
+    if mode == "disabled" or under_an_agent():
+        return ""
+    try:
+        return _send(records, home, settings, thresholds, report, mode)
+    # the client's errors have no common base, and none may cost a finished sweep
+    except Exception as error:  # noqa: BLE001
+        _log.warning("W&B: the sweep's own run was not sent: %s", first_line(error))
+        _log.debug("W&B", exc_info=True)
+        return ""
+
+
+def _send(
+    records: Sequence[Record],
+    home: Path,
+    settings: Wandb,
+    thresholds: VerdictThresholds,
+    report: Path | None,
+    mode: Any,
+) -> str:
+    name = text(records[0], "sweep")
+    quiet_client()
+    try:
+        run = wandb.init(
+            mode=mode,
+            dir=str(home),
+            id=hashlib.sha256(f"sweep {name}".encode()).hexdigest()[:ID_LENGTH],
+            resume="allow",
+            project=settings.project,
+            entity=settings.entity,
+            name=name,
+            group=name,
+            job_type="sweep",
+            settings=client_settings(settings.timeout, system_metrics=False),
+            reinit="create_new",
+        )
+    except Exception:
+        wandb.teardown()  # otherwise the client's service keeps the id reserved
+        raise
+    folder, url = Path(run.dir).parent, run.url or ""
+    columns, rows = summary_table(records, thresholds)
+    shown: dict[str, Any] = {"results": wandb.Table(columns=columns, data=rows)}
+    drawing = recovery_map([record for record in records if text(record, "quant") != "none"])
+    if drawing is not None:
+        shown["came_back"] = wandb.Html(drawing)
+    if report is not None:
+        shown["report"] = wandb.Html(report.read_text(encoding="utf-8"))
+    run.log(shown)
+    verdicts = Counter(text(record, "verdict") for record in records)
+    run.summary.update({"leaves": len(records), "verdicts": dict(verdicts)})
+    run.finish()
+    if not url:
+        every_run = f"{shlex.quote(str(folder.parent))}/offline-run-*"
+        return f"kept offline, send with: wandb sync {every_run}"
+    project = url.partition("/runs/")[0]
+    return f"{project}, this sweep: {project}/groups/{quote(name, safe='')}"
+
+
+def summary_table(records: Sequence[Record], thresholds: VerdictThresholds) -> Table:
+    """Returns columns and rows of the table that a sweep ends with."""
+    metrics, known = shown_metrics(records), memories(*records)
+    columns = [
+        *key_headings(records),
+        "verdict",
+        *(f"{title(metric)} ({kind})" for metric in metrics for kind in ("full", "quantized")),
+        *(f"{title(metric)} back" for metric in known),
+    ]
+    return list(columns), [_cells(row, metrics, known) for row in build_rows(records, thresholds)]
+
+
+def _cells(row: Row, metrics: Sequence[str], known: Sequence[str]) -> list[Any]:
+    scores = [value for metric in metrics for value in row.scores(metric)]
+    shares = [row.share(metric) for metric in known]
+    return [*row.labels, row.verdict or "control", *scores, *shares]
