@@ -1,1 +1,1 @@
-"""The command `python -m unlearn_lab.audit`: has a model that somebody else unlearned forgotten?"""
+"""Judges models that were unlearned elsewhere, as a page, a document and an exit status."""

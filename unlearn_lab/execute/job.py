@@ -54,7 +54,7 @@ from unlearn_lab.record.verdict import VerdictThresholds, judged
 from unlearn_lab.report.terminal.closing import format_seconds
 from unlearn_lab.report.wandb import sink as wandb_sink
 from unlearn_lab.report.wandb.live import watcher_of
-from unlearn_lab.unlearn.training.watch import watched
+from unlearn_lab.unlearn.training.watcher import watched
 
 _log = logging.getLogger(__name__)
 _compared: set[str] = set()

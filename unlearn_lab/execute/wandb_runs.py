@@ -28,7 +28,8 @@ Rows = Callable[[], Iterable[Mapping[str, float]]]
 def leaf_run(asked: JobRequest, record: Record) -> LeafRun:
     """Returns the run of a job's result, named by its choices and the settings it was given."""
     words = [asked.choices[group] for group in ("method", "optimizer", "quant")]
-    return LeafRun(record=record, name=_name([*words, *_settings(())]))
+    trained = tuple(training_run(asked, stage) for stage in _trained(asked).values())
+    return LeafRun(record=record, name=_name([*words, *_settings(())]), trainings=trained)
 
 
 def trainings(asked: JobRequest, cache: Cache) -> dict[str, tuple[TrainingRun, Rows]]:

@@ -54,7 +54,7 @@ def _build(request: BuildRequest, builder: Callable[..., Any], folder: Path) -> 
     """
     from unlearn_lab.report.wandb.live import TrainingRun, watcher_of
     from unlearn_lab.unlearn.ranks import is_first, joined
-    from unlearn_lab.unlearn.training.watch import watched
+    from unlearn_lab.unlearn.training.watcher import watched
 
     shown = None if request.watch is None else TrainingRun.from_plain(request.watch)
     try:

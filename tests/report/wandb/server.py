@@ -47,8 +47,9 @@ class Answers(BaseHTTPRequestHandler):
                     time.sleep(30)
             return self._reply(200, {})
         operation = re.search(r"(?:query|mutation)\s+(\w+)", body["query"])
+        self.server.told.append((operation and operation[1], body.get("variables", {})))
         answer = getattr(self, f"_{operation[1]}" if operation else "", None)
-        return answer(body["variables"]) if answer else self._reply(200, {"data": {}})
+        return answer(body.get("variables", {})) if answer else self._reply(200, {"data": {}})
 
     def _RunResumeStatus(self, _):  # noqa: N802
         self._reply(200, {"data": {"model": {"id": "1", "name": "p", "bucket": None,
@@ -65,6 +66,21 @@ class Answers(BaseHTTPRequestHandler):
         bucket = {"id": "1", "name": name, "displayName": "x", "config": "{}",
                   "historyLineCount": 0, "project": project}  # fmt: skip
         return self._reply(200, {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}})
+
+    def _Viewer(self, _):  # noqa: N802
+        viewer = {"id": "1", "entity": "me", "username": "me", "email": "", "admin": False,
+                  "flags": "{}", "teams": {"edges": []}, "apiKeys": {"edges": []}}  # fmt: skip
+        self._reply(200, {"data": {"viewer": viewer}})
+
+    def _ArtifactType(self, _):  # noqa: N802
+        self._reply(200, {"data": {"project": {"artifact": None}}})
+
+    def _CreateArtifact(self, variables):  # noqa: N802
+        made = {"id": "1", "state": "COMMITTED", "artifactSequence": {"latestArtifact": None}}
+        self._reply(200, {"data": {"createArtifact": {"artifact": made}}})
+
+    def _UseArtifact(self, _):  # noqa: N802
+        self._reply(200, {"data": {"useArtifact": {"artifact": {"id": "1"}}}})
 
     def _CreateRunFiles(self, variables):  # noqa: N802
         files = [{"name": n, "uploadUrl": f"{self.server.url}/up/{n}"} for n in variables["files"]]

@@ -2,8 +2,10 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import wandb
 
 from unlearn_lab.config.settings import Wandb
@@ -62,6 +64,7 @@ def test_a_leaf_becomes_a_run_of_its_name_and_group(server, make_record, leaf, t
     assert "71.3" in sent(server)
 
 
+@pytest.mark.slow
 def test_a_training_is_seen_while_it_runs(server, tmp_path):
     live = LiveTraining(training(tmp_path))
     live.begin()
@@ -93,6 +96,19 @@ def test_a_leaf_sends_a_training_that_ran_while_wandb_was_off(server, make_recor
     assert [told["jobType"] for told in created(server)] == ["train", "eval", "eval"]
 
 
+def test_a_leaf_uses_what_its_training_has_logged(server, make_record, leaf, tmp_path):
+    """Both name the same contents, which are one version on the server."""
+    run = replace(leaf(make_record()), trainings=(training(tmp_path),))
+    trainings = {"unlearn": (training(tmp_path), lambda: [{"step": 0, "loss": 1.0}])}
+    wandb_sink.send(run, tmp_path, settings(), trainings)
+    logged = [told["input"] for name, told in server.told if name == "CreateArtifact"]
+    assert [one["artifactTypeName"] for one in logged] == ["training", "training"]
+    assert len({one["digest"] for one in logged}) == 1
+    assert [one["runName"] for one in logged] == [training(tmp_path).id, None]  # logged, used
+    (used,) = [told for name, told in server.told if name == "UseArtifact"]
+    assert used["input"]["runName"] == run.id
+
+
 def test_what_was_kept_offline_is_sent_once_there_is_a_key(server, monkeypatch, tmp_path):
     rows = [{"step": 0, "loss": 1.0}]
     monkeypatch.setenv("WANDB_MODE", "offline")
@@ -110,13 +126,13 @@ def test_what_was_kept_offline_is_sent_once_there_is_a_key(server, monkeypatch, 
 def test_a_deleted_id_gets_a_suffix(server, make_record, leaf, tmp_path):
     run = leaf(make_record())
     server.deleted = {run.id, training(tmp_path).id}
-    result = wandb_sink.send(run, tmp_path, settings(timeout=3.0), {})
+    result = wandb_sink.send(run, tmp_path, settings(timeout=1.5), {})
     assert result.status == "online"
     assert result.line == (
         f"sent to {server.url}/me/p/runs/{run.id}-2 "
         "(this run was deleted there, so its id now ends in -2)"
     )
-    known = send_training(training(tmp_path, timeout=3.0), list)
+    known = send_training(training(tmp_path, timeout=1.5), list)
     assert known is not None
     assert known.url.endswith(f"{training(tmp_path).id}-2")
 

@@ -88,7 +88,7 @@ class Sent:
 
 
 class LiveTraining:
-    """Watches a training (see `unlearn.training.watch`) and logs its figures to W&B.
+    """Watches a training (see `unlearn.training.watcher`) and logs its figures to W&B.
 
     An error of W&B or the network is logged and ends the watching, never the training: then the
     leaf sends the run from the training's own file. Steps that an interrupted training repeats are
@@ -119,13 +119,15 @@ class LiveTraining:
 
     def _online(self) -> wandb.Run | None:
         """Starts the run online, under another id where this one was deleted there."""
+        error = ""
         for suffix in SUFFIXES:
             run, error = self._attempt("online", suffix)
-            if run is not None or DELETED not in error:
+            if run is not None:
+                return run
+            if DELETED not in error:
                 break
-        if run is None:
-            unreachable[server()] = f"online failed: {error}"
-        return run
+        unreachable[server()] = f"online failed: {error}"
+        return None
 
     def _attempt(self, mode: Any, suffix: str) -> tuple[wandb.Run | None, str]:
         """Returns the run, or the client's error in one line."""
@@ -146,6 +148,10 @@ class LiveTraining:
 
     def end(self, *, complete: bool) -> None:
         """Ends the run; waits at most the settings' timeout for its upload."""
+        if self._run is None:
+            return
+        if complete and not self._run.offline:
+            self._guarded(lambda run: run.log_artifact(artifact_of(self._training)))
         if self._run is None:
             return
         self._guarded(lambda run: run.finish(exit_code=0 if complete else 1))
@@ -198,6 +204,18 @@ class LiveTraining:
 def watcher_of(training: TrainingRun) -> LiveTraining | None:
     """Returns who sends a training while it runs; None if W&B is off."""
     return None if training.settings.mode == "disabled" else LiveTraining(training)
+
+
+def artifact_of(training: TrainingRun) -> wandb.Artifact:
+    """Returns the artifact that stands for a training: what it was built from, without weights.
+
+    Equal contents are one version on the server, so that a leaf that uses it is linked to the run
+    that has logged it.
+    """
+    found = wandb.Artifact(name=f"training-{training.id}", type="training")
+    with found.new_file("training.json", mode="w") as file:
+        json.dump(training.config, file, indent=1, sort_keys=True)
+    return found
 
 
 def place_of(training: TrainingRun, *, offline: bool) -> str:

@@ -1,6 +1,8 @@
 """Writes the run of one leaf with the W&B client, with time limits on start and upload."""
 
 import hashlib
+import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +17,10 @@ from unlearn_lab.report.wandb.client import (
     quiet_client,
     under_an_agent,
 )
+from unlearn_lab.report.wandb.live import TrainingRun, artifact_of
 from unlearn_lab.report.wandb.payload import Content
+
+_log = logging.getLogger(__name__)
 
 
 class UploadFailedError(Exception):
@@ -34,10 +39,12 @@ class LeafRun:
     Attributes:
         record: the leaf's record.
         name: display name.
+        trainings: the trainings it stands on.
     """
 
     record: Record
     name: str
+    trainings: tuple[TrainingRun, ...] = ()
 
     @property
     def id(self) -> str:
@@ -70,6 +77,8 @@ def deliver(
     folder = Path(run.dir).parent
     try:
         _fill(run, content)
+        if mode == "online" and not under_an_agent():
+            _link(run, leaf.trainings)
     except BaseException:
         run.finish(exit_code=1)
         raise
@@ -117,6 +126,16 @@ def _identity(leaf: LeafRun, destination: Destination, suffix: str) -> dict[str,
         "entity": destination.entity,
         "group": text(leaf.record, "sweep"),
     }
+
+
+def _link(run: wandb.Run, trainings: Sequence[TrainingRun]) -> None:
+    """Makes the trainings inputs of the run; offline, where that raises, its summary names them."""
+    try:
+        for training in trainings:
+            run.use_artifact(artifact_of(training))
+    # the client's errors have no common base; the summary has the same links
+    except Exception:  # noqa: BLE001
+        _log.debug("W&B", exc_info=True)
 
 
 def _fill(run: wandb.Run, content: Content) -> None:

@@ -48,16 +48,21 @@ def send_sweep(
         report: the HTML report; None without one.
     """
     asked = settings.mode
-    mode, _ = ("disabled", "") if asked == "disabled" else choose_mode(asked)
+    mode, why = ("disabled", "") if asked == "disabled" else choose_mode(asked)
     if mode == "disabled" or under_an_agent():
         return ""
     try:
-        return _send(records, home, settings, thresholds, report, mode)
+        folder, url = _send(records, home, settings, thresholds, report, mode)
     # the client's errors have no common base, and none may cost a finished sweep
     except Exception as error:  # noqa: BLE001
         _log.warning("W&B: the sweep's own run was not sent: %s", first_line(error))
         _log.debug("W&B", exc_info=True)
         return ""
+    if not url:
+        every_run = f"{shlex.quote(str(folder.parent))}/offline-run-*"
+        return f"{f'{why}; ' if why else ''}kept offline, send with: wandb sync {every_run}"
+    project, group = url.partition("/runs/")[0], quote(text(records[0], "sweep"), safe="")
+    return f"{project}, this sweep: {project}/groups/{group}"
 
 
 def _send(
@@ -67,7 +72,8 @@ def _send(
     thresholds: VerdictThresholds,
     report: Path | None,
     mode: Any,
-) -> str:
+) -> tuple[Path, str]:
+    """Writes the run; returns its folder, and its address ("" when offline)."""
     name = text(records[0], "sweep")
     quiet_client()
     try:
@@ -99,11 +105,7 @@ def _send(
     verdicts = Counter(text(record, "verdict") for record in records)
     run.summary.update({"leaves": len(records), "verdicts": dict(verdicts)})
     run.finish()
-    if not url:
-        every_run = f"{shlex.quote(str(folder.parent))}/offline-run-*"
-        return f"kept offline, send with: wandb sync {every_run}"
-    project = url.partition("/runs/")[0]
-    return f"{project}, this sweep: {project}/groups/{quote(name, safe='')}"
+    return folder, url
 
 
 def summary_table(records: Sequence[Record], thresholds: VerdictThresholds) -> Table:

@@ -29,10 +29,11 @@ from unlearn_lab.unlearn.ranks import is_first, num_ranks, rank
 from unlearn_lab.unlearn.training.preempt import Signals
 from unlearn_lab.unlearn.training.resume import Resumable, TrainingSchedule
 from unlearn_lab.unlearn.training.step_log import StepLog
+from unlearn_lab.unlearn.training.step_watch import StepWatch
 from unlearn_lab.unlearn.training.steps import STEPS
 from unlearn_lab.unlearn.training.stop import ShouldStop
 from unlearn_lab.unlearn.training.strategy import trainer_options, unshard, what_ran
-from unlearn_lab.unlearn.training.watch import StepWatch, Watcher, current_watcher
+from unlearn_lab.unlearn.training.watcher import Watcher, current_watcher
 
 CHECKPOINT = "last.ckpt"
 

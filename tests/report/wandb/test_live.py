@@ -1,0 +1,143 @@
+"""A training that is sent while it runs, offline: what W&B's own reader finds in its files."""
+
+import time
+from dataclasses import replace
+
+import pytest
+import wandb
+
+from tests.unlearn import shared_training
+from tests.unlearn.shared_training import CASES, train
+from unlearn_lab.config.settings import Wandb
+from unlearn_lab.report.wandb.live import (
+    LiveTraining,
+    TrainingRun,
+    read_sent,
+    send_training,
+    watcher_of,
+)
+from unlearn_lab.unlearn.training.steps import read_steps
+from unlearn_lab.unlearn.training.watcher import watched
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_SWEEP_ID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "user"))
+    wandb.teardown()
+    yield TrainingRun(
+        key="c0ffee" * 10,
+        name="npo_gdr adamw c0ffee",
+        group="a sweep",
+        tags=("unlearn", "tiny"),
+        config={"stage": "unlearn", "method": {"beta": 0.1}},
+        home=str(tmp_path / "lab"),
+        settings=Wandb(mode="offline", project="p", entity=None, timeout=10.0),
+    )
+    wandb.teardown()
+
+
+def parts(run):
+    """The folders of its offline runs, in the order of their start."""
+    return sorted((run.state_path.parents[1]).glob(f"offline-run-*-{run.id}"))
+
+
+def test_a_run_has_name_group_type_tags_and_the_training_s_history(run, records_of, tmp_path):
+    with watched(LiveTraining(run)):
+        train(CASES["ga_gdr"], tmp_path / "work")
+    (folder,) = parts(run)
+    found = records_of(folder)
+    (told,) = found["run"]
+    assert (told["display_name"], told["run_group"], told["job_type"]) == (
+        "npo_gdr adamw c0ffee",
+        "a sweep",
+        "train",
+    )
+    assert (told["run_id"], told["project"], set(told["tags"])) == (run.id, "p", set(run.tags))
+    assert told["config"]["update"]["method"] == {"beta": 0.1}
+    rows = [row["item"] for row in found["history"]]
+    stored = read_steps(tmp_path / "work")
+    assert [row["train/step"] for row in rows] == [row["step"] for row in stored]
+    for row, kept in zip(rows, stored, strict=True):
+        assert row["_step"] == kept["step"]
+        assert row["train/loss"] == pytest.approx(kept["loss"])
+        assert row["train/gradient_norm"] == pytest.approx(kept["gradient_norm"])
+        assert row["train/learning_rate"] == 0.01
+    axes = {metric.get("glob_name"): metric.get("step_metric") for metric in found["metric"]}
+    assert axes["train/*"] == "train/step"
+    assert found["stats"]  # what the machine is doing
+
+
+@pytest.mark.slow
+def test_the_history_can_be_read_while_it_trains(run, records_of, tmp_path):
+    seen = []
+
+    def look(epoch):
+        deadline = time.monotonic() + 60  # the client writes at intervals
+        while epoch == 2 and len(seen) < 6 and time.monotonic() < deadline:
+            time.sleep(0.5)
+            seen[:] = records_of(parts(run)[0]).get("history", [])
+
+    with watched(LiveTraining(run)):
+        train(replace(CASES["ga_gdr"], should_stop=look), tmp_path / "work")
+    assert [row["item"]["train/step"] for row in seen] == list(range(6))
+
+
+def test_parts_of_a_preempted_training_are_one_unbroken_history(run, records_of, tmp_path):
+    """Synced in the order of their start, they hold each step once."""
+
+    class Later(LiveTraining):
+        def begin(self):
+            time.sleep(1.1)  # a folder is named by its second
+            super().begin()
+
+    with watched(Later(run)):
+        shared_training.run("resumed", tmp_path)
+    first, second = (records_of(folder)["history"] for folder in parts(run))
+    steps = [row["item"]["_step"] for row in (*first, *second)]
+    assert steps == list(range(9))
+    assert len(second) < 9
+    known = read_sent(run)
+    assert known is not None
+    assert (known.last, known.complete) == (8, True)
+
+
+def test_a_training_that_was_sent_is_not_sent_again(run, tmp_path):
+    with watched(LiveTraining(run)):
+        train(CASES["ga"], tmp_path / "work")
+    before = parts(run)
+    send_training(run, lambda: pytest.fail("was read"))
+    assert parts(run) == before
+
+
+def test_an_error_of_the_client_ends_no_training(run, tmp_path, monkeypatch, caplog):
+    live = LiveTraining(run)
+    live.begin()
+
+    def broken(*arguments, **settings):
+        raise RuntimeError("the service is away\nand a stack")
+
+    monkeypatch.setattr(wandb.Run, "log", broken)
+    live.step(0, {"loss": 1.0})
+    live.step(1, {"loss": 1.0})
+    live.end(complete=True)
+    told = [text for text in caplog.messages if "no longer sent" in text]
+    assert told == ["W&B: npo_gdr adamw c0ffee is no longer sent: the service is away"]
+    known = read_sent(run)
+    assert known is None or not known.complete
+
+
+def test_agents_and_disabled_runs_start_nothing(run, monkeypatch):
+    monkeypatch.setattr(wandb, "init", lambda **_: pytest.fail("a run was started"))
+    disabled = replace(run, settings=replace(run.settings, mode="disabled"))
+    assert watcher_of(disabled) is None
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
+    live = LiveTraining(run)
+    live.begin()
+    live.step(0, {"loss": 1.0})
+    live.end(complete=True)
+
+
+def test_a_run_can_be_given_to_another_process(run):
+    assert TrainingRun.from_plain(run.as_plain()) == run
