@@ -44,7 +44,7 @@ def parts(run):
 
 
 def test_a_run_has_name_group_type_tags_and_the_training_s_history(run, records_of, tmp_path):
-    with watched(LiveTraining(run)):
+    with watched(LiveTraining(run, interval=0.0)):
         train(CASES["ga_gdr"], tmp_path / "work")
     (folder,) = parts(run)
     found = records_of(folder)
@@ -79,7 +79,7 @@ def test_the_history_can_be_read_while_it_trains(run, records_of, tmp_path):
             time.sleep(0.5)
             seen[:] = records_of(parts(run)[0]).get("history", [])
 
-    with watched(LiveTraining(run)):
+    with watched(LiveTraining(run, interval=0.0)):
         train(replace(CASES["ga_gdr"], should_stop=look), tmp_path / "work")
     assert [row["item"]["train/step"] for row in seen] == list(range(6))
 
@@ -92,7 +92,7 @@ def test_parts_of_a_preempted_training_are_one_unbroken_history(run, records_of,
             time.sleep(1.1)  # a folder is named by its second
             super().begin()
 
-    with watched(Later(run)):
+    with watched(Later(run, interval=0.0)):
         shared_training.run("resumed", tmp_path)
     first, second = (records_of(folder)["history"] for folder in parts(run))
     steps = [row["item"]["_step"] for row in (*first, *second)]
@@ -104,7 +104,7 @@ def test_parts_of_a_preempted_training_are_one_unbroken_history(run, records_of,
 
 
 def test_a_training_that_was_sent_is_not_sent_again(run, tmp_path):
-    with watched(LiveTraining(run)):
+    with watched(LiveTraining(run, interval=0.0)):
         train(CASES["ga"], tmp_path / "work")
     before = parts(run)
     send_training(run, lambda: pytest.fail("was read"))
@@ -112,7 +112,7 @@ def test_a_training_that_was_sent_is_not_sent_again(run, tmp_path):
 
 
 def test_an_error_of_the_client_ends_no_training(run, tmp_path, monkeypatch, caplog):
-    live = LiveTraining(run)
+    live = LiveTraining(run, interval=0.0)
     live.begin()
 
     def broken(*arguments, **settings):
@@ -133,7 +133,7 @@ def test_agents_and_disabled_runs_start_nothing(run, monkeypatch):
     disabled = replace(run, settings=replace(run.settings, mode="disabled"))
     assert watcher_of(disabled) is None
     monkeypatch.setenv("WANDB_SWEEP_ID", "abc")
-    live = LiveTraining(run)
+    live = LiveTraining(run, interval=0.0)
     live.begin()
     live.step(0, {"loss": 1.0})
     live.end(complete=True)
@@ -141,3 +141,13 @@ def test_agents_and_disabled_runs_start_nothing(run, monkeypatch):
 
 def test_a_run_can_be_given_to_another_process(run):
     assert TrainingRun.from_plain(run.as_plain()) == run
+
+
+def test_steps_that_come_too_soon_are_left_out_but_for_the_last(run, records_of):
+    live = LiveTraining(run, interval=60.0)
+    live.begin()
+    for step in range(5):
+        live.step(step, {"loss": float(step)})
+    live.end(complete=True)
+    rows = [row["item"] for row in records_of(parts(run)[0])["history"]]
+    assert [row["train/step"] for row in rows] == [0, 4]

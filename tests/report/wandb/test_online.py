@@ -66,7 +66,7 @@ def test_a_leaf_becomes_a_run_of_its_name_and_group(server, make_record, leaf, t
 
 @pytest.mark.slow
 def test_a_training_is_seen_while_it_runs(server, tmp_path):
-    live = LiveTraining(training(tmp_path))
+    live = LiveTraining(training(tmp_path), interval=0.0)
     live.begin()
     live.step(0, {"loss": 2.5, "tokens_per_second": 100.0})
     until(lambda: '"train/loss":2.5' in sent(server))  # before it has ended
@@ -151,7 +151,7 @@ def test_an_upload_that_does_not_end_is_left_on_disk(server, make_record, leaf, 
 
 def test_a_training_whose_upload_does_not_end_goes_on(server, tmp_path):
     server.stalled = True
-    live = LiveTraining(training(tmp_path, timeout=2.0))
+    live = LiveTraining(training(tmp_path, timeout=2.0), interval=0.0)
     started = time.monotonic()
     live.begin()
     live.step(0, {"loss": 2.5})
