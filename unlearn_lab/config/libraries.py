@@ -12,6 +12,7 @@ EXTRAS = {
     "lm-eval": "utility",
     "peft": "lora",
     "sentencepiece": "sentencepiece",
+    "wandb-workspaces": "dashboards",
     "hydra-joblib-launcher": "joblib",
     "hydra-submitit-launcher": "slurm",
     "hydra-ray-launcher": "ray",

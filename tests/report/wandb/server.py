@@ -82,6 +82,28 @@ class Answers(BaseHTTPRequestHandler):
     def _UseArtifact(self, _):  # noqa: N802
         self._reply(200, {"data": {"useArtifact": {"artifact": {"id": "1"}}}})
 
+    def _ProjectInternalId(self, _):  # noqa: N802
+        self._reply(200, {"data": {"project": {"internalId": "1"}}})
+
+    def _GetProjects(self, _):  # noqa: N802
+        node = {"id": "1", "name": "p", "entityName": "me", "createdAt": "2026-01-01T00:00:00",
+                "isBenchmark": False, "internalId": "1", "user": None}  # fmt: skip
+        page = {"endCursor": None, "hasNextPage": False}
+        found = {"models": {"edges": [{"node": node, "cursor": "1"}], "pageInfo": page}}
+        self._reply(200, {"data": found})
+
+    def _UpsertView2(self, variables):  # noqa: N802
+        self._upsertView(variables)
+
+    def _upsertView(self, variables):  # noqa: N802
+        project = {"id": "1", "name": "p", "entityName": "me"}
+        user = {"id": "1", "username": "me", "name": "me"}
+        now = "2026-01-01T00:00:00Z"
+        made = {"id": "Vmlldw", "name": "v", "displayName": variables["displayName"],
+                "type": "runs", "description": "", "project": project, "user": user,
+                "spec": variables["spec"], "createdAt": now, "updatedAt": now}  # fmt: skip
+        self._reply(200, {"data": {"upsertView": {"view": made, "inserted": True}}})
+
     def _CreateRunFiles(self, variables):  # noqa: N802
         files = [{"name": n, "uploadUrl": f"{self.server.url}/up/{n}"} for n in variables["files"]]
         created = {"runID": "1", "uploadHeaders": [], "files": files}
