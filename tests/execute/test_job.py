@@ -58,8 +58,7 @@ def ask(composed, home):
         *(
             pytest.param(further, marks=pytest.mark.slow)
             for further in (
-                ("method=ga_klr", "quant=bf16", "trainer.weights=fp32"),
-                ("method=npo_muse_klr", "quant=none", "method.retain.variant=raw_logits"),
+                ("method=npo_muse_klr", "quant=bf16", "method.retain.variant=raw_logits"),
                 ("method=npo_gdr", "optimizer=sure", "quant=none", "trainer.weights=bf16_sr"),
             )
         ),
