@@ -5,6 +5,7 @@ import json
 import pytest
 
 from unlearn_lab.record import results
+from unlearn_lab.report.html.drawing import VERDICT_COLOURS
 from unlearn_lab.report.wandb import __main__ as command
 from unlearn_lab.report.wandb import dashboard
 from unlearn_lab.report.wandb.__main__ import payload
@@ -55,7 +56,7 @@ def test_runs_are_grouped_by_training_and_coloured_by_verdict(asked, records):
     colours = json.dumps(spec)
     for record in records:
         assert record["stages.unlearn"] in colours
-    assert dashboard.COLOURS["comes back"] in colours
+    assert VERDICT_COLOURS["comes back"] in colours
 
 
 def test_without_records_the_metrics_are_those_of_muse():

@@ -9,16 +9,8 @@ from wandb_workspaces.reports.v2 import interface as wr
 from wandb_workspaces.workspaces import interface as ws
 
 from unlearn_lab.record.leaf import Record, memories, text, title, utility
+from unlearn_lab.report.html.drawing import VERDICT_COLOURS
 
-COLOURS = {
-    "comes back": "#d55e00",
-    "stays forgotten": "#009e73",
-    "forgotten": "#009e73",
-    "not forgotten": "#e69f00",
-    "destroyed": "#cc79a7",
-    "destroyed by the quantizer": "#cc79a7",
-}
-"""Colours of runs by verdict; those of the HTML report."""
 _CHOICES = ("method", "optimizer", "quant", "model", "dataset", "seed")
 _LOSSES = ("train/loss", "train/loss_forget", "train/loss_retain", "train/gradient_norm")
 _TITLE = "unlearn_lab: what was forgotten, and what came back"
@@ -48,7 +40,7 @@ class Shown:
 def shown(entity: str, project: str, sweep: str | None, records: Sequence[Record]) -> Shown:
     """Returns what a dashboard shows of these records; without any, MUSE's metrics."""
     keys = {(text(one, "stages.unlearn"), text(one, "verdict")) for one in records}
-    colours = {key: COLOURS[key[1]] for key in sorted(keys) if key[1] in COLOURS}
+    colours = {key: VERDICT_COLOURS[key[1]] for key in sorted(keys) if key[1] in VERDICT_COLOURS}
     useful = [name for one in records if (name := utility(one)) is not None]
     return Shown(
         entity=entity,
