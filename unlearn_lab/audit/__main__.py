@@ -1,4 +1,4 @@
-"""`python -m unlearn_lab.audit`: has a model that was unlearned elsewhere really forgotten?"""
+"""`python -m unlearn_lab.audit`: judges models that were unlearned elsewhere."""
 
 import argparse
 import os

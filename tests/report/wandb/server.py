@@ -48,14 +48,16 @@ class Answers(BaseHTTPRequestHandler):
             return self._reply(200, {})
         operation = re.search(r"(?:query|mutation)\s+(\w+)", body["query"])
         self.server.told.append((operation and operation[1], body.get("variables", {})))
-        answer = getattr(self, f"_{operation[1]}" if operation else "", None)
-        return answer(body.get("variables", {})) if answer else self._reply(200, {"data": {}})
+        answer = ANSWERS.get(operation[1] if operation else "")
+        if answer is None:
+            return self._reply(200, {"data": {}})
+        return answer(self, body.get("variables", {}))
 
-    def _RunResumeStatus(self, _):  # noqa: N802
+    def run_resume_status(self, _):
         self._reply(200, {"data": {"model": {"id": "1", "name": "p", "bucket": None,
                                              "entity": {"id": "1", "name": "me"}}}})  # fmt: skip
 
-    def _UpsertBucket(self, variables):  # noqa: N802
+    def upsert_bucket(self, variables):
         name = variables["name"]
         if name in self.server.deleted:
             message = f"run {name} was previously created and deleted; try a new run name"
@@ -67,35 +69,32 @@ class Answers(BaseHTTPRequestHandler):
                   "historyLineCount": 0, "project": project}  # fmt: skip
         return self._reply(200, {"data": {"upsertBucket": {"bucket": bucket, "inserted": True}}})
 
-    def _Viewer(self, _):  # noqa: N802
+    def viewer(self, _):
         viewer = {"id": "1", "entity": "me", "username": "me", "email": "", "admin": False,
                   "flags": "{}", "teams": {"edges": []}, "apiKeys": {"edges": []}}  # fmt: skip
         self._reply(200, {"data": {"viewer": viewer}})
 
-    def _ArtifactType(self, _):  # noqa: N802
+    def artifact_type(self, _):
         self._reply(200, {"data": {"project": {"artifact": None}}})
 
-    def _CreateArtifact(self, variables):  # noqa: N802
+    def create_artifact(self, variables):
         made = {"id": "1", "state": "COMMITTED", "artifactSequence": {"latestArtifact": None}}
         self._reply(200, {"data": {"createArtifact": {"artifact": made}}})
 
-    def _UseArtifact(self, _):  # noqa: N802
+    def use_artifact(self, _):
         self._reply(200, {"data": {"useArtifact": {"artifact": {"id": "1"}}}})
 
-    def _ProjectInternalId(self, _):  # noqa: N802
+    def project_internal_id(self, _):
         self._reply(200, {"data": {"project": {"internalId": "1"}}})
 
-    def _GetProjects(self, _):  # noqa: N802
+    def get_projects(self, _):
         node = {"id": "1", "name": "p", "entityName": "me", "createdAt": "2026-01-01T00:00:00",
                 "isBenchmark": False, "internalId": "1", "user": None}  # fmt: skip
         page = {"endCursor": None, "hasNextPage": False}
         found = {"models": {"edges": [{"node": node, "cursor": "1"}], "pageInfo": page}}
         self._reply(200, {"data": found})
 
-    def _UpsertView2(self, variables):  # noqa: N802
-        self._upsertView(variables)
-
-    def _upsertView(self, variables):  # noqa: N802
+    def upsert_view(self, variables):
         project = {"id": "1", "name": "p", "entityName": "me"}
         user = {"id": "1", "username": "me", "name": "me"}
         now = "2026-01-01T00:00:00Z"
@@ -104,7 +103,7 @@ class Answers(BaseHTTPRequestHandler):
                 "spec": variables["spec"], "createdAt": now, "updatedAt": now}  # fmt: skip
         self._reply(200, {"data": {"upsertView": {"view": made, "inserted": True}}})
 
-    def _CreateRunFiles(self, variables):  # noqa: N802
+    def create_run_files(self, variables):
         files = [{"name": n, "uploadUrl": f"{self.server.url}/up/{n}"} for n in variables["files"]]
         created = {"runID": "1", "uploadHeaders": [], "files": files}
         self._reply(200, {"data": {"createRunFiles": created}})
@@ -124,3 +123,19 @@ class Answers(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
         self.wfile.write(text)
+
+
+ANSWERS = {
+    "RunResumeStatus": Answers.run_resume_status,
+    "UpsertBucket": Answers.upsert_bucket,
+    "Viewer": Answers.viewer,
+    "ArtifactType": Answers.artifact_type,
+    "CreateArtifact": Answers.create_artifact,
+    "UseArtifact": Answers.use_artifact,
+    "ProjectInternalId": Answers.project_internal_id,
+    "GetProjects": Answers.get_projects,
+    "UpsertView2": Answers.upsert_view,
+    "upsertView": Answers.upsert_view,
+    "CreateRunFiles": Answers.create_run_files,
+}
+"""The answer to each operation of GraphQL, by its name."""

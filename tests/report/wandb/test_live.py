@@ -9,6 +9,7 @@ import wandb
 from tests.unlearn import shared_training
 from tests.unlearn.shared_training import CASES, train
 from unlearn_lab.config.settings import Wandb
+from unlearn_lab.report.wandb import live as live_runs
 from unlearn_lab.report.wandb.live import (
     LiveTraining,
     TrainingRun,
@@ -126,6 +127,17 @@ def test_an_error_of_the_client_ends_no_training(run, tmp_path, monkeypatch, cap
     assert told == ["W&B: npo_gdr adamw c0ffee is no longer sent: the service is away"]
     known = read_sent(run)
     assert known is None or not known.complete
+
+
+def test_a_full_disk_ends_no_training(run, tmp_path, monkeypatch, caplog):
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(live_runs, "write_sent", full)
+    with watched(LiveTraining(run, interval=0.0)):
+        train(CASES["ga"], tmp_path / "work")
+    assert len(read_steps(tmp_path / "work")) == 9
+    assert [text for text in caplog.messages if "No space left on device" in text]
 
 
 def test_agents_and_disabled_runs_start_nothing(run, monkeypatch):

@@ -37,6 +37,21 @@ def test_offline_it_says_why_and_how_to_send_it(judged, thresholds, tmp_path, re
     assert any(key.startswith("came_back") for key in keys)
 
 
+def test_it_is_kept_offline_where_online_fails(server, judged, thresholds, tmp_path, monkeypatch):
+    asked, real = [], wandb.init
+
+    def only_offline(*, mode, **settings):
+        asked.append(mode)
+        if mode == "online":
+            raise RuntimeError("the server is away")
+        return real(mode=mode, **settings)
+
+    monkeypatch.setattr(wandb, "init", only_offline)
+    line = send_sweep(judged, tmp_path, settings(), thresholds, None)
+    assert asked == ["online", "offline"]
+    assert line.startswith("online failed: the server is away; kept offline, send with: wandb sync")
+
+
 def test_the_table_is_that_of_the_terminal(judged, thresholds):
     columns, rows = summary_table(judged, thresholds)
     assert columns[:4] == ["method", "optimizer", "quant", "verdict"]

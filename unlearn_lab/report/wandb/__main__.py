@@ -26,10 +26,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.stderr.write(f"{redact(str(error))}\n")
         sys.exit(REFUSED)
     from unlearn_lab.report.wandb import dashboard
-    from unlearn_lab.report.wandb.mode import first_line
+    from unlearn_lab.report.wandb.client import attempt
 
     records = read_records(asked.home, asked.sweep)
-    try:
+
+    def show() -> None:
         entity = asked.entity or _default_entity()
         what = dashboard.shown(entity, asked.project, asked.sweep, records)
         made = dashboard.workspace(what) if asked.kind == "workspace" else dashboard.report(what)
@@ -37,11 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             sys.stdout.write(json.dumps(payload(made), indent=1) + "\n")
             return
         made.save()
-    # the library raises the client's, requests' and its own classes, without a common base
-    except Exception as error:  # noqa: BLE001
-        sys.stderr.write(redact(f"{asked.kind}: not saved ({first_line(error)})\n"))
+        sys.stdout.write(f"{made.url}\n")
+
+    error = attempt(show)
+    if error is not None:
+        sys.stderr.write(redact(f"{asked.kind}: not saved ({error})\n"))
         sys.exit(FAILED)
-    sys.stdout.write(f"{made.url}\n")
 
 
 def payload(made: Any) -> dict[str, Any]:

@@ -1,11 +1,16 @@
 """The settings with which the W&B client runs: quiet, with time limits, without code."""
 
+import logging
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import wandb
 
+_log = logging.getLogger(__name__)
+Result = TypeVar("Result")
 ID_LENGTH = 16
 """Hex digits of a key in the id of its W&B run; the run's config has all 64."""
 
@@ -60,6 +65,53 @@ def client_settings(timeout: float, *, system_metrics: bool) -> wandb.Settings:
         save_code=False,
         x_disable_stats=not system_metrics,
     )
+
+
+def start_run(
+    *, mode: str, home: Path | str, timeout: float, system_metrics: bool = False, **identity: Any
+) -> wandb.Run:
+    """Starts a run below `home/wandb`; raises what the client raises.
+
+    Args:
+        mode: online or offline.
+        home: the sweep's `runtime.home`; created if it is missing.
+        timeout: seconds each for start and upload.
+        system_metrics: whether to record what this process and its devices are doing.
+        identity: further arguments of `wandb.init`: id, name, group, configuration and so on.
+    """
+    Path(home).mkdir(parents=True, exist_ok=True)
+    quiet_client()
+    settings = client_settings(timeout, system_metrics=system_metrics)
+    try:
+        return wandb.init(
+            mode=cast("Any", mode),
+            dir=str(home),
+            settings=settings,
+            reinit="create_new",
+            **identity,
+        )
+    except Exception:
+        # Otherwise the client's service keeps the id reserved: "run ID is in use".
+        wandb.teardown()
+        raise
+
+
+def attempt(action: Callable[[], Result]) -> Result | str:
+    """Returns the result of `action`, or its error in one line.
+
+    The client raises its own, pydantic's, protobuf's and asyncio's classes without a common base,
+    and none of them may cost a training or a finished result: the callers report each.
+    """
+    try:
+        return action()
+    except Exception as error:  # noqa: BLE001
+        _log.debug("W&B", exc_info=True)
+        return first_line(error)
+
+
+def first_line(error: Exception) -> str:
+    """Returns the first line of an error's message, or its class."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def under_an_agent() -> bool:

@@ -1,6 +1,7 @@
 """Sends a training to Weights & Biases while it runs: one run per training stage."""
 
 import dataclasses
+import functools
 import json
 import logging
 import math
@@ -19,11 +20,11 @@ from unlearn_lab.report.wandb.client import (
     DELETED,
     ID_LENGTH,
     SUFFIXES,
-    client_settings,
-    quiet_client,
+    attempt,
+    start_run,
     under_an_agent,
 )
-from unlearn_lab.report.wandb.mode import choose_mode, first_line, server, unreachable
+from unlearn_lab.report.wandb.mode import choose_mode, server, unreachable
 
 _log = logging.getLogger(__name__)
 STEP = "train/step"
@@ -119,7 +120,8 @@ class LiveTraining:
         if mode == "online":
             self._run = self._online()
         if self._run is None:
-            self._run = self._attempt("offline", "")[0]
+            started = attempt(lambda: self._start("offline", ""))
+            self._run = None if isinstance(started, str) else started
         if self._run is None:
             return
         place = place_of(self._training, offline=self._run.offline)
@@ -131,22 +133,14 @@ class LiveTraining:
         """Starts the run online, under another id where this one was deleted there."""
         error = ""
         for suffix in SUFFIXES:
-            run, error = self._attempt("online", suffix)
-            if run is not None:
-                return run
+            started = attempt(functools.partial(self._start, "online", suffix))
+            if not isinstance(started, str):
+                return started
+            error = started
             if DELETED not in error:
                 break
         unreachable[server()] = f"online failed: {error}"
         return None
-
-    def _attempt(self, mode: Any, suffix: str) -> tuple[wandb.Run | None, str]:
-        """Returns the run, or the client's error in one line."""
-        try:
-            return self._start(mode, suffix), ""
-        # as in `sink`: the client's errors have no common base, and none may end a training
-        except Exception as error:  # noqa: BLE001
-            _log.debug("W&B", exc_info=True)
-            return None, first_line(error)
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
         """Sends one step; skips those that an earlier attempt has sent, or that come too soon."""
@@ -161,69 +155,66 @@ class LiveTraining:
 
     def _log(self, step: int, figures: Mapping[str, float]) -> None:
         row = {STEP: step, **{f"train/{name}": value for name, value in figures.items()}}
-        self._guarded(lambda run: run.log(row, step=step, commit=True))
-        self._keep(last=step, complete=False)
+
+        def log(run: wandb.Run) -> None:
+            run.log(row, step=step, commit=True)
+            self._keep(last=step, complete=False)
+
+        self._guarded(log)
 
     def end(self, *, complete: bool) -> None:
         """Ends the run; waits at most the settings' timeout for its upload."""
-        if self._run is None:
-            return
         if self._pending is not None:
             self._log(*self._pending)
             self._pending = None
-        if self._run is not None and complete and not self._run.offline:
-            self._guarded(lambda run: run.log_artifact(artifact_of(self._training)))
-        if self._run is None:
-            return
-        self._guarded(lambda run: run.finish(exit_code=0 if complete else 1))
-        if self._run is not None:
+
+        def finish(run: wandb.Run) -> None:
+            if complete and not run.offline:
+                run.log_artifact(artifact_of(self._training))
+            run.finish(exit_code=0 if complete else 1)
             self._keep(last=self._sent.last, complete=complete)
+
+        self._guarded(finish)
         self._run = None
 
-    def _guarded(self, action: Any) -> None:
-        """Runs an action on the run; gives up watching if the client raises."""
-        try:
-            action(self._run)
-        except Exception as error:  # noqa: BLE001
-            _log.warning("W&B: %s is no longer sent: %s", self._training.name, first_line(error))
-            _log.debug("W&B", exc_info=True)
+    def _guarded(self, action: Callable[[wandb.Run], None]) -> None:
+        """Runs an action on the run, if there is one; gives up watching on an error."""
+        run = self._run
+        if run is None:
+            return
+        error = attempt(lambda: action(run))
+        if error is not None:
+            _log.warning("W&B: %s is no longer sent: %s", self._training.name, error)
             self._run = None
 
     def _keep(self, *, last: int, complete: bool) -> None:
-        sent = self._sent
-        self._sent = Sent(place=sent.place, last=last, complete=complete, url=sent.url)
+        self._sent = dataclasses.replace(self._sent, last=last, complete=complete)
         write_sent(self._training, self._sent)
 
-    def _start(self, mode: Any, suffix: str) -> wandb.Run:
+    def _start(self, mode: str, suffix: str) -> wandb.Run:
         training, settings = self._training, self._training.settings
-        quiet_client()
-        Path(training.home).mkdir(parents=True, exist_ok=True)
-        try:
-            run = wandb.init(
-                mode=mode,
-                dir=training.home,
-                id=training.id + suffix,
-                resume="allow",
-                project=settings.project,
-                entity=settings.entity,
-                name=training.name,
-                group=training.group,
-                job_type="train",
-                tags=list(training.tags),
-                config=dict(training.config),
-                settings=client_settings(settings.timeout, system_metrics=True),
-                reinit="create_new",
-            )
-        except Exception:
-            wandb.teardown()  # otherwise the client's service keeps the id reserved
-            raise
+        run = start_run(
+            mode=mode,
+            home=training.home,
+            timeout=settings.timeout,
+            system_metrics=True,
+            id=training.id + suffix,
+            resume="allow",
+            project=settings.project,
+            entity=settings.entity,
+            name=training.name,
+            group=training.group,
+            job_type="train",
+            tags=list(training.tags),
+            config=dict(training.config),
+        )
         run.define_metric(STEP)
         run.define_metric("train/*", step_metric=STEP)
         return run
 
 
 def watcher_of(training: TrainingRun) -> LiveTraining | None:
-    """Returns who sends a training while it runs; None if W&B is off."""
+    """Returns the watcher that sends a training while it runs; None if W&B is off."""
     return None if training.settings.mode == "disabled" else LiveTraining(training)
 
 

@@ -5,7 +5,7 @@ from typing import Literal
 import wandb
 
 from unlearn_lab.config.settings import Wandb
-from unlearn_lab.report.wandb.client import quiet_client
+from unlearn_lab.report.wandb.client import first_line, quiet_client
 
 MODES = ("auto", "online", "offline", "disabled")
 unreachable: dict[str, str] = {}
@@ -45,8 +45,3 @@ def choose_mode(asked: str) -> tuple[Literal["online", "offline", "disabled"], s
 def server() -> str:
     """Returns the address of the server that runs are sent to."""
     return quiet_client().base_url
-
-
-def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or its class."""
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

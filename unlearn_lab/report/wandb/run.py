@@ -1,7 +1,6 @@
 """Writes the run of one leaf with the W&B client, with time limits on start and upload."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,14 +12,12 @@ from unlearn_lab.record.leaf import Record, text
 from unlearn_lab.report.wandb.client import (
     ID_LENGTH,
     Destination,
-    client_settings,
-    quiet_client,
+    attempt,
+    start_run,
     under_an_agent,
 )
 from unlearn_lab.report.wandb.live import TrainingRun, artifact_of
 from unlearn_lab.report.wandb.payload import Content
-
-_log = logging.getLogger(__name__)
 
 
 class UploadFailedError(Exception):
@@ -78,7 +75,7 @@ def deliver(
     try:
         _fill(run, content)
         if mode == "online" and not under_an_agent():
-            _link(run, leaf.trainings)
+            attempt(lambda: _link(run, leaf.trainings))  # the summary has the same links
     except BaseException:
         run.finish(exit_code=1)
         raise
@@ -96,23 +93,16 @@ def _start(
     mode: Literal["online", "offline"],
     suffix: str,
 ) -> wandb.Run:
-    quiet_client()
-    try:
-        return wandb.init(
-            mode=mode,
-            dir=str(destination.home),
-            name=leaf.name,
-            job_type="eval",
-            tags=list(content.tags),
-            config=content.config,
-            settings=client_settings(destination.timeout, system_metrics=False),
-            reinit="create_new",
-            **_identity(leaf, destination, suffix),
-        )
-    except Exception:
-        # Otherwise the client's service keeps the id reserved: "run ID is in use".
-        wandb.teardown()
-        raise
+    return start_run(
+        mode=mode,
+        home=destination.home,
+        timeout=destination.timeout,
+        name=leaf.name,
+        job_type="eval",
+        tags=list(content.tags),
+        config=content.config,
+        **_identity(leaf, destination, suffix),
+    )
 
 
 def _identity(leaf: LeafRun, destination: Destination, suffix: str) -> dict[str, Any]:
@@ -130,12 +120,8 @@ def _identity(leaf: LeafRun, destination: Destination, suffix: str) -> dict[str,
 
 def _link(run: wandb.Run, trainings: Sequence[TrainingRun]) -> None:
     """Makes the trainings inputs of the run; offline, where that raises, its summary names them."""
-    try:
-        for training in trainings:
-            run.use_artifact(artifact_of(training))
-    # the client's errors have no common base; the summary has the same links
-    except Exception:  # noqa: BLE001
-        _log.debug("W&B", exc_info=True)
+    for training in trainings:
+        run.use_artifact(artifact_of(training))
 
 
 def _fill(run: wandb.Run, content: Content) -> None:

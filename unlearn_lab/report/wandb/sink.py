@@ -1,30 +1,32 @@
 """Decides how a leaf is sent to Weights & Biases: online, offline or not at all."""
 
-import logging
 import shlex
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal
 
 import wandb
 
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.record.side_files import read_sides
-from unlearn_lab.report.wandb.client import DELETED, SUFFIXES, Destination, under_an_agent
+from unlearn_lab.report.wandb.client import (
+    DELETED,
+    SUFFIXES,
+    Destination,
+    attempt,
+    first_line,
+    under_an_agent,
+)
 from unlearn_lab.report.wandb.live import TrainingRun, send_training
 from unlearn_lab.report.wandb.mode import (
     check_settings,
     choose_mode,
-    first_line,
     server,
     unreachable,
 )
 from unlearn_lab.report.wandb.payload import Content, content_of
 from unlearn_lab.report.wandb.run import LeafRun, UploadFailedError, deliver
-
-Result = TypeVar("Result")
-_log = logging.getLogger(__name__)
 
 _WHOLE = "written-whole"
 
@@ -74,10 +76,10 @@ def send(
     destination = Destination(
         home=home, project=settings.project, entity=settings.entity, timeout=settings.timeout
     )
-    links = _attempt(lambda: _linked(trainings))
+    links = attempt(lambda: _linked(trainings))
     known = {} if isinstance(links, str) else links
     content = content_of(leaf.record, read_sides(home, leaf.record), known)
-    result = _attempt(lambda: _send(leaf, content, destination, settings.mode))
+    result = attempt(lambda: _send(leaf, content, destination, settings.mode))
     if isinstance(result, str):
         line = f"failed, and no offline run was written either: {result}"
         return SinkResult(status="failed", line=line, path=None, url="")
@@ -100,7 +102,7 @@ def _send(leaf: LeafRun, content: Content, destination: Destination, asked: str)
     if mode == "disabled":
         return SinkResult(status="disabled", line=why, path=None, url="")
     if mode == "online":
-        result = _attempt(lambda: _send_online(leaf, content, destination))
+        result = attempt(lambda: _send_online(leaf, content, destination))
         if isinstance(result, SinkResult):
             return result
         why = f"online failed: {result}"
@@ -137,17 +139,6 @@ def _send_online(leaf: LeafRun, content: Content, destination: Destination) -> S
         note = f" (this run was deleted there, so its id now ends in {suffix})" if suffix else ""
         return SinkResult(status="online", line=f"sent to {url}{note}", path=folder, url=url)
     raise RuntimeError("no suffix was tried")
-
-
-def _attempt(action: Callable[[], Result]) -> Result | str:
-    """Returns the result of `action`, or the client's error in one line."""
-    try:
-        return action()
-    # The client raises its own, pydantic's, protobuf's and asyncio's classes without a common
-    # base. None of them may cost a finished result; each is reported to the user.
-    except Exception as error:  # noqa: BLE001
-        _log.debug("W&B", exc_info=True)
-        return first_line(error)
 
 
 def _kept(folder: Path, why: str, paths: str) -> SinkResult:

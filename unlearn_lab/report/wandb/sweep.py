@@ -1,5 +1,6 @@
 """Sends a whole sweep as one W&B run: its table, how much came back, and the report."""
 
+import functools
 import hashlib
 import logging
 import shlex
@@ -16,13 +17,8 @@ from unlearn_lab.record.leaf import Record, memories, shown_metrics, text, title
 from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.html.plots import recovery_map
 from unlearn_lab.report.rows import Row, build_rows, key_headings
-from unlearn_lab.report.wandb.client import (
-    ID_LENGTH,
-    client_settings,
-    quiet_client,
-    under_an_agent,
-)
-from unlearn_lab.report.wandb.mode import choose_mode, first_line
+from unlearn_lab.report.wandb.client import ID_LENGTH, attempt, start_run, under_an_agent
+from unlearn_lab.report.wandb.mode import choose_mode
 from unlearn_lab.report.wandb.payload import Table
 
 _log = logging.getLogger(__name__)
@@ -38,7 +34,7 @@ def send_sweep(
     """Sends the run of a sweep, in the group of its leaves; returns where to look, in one line.
 
     The line is empty where nothing was sent: W&B is off, a W&B agent has started this process, or
-    an error, which is logged. Waits as `sink.send` does.
+    an error, which is logged. If online fails, the run is kept offline. Waits as `sink.send` does.
 
     Args:
         records: the records that the sweep ended with.
@@ -51,13 +47,15 @@ def send_sweep(
     mode, why = ("disabled", "") if asked == "disabled" else choose_mode(asked)
     if mode == "disabled" or under_an_agent():
         return ""
-    try:
-        folder, url = _send(records, home, settings, thresholds, report, mode)
-    # the client's errors have no common base, and none may cost a finished sweep
-    except Exception as error:  # noqa: BLE001
-        _log.warning("W&B: the sweep's own run was not sent: %s", first_line(error))
-        _log.debug("W&B", exc_info=True)
+    send = functools.partial(_send, records, home, settings, thresholds, report)
+    sent = attempt(lambda: send(mode))
+    if isinstance(sent, str) and mode == "online":
+        why = f"online failed: {sent}"
+        sent = attempt(lambda: send("offline"))
+    if isinstance(sent, str):
+        _log.warning("W&B: the sweep's own run was not sent: %s", sent)
         return ""
+    folder, url = sent
     if not url:
         every_run = f"{shlex.quote(str(folder.parent))}/offline-run-*"
         return f"{f'{why}; ' if why else ''}kept offline, send with: wandb sync {every_run}"
@@ -71,28 +69,22 @@ def _send(
     settings: Wandb,
     thresholds: VerdictThresholds,
     report: Path | None,
-    mode: Any,
+    mode: str,
 ) -> tuple[Path, str]:
     """Writes the run; returns its folder, and its address ("" when offline)."""
     name = text(records[0], "sweep")
-    quiet_client()
-    try:
-        run = wandb.init(
-            mode=mode,
-            dir=str(home),
-            id=hashlib.sha256(f"sweep {name}".encode()).hexdigest()[:ID_LENGTH],
-            resume="allow",
-            project=settings.project,
-            entity=settings.entity,
-            name=name,
-            group=name,
-            job_type="sweep",
-            settings=client_settings(settings.timeout, system_metrics=False),
-            reinit="create_new",
-        )
-    except Exception:
-        wandb.teardown()  # otherwise the client's service keeps the id reserved
-        raise
+    run = start_run(
+        mode=mode,
+        home=home,
+        timeout=settings.timeout,
+        id=hashlib.sha256(f"sweep {name}".encode()).hexdigest()[:ID_LENGTH],
+        resume="allow",
+        project=settings.project,
+        entity=settings.entity,
+        name=name,
+        group=name,
+        job_type="sweep",
+    )
     folder, url = Path(run.dir).parent, run.url or ""
     columns, rows = summary_table(records, thresholds)
     shown: dict[str, Any] = {"results": wandb.Table(columns=columns, data=rows)}

@@ -1,4 +1,4 @@
-"""Shows each step of a training to whoever watches it."""
+"""Passes the figures of each training step to a watcher: the callback that Lightning calls."""
 
 import time
 from collections.abc import Mapping

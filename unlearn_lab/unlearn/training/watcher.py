@@ -1,4 +1,4 @@
-"""Lets others watch a training while it runs, without being part of it or of its key."""
+"""Defines watchers of a training, which receive its figures while it runs; none is in its key."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +28,7 @@ _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 @contextmanager
 def watched(watcher: Watcher | None) -> Iterator[None]:
-    """Has trainings in this context watched; by nobody if `watcher` is None."""
+    """Passes the figures of trainings in this context to `watcher`; to none if it is None."""
     before = _watcher.set(watcher)
     try:
         yield
@@ -37,5 +37,5 @@ def watched(watcher: Watcher | None) -> Iterator[None]:
 
 
 def current_watcher() -> Watcher | None:
-    """Returns who watches trainings in this context."""
+    """Returns the watcher of trainings in this context; None without one."""
     return _watcher.get()
