@@ -111,9 +111,20 @@ def test_selectors_combine(home, run):
     assert listed(run, "--older-than", "30d", "--sweep", "first") == {TARGET.key}
     assert listed(run, "--older-than", "32d") == set()
     assert listed(run, "--stage", "saliency") == set()
+    assert listed(run, "--key", TARGET.key[:8]) == {TARGET.key}
+    assert listed(run, "--key", TARGET.key, "--stage", "unlearn") == set()
     with lease(home / "cache", [LOST.key], TIMEOUTS):
         used = {e["key"] for e in json.loads(run("ls", "--json")[1]) if e["in_use"]}
     assert used == {LOST.key}
+
+
+def test_one_artifact_is_removed_by_its_key(home, run):
+    assert run("prune", "--key", LOST.key[:8], "--yes")[0] == 0
+    assert not folder(home, LOST).exists()
+    assert folder(home, TARGET).exists()
+    status, _, err = run("prune", "--key", "f00", "--yes")
+    assert status == 2
+    assert "f00" in err
 
 
 def test_unreachable_is_what_no_record_stands_on_at_any_depth(run):

@@ -10,7 +10,9 @@ from unlearn_lab.config.build import build, check
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.data.texts import TextSource
 from unlearn_lab.evaluate.metric import AnyMetric
+from unlearn_lab.evaluate.watch import Watch
 from unlearn_lab.execute.arithmetic import with_arithmetic
+from unlearn_lab.execute.parts import training_settings
 from unlearn_lab.models.given import GivenModel, Holding, UnknownUpdate
 from unlearn_lab.quantize.calibration import SOURCES, Calibration
 from unlearn_lab.quantize.quantizer import AnyQuantizer
@@ -91,14 +93,16 @@ def test_generic_texts(plain, name):
 @pytest.mark.parametrize("name", of_trainings("trainer"))
 @pytest.mark.parametrize("stop", options("trainer/stop"))
 def test_trainers(plain, name, stop):
-    trainer = with_arithmetic(plain(f"trainer={name}", f"trainer/stop={stop}"))["trainer"]
+    trainer = training_settings(with_arithmetic(plain(f"trainer={name}", f"trainer/stop={stop}")))
     assert isinstance(build(trainer, UnlearningTraining, "trainer").stop, StopRule)
 
 
 @pytest.mark.parametrize("name", of_trainings("trainer"))
 @pytest.mark.parametrize("adapter", options("trainer/adapter"))
 def test_adapters(plain, name, adapter):
-    trainer = with_arithmetic(plain(f"trainer={name}", f"trainer/adapter={adapter}"))["trainer"]
+    config = with_arithmetic(plain(f"trainer={name}", f"trainer/adapter={adapter}"))
+    trainer = training_settings(config)
+    build(config["trainer"]["watch"], Watch, "trainer.watch")
     made = build(trainer, UnlearningTraining, "trainer").adapter
     assert type(made).__name__.lower() == {"none": "nonetype"}.get(adapter, adapter)
 

@@ -5,6 +5,7 @@ import torch
 from safetensors.torch import load_file
 
 from tests.e2e.artifacts import built, stamps
+from unlearn_lab.record.side_files import read_sides
 
 ARGUMENTS = ("method=npo_klr", "quant=none", "runtime.accelerator=cpu", "trainer.weights=fp32")
 
@@ -18,7 +19,8 @@ def saved(run, stage, record):
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_build_what_one_does(lab, tmp_path, strategy):
     """Each stage under the key that it has for one process, so a second run builds nothing."""
-    two = lab(*ARGUMENTS, "runtime.devices=2", f"runtime.strategy={strategy}")
+    watch = ("trainer.watch.every_epochs=1",) if strategy == "ddp" else ()
+    two = lab(*ARGUMENTS, *watch, "runtime.devices=2", f"runtime.strategy={strategy}")
     assert two.status == 0, two.err
     one = lab(*ARGUMENTS, home=tmp_path / "one")
     assert one.status == 0, one.err
@@ -26,6 +28,10 @@ def test_two_processes_build_what_one_does(lab, tmp_path, strategy):
     assert record["run_id"] == expected["run_id"]
     assert record["stages.unlearn"] == expected["stages.unlearn"]
     assert record["effective.devices"] == 2
+    if watch:
+        points = read_sides(two.home, record).curve.points
+        assert [point.epoch for point in points] == [0, 1, 2]
+        assert points[-1].full["knowmem"] == record["scores.unlearned.full.knowmem"]
     assert record["effective.strategy"] == strategy
     assert (expected["effective.devices"], expected["effective.strategy"]) == (1, "none")
     for stage in ("target", "retrain", "unlearn"):

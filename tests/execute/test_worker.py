@@ -46,7 +46,13 @@ def make_request(tmp_path):
         write_request(
             path,
             BuildRequest(
-                stage=stage, inputs={}, work=work, runtime=runtime, trust=trust, watch=None
+                stage=stage,
+                inputs={},
+                work=work,
+                runtime=runtime,
+                trust=trust,
+                watch=None,
+                scores=None,
             ),
         )
         return path
@@ -68,6 +74,7 @@ def test_a_request_is_read_as_it_was_written(tmp_path):
         runtime=RUNTIME,
         trust=("mine",),
         watch={"key": "k"},
+        scores={"every_epochs": 2},
     )
     write_request(tmp_path / "stage.json", written)
     found = read_request(tmp_path / "stage.json")
@@ -79,7 +86,7 @@ def test_a_request_is_read_as_it_was_written(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.update(schema=0), "object with schema=3"),
+        (lambda content: content.update(schema=0), "object with schema=4"),
         (lambda content: content.pop("work"), "'work' is missing"),
         (lambda content: content["runtime"].update(colour=1), "colour"),
         (lambda content: content.update(inputs=3), "valid build request"),

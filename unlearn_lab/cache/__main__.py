@@ -74,9 +74,11 @@ def _prune(view: View, asked: argparse.Namespace, console: Console) -> int:
     if asked.unreachable:
         require_records(view)
     chosen = _selected(view, asked)
-    if not (asked.stage or asked.sweep or asked.older_than or asked.unreachable):
+    if not (
+        asked.stage or asked.sweep or asked.older_than or asked.unreachable or asked.key is not None
+    ):
         chosen = [item for item in chosen if item.kind != "artifact"]
-        hint = "Only leftovers of dead processes; choose artifacts with --stage, --sweep, "
+        hint = "Only leftovers of dead processes; choose artifacts with --stage, --sweep, --key, "
         print_line(console, f"{hint}--older-than or --unreachable.", "dim")
     return _remove(view, chosen, asked, console)
 
@@ -168,6 +170,7 @@ def _selected(view: View, asked: argparse.Namespace) -> list[Item]:
         sweep=getattr(asked, "sweep", None),
         older_than=getattr(asked, "older_than", None),
         unreachable=getattr(asked, "unreachable", False),
+        key=getattr(asked, "key", None),
     )
     return [item for item in _ordered(view.items) if selection(item)]
 
@@ -255,6 +258,9 @@ def _options() -> tuple[argparse.ArgumentParser, ...]:
     )
     selectors.add_argument(
         "--unreachable", action="store_true", help="artifacts that no record depends on"
+    )
+    selectors.add_argument(
+        "--key", metavar="KEY", help="the artifact with this key, or unique prefix of one"
     )
     sure = argparse.ArgumentParser(add_help=False)
     sure.add_argument("--yes", action="store_true", help="remove; otherwise a dry run")

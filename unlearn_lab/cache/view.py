@@ -70,11 +70,17 @@ def open_view(home: Path) -> View:
 
 
 def select(
-    view: View, *, stage: str | None, sweep: str | None, older_than: str | None, unreachable: bool
+    view: View,
+    *,
+    stage: str | None,
+    sweep: str | None,
+    older_than: str | None,
+    unreachable: bool,
+    key: str | None = None,
 ) -> Selection:
     """Converts options to a selection.
 
-    Raises `ValueError` for an unknown stage or sweep, and for a malformed age.
+    Raises `ValueError` for an unknown stage, sweep or key, and for a malformed age.
 
     Args:
         view: the cache and its records.
@@ -82,17 +88,22 @@ def select(
         sweep: only artifacts that records of this sweep depend on.
         older_than: minimum age, such as `30d`.
         unreachable: only items that no record depends on.
+        key: only the artifact whose key has this prefix.
     """
     if stage is not None:
         require_known("--stage", stage, {*VERSIONS, *(item.stage for item in view.items)} - {""})
     if sweep is not None:
         require_known("--sweep", sweep, view.names)
+    keys = None
+    if sweep is not None:
+        keys = {one for one, names in view.sweeps.items() if sweep in names}
+    if key is not None:
+        only = {find_key(view, key)}
+        keys = only if keys is None else keys & only
     return Selection(
         stage=stage,
         before=None if older_than is None else time.time() - _seconds(older_than),
-        keys=None
-        if sweep is None
-        else {key for key, names in view.sweeps.items() if sweep in names},
+        keys=keys,
         but_keys=view.sweeps.keys() if unreachable else None,
     )
 

@@ -68,7 +68,7 @@ def option_exists(group: str, name: str) -> bool:
 def presets() -> dict[str, list[str]]:
     """Returns the names of presets by group: those of sweeps/, then the user's in these groups."""
     found = {}
-    for group in sorted(path.name for path in data_dir("sweeps").iterdir() if path.is_dir()):
+    for group in ("cluster", "grid"):
         folders = [data_dir("sweeps"), *filter(None, [conf_dir()])]
         found[group] = [
             path.stem for folder in folders for path in sorted((folder / group).glob("*.yaml"))

@@ -20,6 +20,7 @@ from unlearn_lab.config.redaction import reject_secrets
 from unlearn_lab.execute.arithmetic import with_arithmetic
 from unlearn_lab.execute.given_weights import with_stored_weights
 from unlearn_lab.execute.launch import build_in_processes
+from unlearn_lab.execute.observed import observed
 from unlearn_lab.execute.parts import Parts, build_parts
 from unlearn_lab.execute.preflight_devices import (
     require_devices,
@@ -33,6 +34,7 @@ from unlearn_lab.execute.wandb_runs import (
     training_run,
     trainings,
 )
+from unlearn_lab.execute.watching import curve_entries, scoring_settings, warn_without_curve
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed, is_whole
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.graph.lease import lease
@@ -53,8 +55,6 @@ from unlearn_lab.record.tuning import tune_target
 from unlearn_lab.record.verdict import VerdictThresholds, judged
 from unlearn_lab.report.terminal.closing import format_seconds
 from unlearn_lab.report.wandb import sink as wandb_sink
-from unlearn_lab.report.wandb.live import watcher_of
-from unlearn_lab.unlearn.training.watcher import watched
 
 _log = logging.getLogger(__name__)
 _compared: set[str] = set()
@@ -121,10 +121,11 @@ def request(
         values = replace(values, config=with_stored_weights(with_arithmetic(values.config)))
         parts = build_parts(values.config)
         if (training := parts.training) is not None:
-            require_shardable(values.runtime, training.optimizer, training.trainer)
+            require_shardable(values.runtime, training.optimizer, training.trainer, training.watch)
             require_supported(values.runtime, training.optimizer)
         asked = plan_request(values, parts, choices, content or content_key(values))
         _require_tunable(values.config["tune"], asked.plan.record)
+        warn_without_curve(asked)
         asked = _checked(asked, parts)
     except ValueError as error:
         raise Refused(str(error)) from error
@@ -224,7 +225,8 @@ def _deliver(asked: JobRequest, leaf: Artifact, cache: Cache) -> tuple[Mapping[s
     """Stores the record locally, then sends it; returns it with the sink's line."""
     home = Path(asked.values.runtime.home)
     record = judged(
-        labelled(read_record(leaf, home), asked.values.config, asked.choices),
+        labelled(read_record(leaf, home), asked.values.config, asked.choices)
+        | curve_entries(asked),
         VerdictThresholds(**dataclasses.asdict(asked.values.report.thresholds)),
     )
     if "export" in record:
@@ -250,9 +252,10 @@ def _cache(asked: JobRequest, progress: Any) -> Cache:
         if not stage.builder.startswith(TRAINING):
             return builder(stage.params, inputs, work, runtime)
         shown = training_run(asked, stage)
+        scores = scoring_settings(values.config, asked.choices)
         if runtime.devices > 1:
-            return build_in_processes(stage, inputs, work, runtime, shown.as_plain())
-        with watched(watcher_of(shown)):
+            return build_in_processes(stage, inputs, work, runtime, shown.as_plain(), scores)
+        with observed(shown, scores):
             facts = builder(stage.params, inputs, work, runtime)
         gc.collect()  # reference cycles of Lightning's trainer keep model and moments
         return facts

@@ -42,6 +42,7 @@ def build_in_processes(
     work: Path,
     runtime: Runtime,
     watch: Mapping[str, Any] | None = None,
+    scores: Mapping[str, Any] | None = None,
 ) -> Facts:
     """Builds a stage with `runtime.devices` workers and returns the builder's facts.
 
@@ -57,9 +58,16 @@ def build_in_processes(
         work: folder to build in; may contain checkpoints to resume from.
         runtime: settings that do not affect the result.
         watch: the W&B run of the training, as plain values.
+        scores: what scores its model, as plain values.
     """
     request = BuildRequest(
-        stage=stage, inputs=inputs, work=work, runtime=runtime, trust=trusted(), watch=watch
+        stage=stage,
+        inputs=inputs,
+        work=work,
+        runtime=runtime,
+        trust=trusted(),
+        watch=watch,
+        scores=scores,
     )
     while True:
         passing = _Passing()

@@ -8,8 +8,10 @@ from unlearn_lab.config.build import Part, Refused, assemble
 from unlearn_lab.data.corpus import CorpusSource
 from unlearn_lab.evaluate.metric import AnyMetric
 from unlearn_lab.evaluate.privleak import check_auc_retrain
+from unlearn_lab.evaluate.watch import Watch
 from unlearn_lab.execute.arithmetic import with_arithmetic
 from unlearn_lab.execute.given_weights import GIVEN, with_stored_weights
+from unlearn_lab.execute.watching import requested_watch, warn_without_curve
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.models.given import GivenModel, Holding, UnknownUpdate
 from unlearn_lab.models.import_stage import BaseModel
@@ -33,11 +35,13 @@ class Training:
         method: the unlearning objective.
         optimizer: the update rule.
         trainer: the settings.
+        watch: when the model is scored while it unlearns; None: never.
     """
 
     method: Objective
     optimizer: UpdateRule
     trainer: UnlearningTraining
+    watch: Watch | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,14 +112,24 @@ def _trained_parts(config: Config) -> dict[str, Any]:
             raise Refused(f"{group}=given: only for a model that is given, method=given")
     method = assemble(config["method"], Objective, "method")
     optimizer = update_part(config["optimizer"])
-    trainer = assemble(config["trainer"], UnlearningTraining, "trainer")
+    trainer = assemble(training_settings(config), UnlearningTraining, "trainer")
     if trainer.value.adapter is not None and not isinstance(optimizer.value, FullUpdate):
         raise Refused(
             f"optimizer={type(optimizer.value).__name__}: updates the model's own weights, "
             "which are frozen under an adapter; use optimizer=adamw, or trainer/adapter=none"
         )
-    values = Training(method=method.value, optimizer=optimizer.value, trainer=trainer.value)
+    values = Training(
+        method=method.value,
+        optimizer=optimizer.value,
+        trainer=trainer.value,
+        watch=requested_watch(config),
+    )
     return {"method": method, "optimizer": optimizer, "trainer": trainer, "training": values}
+
+
+def training_settings(config: Config) -> dict[str, Any]:
+    """Returns the node `trainer` without `watch`, which changes no weight and is in no key."""
+    return {name: value for name, value in config["trainer"].items() if name != "watch"}
 
 
 def _given_parts(config: Config) -> dict[str, Any]:
@@ -147,7 +161,9 @@ def plan_values(values: Values, choices: Mapping[str, str], content: ContentKey)
         content: digests of files outside the cache.
     """
     values = replace(values, config=with_stored_weights(with_arithmetic(values.config)))
-    return plan_request(values, build_parts(values.config), choices, content)
+    asked = plan_request(values, build_parts(values.config), choices, content)
+    warn_without_curve(asked)
+    return asked
 
 
 def _require_figures(settings: Config) -> None:

@@ -19,6 +19,7 @@ from unlearn_lab.execute.parts import Parts, Training
 from unlearn_lab.execute.preflight_memory import measure, require_memory
 from unlearn_lab.execute.preflight_models import require_models, require_rows
 from unlearn_lab.execute.preflight_scoring import forecast_scoring
+from unlearn_lab.execute.watching import PATH
 from unlearn_lab.graph.cache import Artifact, Cache, StageFailed
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.linears import choose_trainable, trained_parameters
@@ -99,6 +100,11 @@ def _compare_with_training(
             trainer.adapter.require_fit(skeleton)
         except ValueError as error:
             raise Refused(placed(error, "trainer.adapter")) from error
+    if training.watch is not None:
+        try:
+            training.watch.quant.require_fit(skeleton)
+        except ValueError as error:
+            raise Refused(placed(error, f"{PATH}.quant")) from error
     choose_trainable(skeleton, trainer.trainable)
     counts = [_compare_with_split(step, plan, training, cache) for step in plan.corpora.steps]
     asked = UpdateContext(

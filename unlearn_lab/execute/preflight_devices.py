@@ -4,6 +4,7 @@ import torch
 
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.settings import Runtime
+from unlearn_lab.evaluate.watch import Watch
 from unlearn_lab.models.device import device_of
 from unlearn_lab.unlearn.optimizers.adamw_8bit import AdamW8bit
 from unlearn_lab.unlearn.optimizers.sure_released import SUREReleased
@@ -35,13 +36,16 @@ def require_devices(runtime: Runtime) -> None:
         )
 
 
-def require_shardable(runtime: Runtime, update: UpdateRule, training: UnlearningTraining) -> None:
+def require_shardable(
+    runtime: Runtime, update: UpdateRule, training: UnlearningTraining, watch: Watch | None
+) -> None:
     """Raises `Refused` for parts that need whole weights, where FSDP shards them.
 
     Args:
         runtime: `devices` and `strategy` decide whether weights are sharded.
         update: the update rule of unlearning.
         training: training settings of unlearning.
+        watch: when the model is scored while it unlearns.
     """
     if runtime.devices == 1 or runtime.strategy != "fsdp":
         return
@@ -50,6 +54,7 @@ def require_shardable(runtime: Runtime, update: UpdateRule, training: Unlearning
         f"trainer.rounding={training.rounding}": training.rounding != "nearest",
         f"trainer.adapter={type(training.adapter).__name__}": training.adapter is not None,
         f"trainer.stop={type(training.stop).__name__}": not isinstance(training.stop, FixedEpochs),
+        "trainer.watch.every_epochs": watch is not None,
     }
     for setting, whole in needs_whole.items():
         if whole:

@@ -138,9 +138,13 @@ def _trainings(
         return
     trainer, roles = training.trainer, training.method.roles
     compared = {role: role in training.method.distribution_of for role in roles}
+    shape = unlearning_shape(trainer, training.optimizer, compared, trainer.max_length)
+    if training.watch is not None:
+        arithmetic = inputs["unlearned.full"].params["arithmetic"]
+        shape = dataclasses.replace(shape, scored=arithmetic)
     yield (
         "trainer",
-        unlearning_shape(trainer, training.optimizer, compared, trainer.max_length),
+        shape,
         lambda: longest(plan.corpora.steps, roles, trainer),
     )
 
@@ -194,6 +198,9 @@ def _advice(
     """Returns the first settings, added one after the other, with which the training fits."""
     changes: list[tuple[str, Runtime, TrainingShape]] = []
     eight_bit = AdamW8bit(lr=1e-5, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, paged=False).make
+    if shape.scored is not None:
+        shape = dataclasses.replace(shape, scored=None)
+        changes.append(("trainer.watch.every_epochs=null", runtime, shape))
     if shape.sequences > 1 and runtime.micro_batch != 1:
         runtime = dataclasses.replace(runtime, micro_batch=1)
         changes.append(("runtime.micro_batch=1", runtime, shape))

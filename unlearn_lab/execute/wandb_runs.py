@@ -1,19 +1,24 @@
 """Names what a job sends to Weights & Biases: its leaf, and the trainings that it stands on."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from unlearn_lab.graph.cache import Cache
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan.corpora import chain, fold_of
 from unlearn_lab.plan.request import JobRequest
 from unlearn_lab.record.leaf import CHOICES, Record
-from unlearn_lab.report.wandb.live import TrainingRun
+from unlearn_lab.report.swept import heading
 from unlearn_lab.report.wandb.run import LeafRun
-from unlearn_lab.unlearn.training.steps import read_steps
+from unlearn_lab.report.wandb.training_run import TrainingRun
 
 TRAINING = "unlearn_lab.unlearn.training.train_stage:"
 """Beginning of the builders that train."""
@@ -21,8 +26,6 @@ _UNNAMED = ("hydra", "runtime", "report", "until", "dry", "trust", "conf_dir", "
 _OF_LEAVES = ("quant", "eval", "export", "generic_text")
 _LONGEST = 128
 """Characters of a name that W&B shows."""
-
-Rows = Callable[[], Iterable[Mapping[str, float]]]
 
 
 def leaf_run(asked: JobRequest, record: Record) -> LeafRun:
@@ -32,12 +35,12 @@ def leaf_run(asked: JobRequest, record: Record) -> LeafRun:
     return LeafRun(record=record, name=_name([*words, *_settings(())]), trainings=trained)
 
 
-def trainings(asked: JobRequest, cache: Cache) -> dict[str, tuple[TrainingRun, Rows]]:
-    """Returns the trainings of a job by role, each with a function that reads its steps."""
-    found = dict[str, tuple[TrainingRun, Rows]]()
-    for role, stage in _trained(asked).items():
-        found[role] = training_run(asked, stage), _reader(cache.folder(stage))
-    return found
+def trainings(asked: JobRequest, cache: Cache) -> dict[str, tuple[TrainingRun, Path]]:
+    """Returns the trainings of a job by role, each with the folder of its artifact."""
+    return {
+        role: (training_run(asked, stage), cache.folder(stage))
+        for role, stage in _trained(asked).items()
+    }
 
 
 def training_run(asked: JobRequest, stage: Stage) -> TrainingRun:
@@ -69,17 +72,33 @@ def _trained(asked: JobRequest) -> dict[str, Stage]:
     return {role: stage for role, stage in named.items() if stage.builder.startswith(TRAINING)}
 
 
-def _reader(folder: Path) -> Rows:
-    return lambda: read_steps(folder)
-
-
 def _settings(left_out: Iterable[str]) -> list[str]:
-    """Returns the overrides of this job that are neither choices nor about where it runs."""
+    """Returns the overrides of this job that are neither choices nor about where it runs.
+
+    In a sweep only those that not all of its jobs share, and each under the shortest name.
+    """
     if not HydraConfig.initialized():
         return []
-    found = [override.lstrip("+~") for override in HydraConfig.get().overrides.task]
+    hydra = HydraConfig.get()
+    of_sweep = Path(hydra.runtime.output_dir).parent
+    fixed = _fixed(of_sweep) if hydra.mode == RunMode.MULTIRUN else frozenset[str]()
+    found = [one.lstrip("+~") for one in hydra.overrides.task if one not in fixed]
     skipped = {*_UNNAMED, *left_out}
-    return [one for one in found if _path(one) not in CHOICES and _group(one) not in skipped]
+    kept = [one for one in found if _path(one) not in CHOICES and _group(one) not in skipped]
+    paths = [f"config.{_path(one)}" for one in kept]
+    return [
+        heading(path, paths) + one[len(_path(one)) :] for path, one in zip(paths, kept, strict=True)
+    ]
+
+
+@cache
+def _fixed(folder: Path) -> frozenset[str]:
+    """Returns the overrides of a whole sweep, from the file that Hydra keeps of its command."""
+    try:
+        kept = OmegaConf.load(folder / "multirun.yaml")
+        return frozenset(OmegaConf.select(kept, "hydra.overrides.task") or ())
+    except (OSError, OmegaConfBaseException, YAMLError):
+        return frozenset()
 
 
 def _path(override: str) -> str:

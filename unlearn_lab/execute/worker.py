@@ -52,13 +52,13 @@ def _build(request: BuildRequest, builder: Callable[..., Any], folder: Path) -> 
 
     Other ranks may be blocked in a collective, and torchrun ends them only after this process.
     """
-    from unlearn_lab.report.wandb.live import TrainingRun, watcher_of
+    from unlearn_lab.execute.observed import observed
+    from unlearn_lab.report.wandb.training_run import TrainingRun
     from unlearn_lab.unlearn.ranks import is_first, joined
-    from unlearn_lab.unlearn.training.watcher import watched
 
     shown = None if request.watch is None else TrainingRun.from_plain(request.watch)
     try:
-        with joined(request.runtime), watched(None if shown is None else watcher_of(shown)):
+        with joined(request.runtime), observed(shown, request.scores):
             facts = builder(request.stage.params, request.inputs, request.work, request.runtime)
             if is_first():
                 (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")

@@ -11,7 +11,7 @@ from unlearn_lab.config.settings import Runtime
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 
-SCHEMA = 3
+SCHEMA = 4
 FACTS = "facts.json"
 FAILURE = "failure.{rank}.json"
 
@@ -27,6 +27,7 @@ class BuildRequest:
         runtime: settings that do not affect the result.
         trust: further packages whose classes may be instantiated.
         watch: the W&B run of the training, as plain values; None if it is not to be sent.
+        scores: settings of `EpochScores`; None if the model is not scored while it trains.
     """
 
     stage: Stage
@@ -35,6 +36,7 @@ class BuildRequest:
     runtime: Runtime
     trust: tuple[str, ...]
     watch: Mapping[str, Any] | None
+    scores: Mapping[str, Any] | None
 
 
 def write_request(path: Path, request: BuildRequest) -> None:
@@ -43,7 +45,7 @@ def write_request(path: Path, request: BuildRequest) -> None:
     Its keys: `schema`; `stages`, the descriptions of the stage and its ancestors by key; `stage`,
     the key of the stage to build; `inputs`, by role, each with the key of its `stage`, `path`,
     `facts` and `seconds`; `work`, the folder to build in; `runtime` and `trust`, the settings of
-    these names; `watch`, the training's W&B run, or null.
+    these names; `watch`, the training's W&B run, and `scores`, what scores its model, or null.
     """
     content = {
         "schema": SCHEMA,
@@ -62,6 +64,7 @@ def write_request(path: Path, request: BuildRequest) -> None:
         "runtime": dataclasses.asdict(request.runtime),
         "trust": list(request.trust),
         "watch": request.watch,
+        "scores": request.scores,
     }
     path.write_text(json.dumps(content), encoding="utf-8")
 
@@ -88,6 +91,7 @@ def read_request(path: Path) -> BuildRequest:
             runtime=Runtime(**content["runtime"]),
             trust=tuple(content["trust"]),
             watch=content["watch"],
+            scores=content["scores"],
         )
     except OSError as error:
         raise ValueError(f"{path}: cannot be read ({error.strerror})") from error

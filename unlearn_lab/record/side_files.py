@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from unlearn_lab.record.leaf import Record, number
+from unlearn_lab.unlearn.training.curve import Curve, as_curve
 
 _log = logging.getLogger(__name__)
 
@@ -23,12 +24,14 @@ class SideFiles:
         widths: figures by bit width and layer.
         mask: share of each parameter's units that may be updated.
         samples: prompts with the model's answer and the ground truth.
+        curve: scores while the model unlearned; None if it was not scored.
     """
 
     layers: Layers
     widths: dict[str, Layers]
     mask: dict[str, float]
     samples: list[Sample]
+    curve: Curve | None
 
 
 def read_sides(home: Path, record: Record) -> SideFiles:
@@ -43,6 +46,7 @@ def read_sides(home: Path, record: Record) -> SideFiles:
         samples=[sample for sample in samples if isinstance(sample, dict)]
         if isinstance(samples, list)
         else [],
+        curve=as_curve(_read(home, record, "curve")),
     )
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from unlearn_lab.record.leaf import Record, main_metrics, number, shown_metrics, text, title
 from unlearn_lab.record.verdict import VerdictThresholds, judge
 
-_SKIPPED, _CORPUS = "skipped.", "corpus."
+_SKIPPED, _CORPUS, _CURVE = "skipped.", "corpus.", "curve.note"
 
 
 def notes(records: Sequence[Record], thresholds: VerdictThresholds) -> list[str]:
@@ -14,6 +14,7 @@ def notes(records: Sequence[Record], thresholds: VerdictThresholds) -> list[str]
     lines = [
         _note("Not measured", _skipped(records)),
         _note("Corpus", _corpus(records)),
+        _note("Curves", _curves(records)),
         _note("Not judged", _not_judged(records, thresholds)),
         _note("PrivLeak", _controls(records)),
         _note("In units of their own", [title(name) for name in _further(records)]),
@@ -46,6 +47,11 @@ def _corpus(records: Sequence[Record]) -> list[str]:
     keys = sorted({key for record in records for key in record if key.startswith(_CORPUS)})
     values = [str(record[key]) for key in keys for record in records if key in record]
     return list(dict.fromkeys(values))
+
+
+def _curves(records: Sequence[Record]) -> list[str]:
+    """Returns why trainings lack the scores by epoch that were asked for, each once."""
+    return list(dict.fromkeys(str(record[_CURVE]) for record in records if _CURVE in record))
 
 
 def _not_judged(records: Sequence[Record], thresholds: VerdictThresholds) -> list[str]:

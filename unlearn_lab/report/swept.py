@@ -9,7 +9,13 @@ from unlearn_lab.record.leaf import CHOICES, Record, text
 
 _CONTEXT = ("seed", "model", "dataset")
 _OF_QUANTIZERS = ("config.quant.", "config.generic_text.", "config.export")
-_NEVER = ("config.runtime.", "config.report.", "config.sweep", "config.quant.calibration.text")
+_NEVER = (
+    "config.runtime.",
+    "config.report.",
+    "config.sweep",
+    "config.trainer.watch.",
+    "config.quant.calibration.text",
+)
 """Settings that distinguish no leaves; `generic_text` and the source cover calibration text."""
 
 

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import pytest
 
 from unlearn_lab.report.html import page as html
+from unlearn_lab.unlearn.training.curve import Curve, Point, write_curve
 
 ATTACK = "<script>alert('x')</script> & \"quoted\" $x^2$ {{ 7 * 7 }}"
 
@@ -166,3 +167,21 @@ def test_matplotlibs_global_state_is_left_alone(page, make_record):
     before = dict(mpl.rcParams)
     page([make_record()])
     assert dict(mpl.rcParams) == before
+
+
+def test_the_curve_of_a_training_is_drawn_once(page, make_record, tmp_path):
+    points = tuple(
+        Point(epoch=epoch, full={"knowmem": 90.0 - 9 * epoch}, quantized={"knowmem": 85.0})
+        for epoch in (0, 5)
+    )
+    folder = tmp_path / "cache" / "unlearn" / "k"
+    folder.mkdir(parents=True)
+    write_curve(folder, Curve(settings={"quantizer": "nf4"}, points=points))
+    leaves = [
+        make_record(quant=quant) | {"curve": "cache/unlearn/k/curve.json"}
+        for quant in ("rtn4", "rtn8")
+    ]
+    text = page(leaves)
+    assert "While unlearning" in text
+    assert text.count("npo_gdr · nf4") == 1
+    assert "While unlearning" not in page([make_record()])

@@ -7,7 +7,7 @@ import pytest
 from unlearn_lab.record import results
 from unlearn_lab.report.html.drawing import VERDICT_COLOURS
 from unlearn_lab.report.wandb import __main__ as command
-from unlearn_lab.report.wandb import dashboard
+from unlearn_lab.report.wandb import dashboard, heat_map
 from unlearn_lab.report.wandb.__main__ import payload
 
 
@@ -59,6 +59,45 @@ def test_runs_are_grouped_by_training_and_coloured_by_verdict(asked, records):
     assert VERDICT_COLOURS["comes back"] in colours
 
 
+def test_the_heat_map_is_the_stored_chart_over_the_table_of_a_sweep(records):
+    asked = dashboard.shown("me", "p", "mine", records, "me/a_chart")
+    found = panels(payload(dashboard.workspace(asked)))
+    kind, config = found["What came back"][0]
+    assert kind == "Vega2"
+    assert config["panelDefId"] == "me/a_chart"
+    assert heat_map.TABLE in json.dumps(config["userQuery"])
+    assert config["fieldSettings"] == {name: name for name in heat_map.FIELDS}
+    text = json.dumps(heat_map.spec())
+    assert all(f"${{field:{name}}}" in text for name in heat_map.FIELDS)
+
+
+def test_the_chart_is_stored_once_for_each_entity(server, tmp_path):
+    names = [heat_map.store(entity, tmp_path) for entity in ("me", "me", "a-team")]
+    assert names == [heat_map.chart_name(entity) for entity in ("me", "me", "a-team")]
+    made = [told for name, told in server.told if name == "CreateCustomChart"]
+    assert [(one["entity"], one["access"]) for one in made] == [
+        ("me", "PRIVATE"),
+        ("a-team", "PRIVATE"),
+    ]
+    assert json.loads(made[0]["spec"]) == heat_map.spec()
+
+
+def test_a_server_without_charts_costs_the_heat_map_only(
+    server, records, tmp_path, capsys, monkeypatch
+):
+    def refuse(entity, home):
+        raise RuntimeError("failed to create custom chart")
+
+    monkeypatch.setattr(heat_map, "store", refuse)
+    results.append(tmp_path, records[0])
+    command.main(["workspace", "--entity", "me", "--project", "p", "--home", str(tmp_path)])
+    told = capsys.readouterr()
+    assert told.err.startswith("heat map: not stored (failed to create custom chart)")
+    assert "/me/p" in told.out
+    saved = [told for name, told in server.told if str(name).lower().startswith("upsertview")]
+    assert "came_back" in json.dumps(saved)
+
+
 def test_without_records_the_metrics_are_those_of_muse():
     asked = dashboard.shown("me", "p", None, [])
     assert (asked.memories, asked.utility) == (("verbmem", "knowmem"), "utility")
@@ -102,6 +141,7 @@ def test_an_error_of_the_server_ends_with_one_line(tmp_path, capsys, monkeypatch
     def refuse(asked):
         raise RuntimeError("no such project\nand a stack")
 
+    monkeypatch.setattr(command, "stored_chart", lambda entity, home: None)
     monkeypatch.setattr(dashboard, "workspace", refuse)
     with pytest.raises(SystemExit) as ended:
         command.main(["workspace", "--entity", "me", "--home", str(tmp_path)])

@@ -10,13 +10,9 @@ from tests.unlearn import shared_training
 from tests.unlearn.shared_training import CASES, train
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.report.wandb import live as live_runs
-from unlearn_lab.report.wandb.live import (
-    LiveTraining,
-    TrainingRun,
-    read_sent,
-    send_training,
-    watcher_of,
-)
+from unlearn_lab.report.wandb.live import LiveTraining, send_training, watcher_of
+from unlearn_lab.report.wandb.training_run import TrainingRun, read_sent
+from unlearn_lab.unlearn.training.curve import Curve, Point, write_curve
 from unlearn_lab.unlearn.training.steps import read_steps
 from unlearn_lab.unlearn.training.watcher import watched
 
@@ -104,11 +100,12 @@ def test_parts_of_a_preempted_training_are_one_unbroken_history(run, records_of,
     assert (known.last, known.complete) == (8, True)
 
 
-def test_a_training_that_was_sent_is_not_sent_again(run, tmp_path):
+def test_a_training_that_was_sent_is_not_sent_again(run, tmp_path, monkeypatch):
     with watched(LiveTraining(run, interval=0.0)):
         train(CASES["ga"], tmp_path / "work")
     before = parts(run)
-    send_training(run, lambda: pytest.fail("was read"))
+    monkeypatch.setattr(live_runs, "read_steps", lambda folder: pytest.fail("was read"))
+    send_training(run, tmp_path / "work")
     assert parts(run) == before
 
 
@@ -163,3 +160,58 @@ def test_steps_that_come_too_soon_are_left_out_but_for_the_last(run, records_of)
     live.end(complete=True)
     rows = [row["item"] for row in records_of(parts(run)[0])["history"]]
     assert [row["train/step"] for row in rows] == [0, 4]
+
+
+def point(epoch):
+    return Point(epoch=epoch, full={"knowmem": 90.0 - epoch}, quantized={"knowmem": 95.0 - epoch})
+
+
+def scores_of(history):
+    """Epoch, scores and step of the rows that have scores."""
+    rows = [row["item"] for row in history if "watch/epoch" in row["item"]]
+    names = ("watch/epoch", "watch/full/knowmem", "watch/quantized/knowmem", "_step")
+    return [tuple(row[name] for name in names) for row in rows]
+
+
+def test_scores_come_with_the_next_step_on_an_axis_of_epochs(run, records_of):
+    live = LiveTraining(run, interval=0.0)
+    live.scores(point(0))  # of the target, before the first step
+    live.begin()
+    live.step(0, {"loss": 1.0})
+    live.step(1, {"loss": 0.5})
+    live.scores(point(1))
+    live.step(2, {"loss": 0.4})
+    live.scores(point(2))
+    live.end(complete=True)
+    found = records_of(parts(run)[0])
+    assert scores_of(found["history"]) == [(0, 90, 95, 0), (1, 89, 94, 2), (2, 88, 93, 3)]
+    assert [row["item"].get("train/step") for row in found["history"]] == [0, 1, 2, None]
+    axes = {metric.get("glob_name"): metric.get("step_metric") for metric in found["metric"]}
+    assert axes["watch/*"] == "watch/epoch"
+
+
+def test_scores_that_an_interrupted_part_did_not_send_come_with_the_next(run, records_of):
+    first = LiveTraining(run, interval=0.0)
+    first.begin()
+    first.scores(point(0))
+    first.step(0, {"loss": 1.0})
+    first.scores(point(1))
+    first.end(complete=False)
+    time.sleep(1.1)  # a folder is named by its second
+    second = LiveTraining(run, interval=0.0)
+    for epoch in (0, 1):  # as a resumed training shows what its file has
+        second.scores(point(epoch))
+    second.begin()
+    second.step(0, {"loss": 1.0})
+    second.step(1, {"loss": 0.5})
+    second.end(complete=True)
+    histories = [records_of(folder)["history"] for folder in parts(run)]
+    assert [scores_of(one) for one in histories] == [[(0, 90, 95, 0)], [(1, 89, 94, 1)]]
+
+
+def test_a_training_that_ran_while_wandb_was_off_is_sent_with_its_scores(run, records_of, tmp_path):
+    train(CASES["ga"], tmp_path / "work")
+    write_curve(tmp_path / "work", Curve(settings={}, points=(point(0), point(3))))
+    send_training(run, tmp_path / "work")
+    (folder,) = parts(run)
+    assert scores_of(records_of(folder)["history"]) == [(0, 90, 95, 0), (3, 87, 92, 1)]

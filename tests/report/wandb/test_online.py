@@ -10,7 +10,9 @@ import wandb
 
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.report.wandb import sink as wandb_sink
-from unlearn_lab.report.wandb.live import LiveTraining, TrainingRun, read_sent, send_training
+from unlearn_lab.report.wandb.live import LiveTraining, send_training
+from unlearn_lab.report.wandb.training_run import TrainingRun, read_sent
+from unlearn_lab.unlearn.training.steps import STEPS
 
 
 def settings(timeout=10.0):
@@ -27,6 +29,13 @@ def training(home, timeout=10.0):
         home=str(home),
         settings=settings(timeout),
     )
+
+
+def trained(folder, steps=1):
+    """A folder with the steps of a training."""
+    rows = [{"step": step, "loss": 1.0 / (step + 1)} for step in range(steps)]
+    (folder / STEPS).write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    return folder
 
 
 def sent(server):
@@ -84,8 +93,7 @@ def test_a_training_is_seen_while_it_runs(server, tmp_path):
 
 
 def test_a_leaf_sends_a_training_that_ran_while_wandb_was_off(server, make_record, leaf, tmp_path):
-    rows = [{"step": step, "loss": 1.0 / (step + 1)} for step in range(3)]
-    trainings = {"unlearn": (training(tmp_path), lambda: rows)}
+    trainings = {"unlearn": (training(tmp_path), trained(tmp_path, steps=3))}
     result = wandb_sink.send(leaf(make_record()), tmp_path, settings(), trainings)
     assert result.status == "online"
     assert [told["jobType"] for told in created(server)] == ["train", "eval"]
@@ -99,7 +107,7 @@ def test_a_leaf_sends_a_training_that_ran_while_wandb_was_off(server, make_recor
 def test_a_leaf_uses_what_its_training_has_logged(server, make_record, leaf, tmp_path):
     """Both name the same contents, which are one version on the server."""
     run = replace(leaf(make_record()), trainings=(training(tmp_path),))
-    trainings = {"unlearn": (training(tmp_path), lambda: [{"step": 0, "loss": 1.0}])}
+    trainings = {"unlearn": (training(tmp_path), trained(tmp_path))}
     wandb_sink.send(run, tmp_path, settings(), trainings)
     logged = [told["input"] for name, told in server.told if name == "CreateArtifact"]
     assert [one["artifactTypeName"] for one in logged] == ["training", "training"]
@@ -110,12 +118,12 @@ def test_a_leaf_uses_what_its_training_has_logged(server, make_record, leaf, tmp
 
 
 def test_what_was_kept_offline_is_sent_once_there_is_a_key(server, monkeypatch, tmp_path):
-    rows = [{"step": 0, "loss": 1.0}]
+    folder = trained(tmp_path)
     monkeypatch.setenv("WANDB_MODE", "offline")
-    first = send_training(training(tmp_path), lambda: rows)
+    first = send_training(training(tmp_path), folder)
     monkeypatch.delenv("WANDB_MODE")
     wandb.teardown()  # as in a later process
-    second = send_training(training(tmp_path), lambda: rows)
+    second = send_training(training(tmp_path), folder)
     assert first is not None
     assert second is not None
     assert (first.url, Path(first.place).name) == ("", "wandb")
@@ -132,7 +140,7 @@ def test_a_deleted_id_gets_a_suffix(server, make_record, leaf, tmp_path):
         f"sent to {server.url}/me/p/runs/{run.id}-2 "
         "(this run was deleted there, so its id now ends in -2)"
     )
-    known = send_training(training(tmp_path, timeout=1.5), list)
+    known = send_training(training(tmp_path, timeout=1.5), tmp_path)
     assert known is not None
     assert known.url.endswith(f"{training(tmp_path).id}-2")
 

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import wandb
@@ -11,8 +12,9 @@ import wandb
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.report.wandb import mode as mode_of
 from unlearn_lab.report.wandb import sink as wandb_sink
-from unlearn_lab.report.wandb.live import TrainingRun
 from unlearn_lab.report.wandb.run import LeafRun
+from unlearn_lab.report.wandb.training_run import TrainingRun
+from unlearn_lab.unlearn.training.steps import STEPS
 
 DEAD = "http://127.0.0.1:9"
 KEY = "0123456789" * 4
@@ -34,7 +36,10 @@ def trained(home, mode="auto", timeout=2.0):
         home=str(home),
         settings=settings(mode, timeout),
     )
-    return {"unlearn": (run, lambda: CURVES)}
+    folder = Path(home) / "cache" / "unlearn" / run.key
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / STEPS).write_text("".join(f"{json.dumps(row)}\n" for row in CURVES))
+    return {"unlearn": (run, folder)}
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from tests.data.corpora import ROLES
 from unlearn_lab.data.stored import FILE
+from unlearn_lab.execute.parts import training_settings
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.unlearn.optimizers import saliency_stage
@@ -44,7 +45,7 @@ def inputs(checkpoint, artifact, tmp_path):
 def params(plain):
     def make(*overrides):
         config = plain("trainer=smoke", "trainer.batch_size=2", "trainer.max_length=16", *overrides)
-        trainer = config["trainer"]
+        trainer = training_settings(config)
         finetune = config["finetune"] | {"batch_size": 2, "steps": 2}
         unlearning = {name: config[name] for name in ("method", "optimizer", "seed")}
         shared = ("arithmetic", "batch_size", "max_length", "chunking", "trainable")

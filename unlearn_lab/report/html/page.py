@@ -14,6 +14,7 @@ from unlearn_lab.record.leaf import title as metric_title
 from unlearn_lab.record.side_files import SideFiles, read_sides
 from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.html.arrows import arrow_plot
+from unlearn_lab.report.html.curves import curve_plot
 from unlearn_lab.report.html.details import leaf_details
 from unlearn_lab.report.html.explanation import flip_map, layer_lines
 from unlearn_lab.report.html.plots import layer_map, recovery_map
@@ -24,6 +25,7 @@ from unlearn_lab.report.sentences import headlines
 from unlearn_lab.report.swept import Names, training
 from unlearn_lab.report.terminal.blocks import format_delta, format_pair, format_share
 from unlearn_lab.report.terminal.table import legend, title
+from unlearn_lab.unlearn.training.curve import Curve
 
 _TEMPLATE = "page.html.j2"
 _FIGURE_SPACE = "\u2007"
@@ -83,6 +85,7 @@ def render(
             recovered=[metric_title(metric) for metric in memories(*leaves)],
             rows=[_cells(row, metrics, memories(*leaves)) for row in rows],
             plots=_plots(leaves, sides, thresholds),
+            curves=_curves(leaves, sides, names),
             models=_models(leaves, sides, names),
             leaves=[
                 leaf_details(leaf, names, metrics, side.samples, num_samples)
@@ -122,6 +125,16 @@ def _plots(
         "layers": layer_map(_flip_rates(leaves, sides)),
     }
     return {key: Markup(drawing) if drawing else None for key, drawing in drawings.items()}
+
+
+def _curves(leaves: Sequence[Record], sides: Sequence[SideFiles], names: Names) -> Markup | None:
+    """Returns the plot of the first trainings that were scored while they ran."""
+    found: dict[str, tuple[str, Curve]] = {}
+    for leaf, side in zip(leaves, sides, strict=True):
+        if side.curve is not None:
+            found.setdefault(training(leaf), (names.model(leaf), side.curve))
+    drawing = curve_plot(dict(islice(found.values(), _MOST_DRAWN)))
+    return Markup(drawing) if drawing else None
 
 
 def _models(

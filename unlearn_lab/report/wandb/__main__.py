@@ -25,14 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ValueError as error:
         sys.stderr.write(f"{redact(str(error))}\n")
         sys.exit(REFUSED)
-    from unlearn_lab.report.wandb import dashboard
+    from unlearn_lab.report.wandb import dashboard, heat_map
     from unlearn_lab.report.wandb.client import attempt
 
     records = read_records(asked.home, asked.sweep)
 
     def show() -> None:
         entity = asked.entity or _default_entity()
-        what = dashboard.shown(entity, asked.project, asked.sweep, records)
+        chart = heat_map.chart_name(entity) if asked.json else stored_chart(entity, asked.home)
+        what = dashboard.shown(entity, asked.project, asked.sweep, records, chart)
         made = dashboard.workspace(what) if asked.kind == "workspace" else dashboard.report(what)
         if asked.json:
             sys.stdout.write(json.dumps(payload(made), indent=1) + "\n")
@@ -50,6 +51,18 @@ def payload(made: Any) -> dict[str, Any]:
     """Returns what is sent to the server for a workspace or report, as plain values."""
     model = made._to_model()
     return json.loads(model.spec.model_dump_json(by_alias=True, exclude_none=True))
+
+
+def stored_chart(entity: str, home: Path) -> str | None:
+    """Stores the heat map on the server; returns its name, or None, with one line, without it."""
+    from unlearn_lab.report.wandb import heat_map
+    from unlearn_lab.report.wandb.client import attempt
+
+    names = list[str]()
+    error = attempt(lambda: names.append(heat_map.store(entity, home)))
+    if error is not None:
+        sys.stderr.write(redact(f"heat map: not stored ({error}); sweeps' drawings are shown\n"))
+    return names[0] if names else None
 
 
 def _require_known(sweep: str | None, home: Path) -> None:

@@ -10,6 +10,7 @@ from wandb_workspaces.workspaces import interface as ws
 
 from unlearn_lab.record.leaf import Record, memories, text, title, utility
 from unlearn_lab.report.html.drawing import VERDICT_COLOURS
+from unlearn_lab.report.wandb import heat_map
 
 _CHOICES = ("method", "optimizer", "quant", "model", "dataset", "seed")
 _LOSSES = ("train/loss", "train/loss_forget", "train/loss_retain", "train/gradient_norm")
@@ -27,6 +28,8 @@ class Shown:
         memories: metrics of what is left of the forget set.
         utility: the metric of utility; None without one.
         colours: colour of each training's runs by (key of the training, verdict).
+        chart: name of the stored heat map (see `heat_map`); None: the drawing of each sweep's run
+            stands for it.
     """
 
     entity: str
@@ -35,9 +38,16 @@ class Shown:
     memories: tuple[str, ...]
     utility: str | None
     colours: dict[tuple[str, str], str]
+    chart: str | None = None
 
 
-def shown(entity: str, project: str, sweep: str | None, records: Sequence[Record]) -> Shown:
+def shown(
+    entity: str,
+    project: str,
+    sweep: str | None,
+    records: Sequence[Record],
+    chart: str | None = None,
+) -> Shown:
     """Returns what a dashboard shows of these records; without any, MUSE's metrics."""
     keys = {(text(one, "stages.unlearn"), text(one, "verdict")) for one in records}
     colours = {key: VERDICT_COLOURS[key[1]] for key in sorted(keys) if key[1] in VERDICT_COLOURS}
@@ -49,6 +59,7 @@ def shown(entity: str, project: str, sweep: str | None, records: Sequence[Record
         memories=memories(*records) if records else memories({}),
         utility=useful[0] if useful else utility({}),
         colours=colours,
+        chart=chart,
     )
 
 
@@ -100,12 +111,8 @@ def _runset(asked: Shown, kind: str) -> wr.Runset:
 
 
 def _panels(asked: Shown) -> list[tuple[str, list[Any]]]:
-    """Returns the sections with their panels.
-
-    The heat map of what came back is the drawing that each sweep's run holds: W&B draws heat maps
-    only from a chart that was stored on the server before.
-    """
-    back: list[Any] = [wr.MediaBrowser(title="how much came back", media_keys=["came_back"])]
+    """Returns the sections with their panels."""
+    back: list[Any] = [_heat_map(asked.chart)]
     back += [
         wr.ScatterPlot(
             title=f"{title(metric)}: full precision (x), quantized (y)",
@@ -137,11 +144,30 @@ def _panels(asked: Shown) -> list[tuple[str, list[Any]]]:
     ]
     both = wr.ParallelCoordinatesPlot(title="choices and scores", columns=[*columns, *scores])
     curves = [wr.LinePlot(title=name, x="train/step", y=[name]) for name in _LOSSES]
+    curves += [
+        wr.LinePlot(
+            title=f"{title(metric)} by epoch",
+            x="watch/epoch",
+            y=[f"watch/full/{metric}", f"watch/quantized/{metric}"],
+        )
+        for metric in (*asked.memories, *([] if useful is None else [useful]))
+    ]
     return [
         ("What came back", back),
         ("Forgetting and utility", [*pareto, both]),
         ("Trainings", curves),
     ]
+
+
+def _heat_map(chart: str | None) -> Any:
+    """Returns the panel of what came back, from the runs of sweeps."""
+    if chart is None:
+        return wr.MediaBrowser(title="how much came back", media_keys=["came_back"])
+    return wr.CustomChart(
+        query={"summaryTable": {"tableKey": heat_map.TABLE}},
+        chart_name=chart,
+        chart_fields={name: name for name in heat_map.FIELDS},
+    )
 
 
 def _score(precision: str, metric: str) -> wr.SummaryMetric:

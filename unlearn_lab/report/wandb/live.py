@@ -5,89 +5,32 @@ import functools
 import json
 import logging
 import math
-import os
-import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import wandb
 
-from unlearn_lab.config.settings import Wandb
 from unlearn_lab.report.wandb.client import (
     DELETED,
-    ID_LENGTH,
     SUFFIXES,
     attempt,
     start_run,
     under_an_agent,
 )
 from unlearn_lab.report.wandb.mode import choose_mode, server, unreachable
+from unlearn_lab.report.wandb.training_run import (
+    Sent,
+    TrainingRun,
+    place_of,
+    read_sent,
+    write_sent,
+)
+from unlearn_lab.unlearn.training.curve import Point, read_curve
+from unlearn_lab.unlearn.training.steps import read_steps
 
 _log = logging.getLogger(__name__)
-STEP = "train/step"
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRun:
-    """The run of one training; plain values, so that a worker process can be given them.
-
-    Attributes:
-        key: the stage's key; its first digits are the run's id.
-        name: display name.
-        group: name of the sweep that trains it.
-        tags: tags.
-        config: the stage's parameters.
-        home: the sweep's `runtime.home`.
-        settings: `report.wandb`.
-    """
-
-    key: str
-    name: str
-    group: str
-    tags: tuple[str, ...]
-    config: Mapping[str, Any]
-    home: str
-    settings: Wandb
-
-    def as_plain(self) -> dict[str, Any]:
-        """Returns the run as JSON holds it."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "TrainingRun":
-        """Returns the run that `as_plain` has written."""
-        tags, settings = tuple(values["tags"]), Wandb(**values["settings"])
-        return cls(**{**values, "tags": tags, "settings": settings})
-
-    @property
-    def id(self) -> str:
-        """Id of the W&B run."""
-        return self.key[:ID_LENGTH]
-
-    @property
-    def state_path(self) -> Path:
-        """File that says what has been sent."""
-        return Path(self.home) / "wandb" / "trainings" / f"{self.id}.json"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sent:
-    """What has been sent of a training.
-
-    Attributes:
-        place: where: the server, entity and project, or the folder of offline runs.
-        last: its last step; -1 if there is none.
-        complete: whether the training had ended.
-        url: the run's address; empty offline.
-    """
-
-    place: str
-    last: int
-    complete: bool
-    url: str
+STEP, EPOCH = "train/step", "watch/epoch"
 
 
 class LiveTraining:
@@ -108,6 +51,7 @@ class LiveTraining:
         self._interval = interval
         self._logged = -math.inf
         self._pending: tuple[int, Mapping[str, float]] | None = None
+        self._points: list[Point] = []
         self._run: wandb.Run | None = None
         self._sent = Sent(place="", last=-1, complete=False, url="")
 
@@ -126,8 +70,10 @@ class LiveTraining:
             return
         place = place_of(self._training, offline=self._run.offline)
         known = read_sent(self._training)
-        last = known.last if known is not None and known.place == place else -1
-        self._sent = Sent(place=place, last=last, complete=False, url=self._run.url or "")
+        url = self._run.url or ""
+        self._sent = Sent(place=place, last=-1, complete=False, url=url)
+        if known is not None and known.place == place:
+            self._sent = dataclasses.replace(self._sent, last=known.last, scored=known.scored)
 
     def _online(self) -> wandb.Run | None:
         """Starts the run online, under another id where this one was deleted there."""
@@ -153,12 +99,27 @@ class LiveTraining:
         self._logged, self._pending = now, None
         self._log(step, figures)
 
+    def scores(self, point: Point) -> None:
+        """Sends the scores after an epoch with the next step; skips those that were sent before."""
+        self._points.append(point)
+
     def _log(self, step: int, figures: Mapping[str, float]) -> None:
         row = {STEP: step, **{f"train/{name}": value for name, value in figures.items()}}
+        self._send(step, row, self._next_point())
+
+    def _next_point(self) -> Point | None:
+        new = [point for point in self._points if point.epoch > self._sent.scored]
+        self._points = new[1:]
+        return new[0] if new else None
+
+    def _send(self, step: int, row: Mapping[str, float | int], point: Point | None) -> None:
+        scored = self._sent.scored
+        if point is not None:
+            row, scored = {**row, **_scores(point)}, point.epoch
 
         def log(run: wandb.Run) -> None:
-            run.log(row, step=step, commit=True)
-            self._keep(last=step, complete=False)
+            run.log(dict(row), step=step, commit=True)
+            self._keep(last=step, scored=scored, complete=False)
 
         self._guarded(log)
 
@@ -167,12 +128,14 @@ class LiveTraining:
         if self._pending is not None:
             self._log(*self._pending)
             self._pending = None
+        while complete and self._run is not None and (point := self._next_point()) is not None:
+            self._send(self._sent.last + 1, {}, point)
 
         def finish(run: wandb.Run) -> None:
             if complete and not run.offline:
                 run.log_artifact(artifact_of(self._training))
             run.finish(exit_code=0 if complete else 1)
-            self._keep(last=self._sent.last, complete=complete)
+            self._keep(last=self._sent.last, scored=self._sent.scored, complete=complete)
 
         self._guarded(finish)
         self._run = None
@@ -187,8 +150,8 @@ class LiveTraining:
             _log.warning("W&B: %s is no longer sent: %s", self._training.name, error)
             self._run = None
 
-    def _keep(self, *, last: int, complete: bool) -> None:
-        self._sent = dataclasses.replace(self._sent, last=last, complete=complete)
+    def _keep(self, *, last: int, scored: int, complete: bool) -> None:
+        self._sent = dataclasses.replace(self._sent, last=last, scored=scored, complete=complete)
         write_sent(self._training, self._sent)
 
     def _start(self, mode: str, suffix: str) -> wandb.Run:
@@ -210,7 +173,15 @@ class LiveTraining:
         )
         run.define_metric(STEP)
         run.define_metric("train/*", step_metric=STEP)
+        run.define_metric("watch/*", step_metric=EPOCH)
         return run
+
+
+def _scores(point: Point) -> dict[str, float | int]:
+    """Returns the scores after an epoch as W&B shows them."""
+    named = {"full": point.full, "quantized": point.quantized}
+    figures = {f"{how}/{name}": one for how, row in named.items() for name, one in row.items()}
+    return {EPOCH: point.epoch, **{f"watch/{name}": value for name, value in figures.items()}}
 
 
 def watcher_of(training: TrainingRun) -> LiveTraining | None:
@@ -230,39 +201,12 @@ def artifact_of(training: TrainingRun) -> wandb.Artifact:
     return found
 
 
-def place_of(training: TrainingRun, *, offline: bool) -> str:
-    """Returns where the run of a training is sent to."""
-    settings = training.settings
-    if offline:
-        return str((Path(training.home) / "wandb").absolute())
-    return f"{server()}/{settings.entity or ''}/{settings.project}"
-
-
-def read_sent(training: TrainingRun) -> Sent | None:
-    """Returns what has been sent of a training; None if nothing has."""
-    try:
-        return Sent(**json.loads(training.state_path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def write_sent(training: TrainingRun, sent: Sent) -> None:
-    """Stores what has been sent, atomically."""
-    path = training.state_path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.write_text(json.dumps(vars(sent)), encoding="utf-8")
-    os.replace(draft, path)
-
-
-def send_training(
-    training: TrainingRun, rows: Callable[[], Iterable[Mapping[str, float]]]
-) -> Sent | None:
+def send_training(training: TrainingRun, folder: Path) -> Sent | None:
     """Sends a training that ran while W&B was off, from its own file; returns what is known of it.
 
     Args:
         training: the training.
-        rows: returns one mapping per step, with `step`.
+        folder: the folder of its artifact.
     """
     mode, _ = choose_mode(training.settings.mode)
     known = read_sent(training)
@@ -271,7 +215,10 @@ def send_training(
         return known
     live = LiveTraining(training, interval=0.0)
     live.begin()
-    for row in rows():
+    curve = read_curve(folder)
+    for point in () if curve is None else curve.points:
+        live.scores(point)
+    for row in read_steps(folder):
         live.step(int(row["step"]), {name: value for name, value in row.items() if name != "step"})
     live.end(complete=True)
     return read_sent(training)

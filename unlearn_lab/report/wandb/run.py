@@ -16,8 +16,9 @@ from unlearn_lab.report.wandb.client import (
     start_run,
     under_an_agent,
 )
-from unlearn_lab.report.wandb.live import TrainingRun, artifact_of
+from unlearn_lab.report.wandb.live import artifact_of
 from unlearn_lab.report.wandb.payload import Content
+from unlearn_lab.report.wandb.training_run import TrainingRun
 
 
 class UploadFailedError(Exception):

@@ -1,7 +1,7 @@
 """Decides how a leaf is sent to Weights & Biases: online, offline or not at all."""
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -18,7 +18,7 @@ from unlearn_lab.report.wandb.client import (
     first_line,
     under_an_agent,
 )
-from unlearn_lab.report.wandb.live import TrainingRun, send_training
+from unlearn_lab.report.wandb.live import send_training
 from unlearn_lab.report.wandb.mode import (
     check_settings,
     choose_mode,
@@ -27,6 +27,7 @@ from unlearn_lab.report.wandb.mode import (
 )
 from unlearn_lab.report.wandb.payload import Content, content_of
 from unlearn_lab.report.wandb.run import LeafRun, UploadFailedError, deliver
+from unlearn_lab.report.wandb.training_run import TrainingRun
 
 _WHOLE = "written-whole"
 
@@ -52,7 +53,7 @@ def send(
     leaf: LeafRun,
     home: Path,
     settings: Wandb,
-    trainings: Mapping[str, tuple[TrainingRun, Callable[[], Iterable[Mapping[str, float]]]]],
+    trainings: Mapping[str, tuple[TrainingRun, Path]],
 ) -> SinkResult:
     """Sends one leaf as one run; sending it again for the same sweep updates the run.
 
@@ -67,7 +68,7 @@ def send(
         leaf: the leaf's record and name.
         home: the sweep's `runtime.home`.
         settings: `report.wandb`.
-        trainings: the trainings it stands on, by role, and a function that reads their steps.
+        trainings: the trainings it stands on, by role, each with the folder of its artifact.
     """
     check_settings(settings)
     if settings.mode == "disabled":
@@ -86,13 +87,11 @@ def send(
     return result
 
 
-def _linked(
-    trainings: Mapping[str, tuple[TrainingRun, Callable[[], Iterable[Mapping[str, float]]]]],
-) -> dict[str, dict[str, str]]:
+def _linked(trainings: Mapping[str, tuple[TrainingRun, Path]]) -> dict[str, dict[str, str]]:
     """Sends the trainings that were not; returns id and address of each run, by role."""
     found = dict[str, dict[str, str]]()
-    for role, (training, rows) in trainings.items():
-        sent = None if under_an_agent() else send_training(training, rows)
+    for role, (training, folder) in trainings.items():
+        sent = None if under_an_agent() else send_training(training, folder)
         found[role] = {"id": training.id, "url": "" if sent is None else sent.url}
     return found
 

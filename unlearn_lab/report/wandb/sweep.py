@@ -15,8 +15,9 @@ import wandb
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.record.leaf import Record, memories, shown_metrics, text, title
 from unlearn_lab.record.verdict import VerdictThresholds
-from unlearn_lab.report.html.plots import recovery_map
+from unlearn_lab.report.html.plots import recovery_map, share_grid
 from unlearn_lab.report.rows import Row, build_rows, key_headings
+from unlearn_lab.report.wandb import heat_map
 from unlearn_lab.report.wandb.client import ID_LENGTH, attempt, start_run, under_an_agent
 from unlearn_lab.report.wandb.mode import choose_mode
 from unlearn_lab.report.wandb.payload import Table
@@ -91,6 +92,9 @@ def _send(
     drawing = recovery_map([record for record in records if text(record, "quant") != "none"])
     if drawing is not None:
         shown["came_back"] = wandb.Html(drawing)
+        shown[heat_map.TABLE] = wandb.Table(
+            columns=list(heat_map.FIELDS), data=recovery_table(records)
+        )
     if report is not None:
         shown["report"] = wandb.Html(report.read_text(encoding="utf-8"))
     run.log(shown)
@@ -98,6 +102,18 @@ def _send(
     run.summary.update({"leaves": len(records), "verdicts": dict(verdicts)})
     run.finish()
     return folder, url
+
+
+def recovery_table(records: Sequence[Record]) -> list[Any]:
+    """Returns the rows of the heat map, with columns `heat_map.FIELDS`."""
+    rows = list[Any]()
+    for metric in memories(*records):
+        grid = share_grid(records, metric)
+        for (model, quantizer), shares in grid.shares.items():
+            known = [share for share in shares if share is not None]
+            mean = sum(known) / len(known) if known else None
+            rows.append([title(metric), model, quantizer, mean, len(shares)])
+    return rows
 
 
 def summary_table(records: Sequence[Record], thresholds: VerdictThresholds) -> Table:

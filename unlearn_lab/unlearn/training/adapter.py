@@ -2,12 +2,25 @@
 
 from typing import Protocol, runtime_checkable
 
+from torch import Tensor
+
 from unlearn_lab.data.typed import PreTrainedModel
 
 
 @runtime_checkable
 class Injected(Protocol):
     """Adapters injected into a model for one training."""
+
+    def merged(self, name: str, parameter: Tensor) -> tuple[str, Tensor] | None:
+        """Returns a parameter's name and value as after `merge`, which stays to be done.
+
+        None for a parameter that `merge` removes.
+
+        Args:
+            name: the parameter's name in the model with adapters.
+            parameter: its value.
+        """
+        ...
 
     def merge(self) -> dict[str, object]:
         """Merges the adapters into the model's weights, removes them, and returns the facts."""

@@ -52,6 +52,7 @@ class TrainingShape:
         share: share of the trained weights that the optimizer updates on copies; None if it updates
             the weights themselves.
         stochastic: whether the copies are float32.
+        scored: dtype of the products of a copy that is scored between steps; None: there is none.
     """
 
     weights: str
@@ -63,6 +64,7 @@ class TrainingShape:
     optimizer: Callable[[list[Parameter]], Optimizer]
     share: float | None = None
     stochastic: bool = False
+    scored: Arithmetic | None = None
 
 
 def peak_bytes(config: PretrainedConfig, shape: TrainingShape, runtime: Runtime) -> int:
@@ -94,9 +96,17 @@ def peak_bytes(config: PretrainedConfig, shape: TrainingShape, runtime: Runtime)
         )
     # torch's optimizers update all weights of a GPU at once, and a CPU's one by one
     temporary = gradients if model.device.type == "cuda" else 2 * largest
-    updating = live.weights + gradients + temporary
+    between = max(temporary, _copy_bytes(model, shape))
     scratch = _SCRATCH if model.device.type == "cpu" else 0
-    return scratch + state + max(live.peak, updating)
+    return scratch + state + max(live.peak, live.weights + gradients + between)
+
+
+def _copy_bytes(model: PreTrainedModel, shape: TrainingShape) -> int:
+    """Returns the bytes of the copy of a model that is scored between steps."""
+    if shape.scored is None:
+        return 0
+    upcast = torch.float32.itemsize if shape.scored == "fp32" else 0
+    return sum(p.numel() * max(p.element_size(), upcast) for p in model.parameters())
 
 
 def bound_bytes(config: PretrainedConfig, shape: TrainingShape) -> int:

@@ -103,6 +103,17 @@ class Adapters:
         self._facts = facts
 
     @torch.no_grad()
+    def merged(self, name: str, parameter: Tensor) -> tuple[str, Tensor] | None:
+        """Returns name and value as after `merge`; None for the adapters' own parameters."""
+        layer, _, attribute = name.rpartition(".base_layer.")
+        if not layer:
+            return None if ".lora_" in name else (name, parameter)
+        if attribute == "weight":
+            adapter = cast("LoraLinear", self._wrapped.get_base_model().get_submodule(layer))
+            parameter = parameter.clone().add_(adapter.get_delta_weight("default"))
+        return f"{layer}.{attribute}", parameter
+
+    @torch.no_grad()
     def merge(self) -> dict[str, object]:
         """Merges the adapters into the weights, removes them, and returns the facts.
 

@@ -32,6 +32,7 @@ from unlearn_lab.unlearn.ranks import is_first, require_equal
 from unlearn_lab.unlearn.training.adapter import Injected
 from unlearn_lab.unlearn.training.fit import Batches, Budget, fit
 from unlearn_lab.unlearn.training.module import UnlearnModule, cosine_with_warmup
+from unlearn_lab.unlearn.training.scoring import Observed, with_scores
 from unlearn_lab.unlearn.training.settings import FineTuning, UnlearningTraining, Weights
 from unlearn_lab.unlearn.training.stop import StopContext
 
@@ -146,7 +147,9 @@ def build_unlearned(
                 size=settings.batch_size, pairing=settings.pairing, seed=params["seed"]
             ),
             budget=Budget(steps=None, epochs=settings.epochs, clip_norm=settings.clip_norm),
-            should_stop=settings.stop.watch(context),
+            should_stop=with_scores(
+                Observed(context=context, adapters=adapters), settings.stop.watch(context), work
+            ),
             work=work,
             runtime=runtime,
         )

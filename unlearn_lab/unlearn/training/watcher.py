@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol, runtime_checkable
 
+from unlearn_lab.unlearn.training.curve import Point
+
 
 @runtime_checkable
 class Watcher(Protocol):
@@ -16,6 +18,10 @@ class Watcher(Protocol):
 
     def step(self, step: int, figures: Mapping[str, float]) -> None:
         """Called after each step; a resume repeats the steps since its checkpoint."""
+        ...
+
+    def scores(self, point: Point) -> None:
+        """Called with the scores after an epoch, and before `begin` with those of the target."""
         ...
 
     def end(self, *, complete: bool) -> None:
