@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from unlearn_lab.execute.watching import PATH as WATCH
 from unlearn_lab.graph.cache import Cache
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.plan.corpora import chain, fold_of
@@ -84,7 +85,11 @@ def _settings(left_out: Iterable[str]) -> list[str]:
     fixed = _fixed(of_sweep) if hydra.mode == RunMode.MULTIRUN else frozenset[str]()
     found = [one.lstrip("+~") for one in hydra.overrides.task if one not in fixed]
     skipped = {*_UNNAMED, *left_out}
-    kept = [one for one in found if _path(one) not in CHOICES and _group(one) not in skipped]
+    kept = [
+        one
+        for one in found
+        if _path(one) not in CHOICES and _group(one) not in skipped and WATCH not in _path(one)
+    ]
     paths = [f"config.{_path(one)}" for one in kept]
     return [
         heading(path, paths) + one[len(_path(one)) :] for path, one in zip(paths, kept, strict=True)
