@@ -90,6 +90,7 @@ def by_an_adapter(target, folder):
     wrapped.save_pretrained(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.prepared
 def test_models_that_others_unlearned_are_audited(ours, lab, tmp_path, monkeypatch, capsys):
     ours("method=ga", "quant=none")

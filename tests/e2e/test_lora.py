@@ -26,6 +26,7 @@ def test_adapters_are_merged_quantized_and_told_of(lab):
     assert stamps(again.home) == before
 
 
+@pytest.mark.slow
 @pytest.mark.prepared
 def test_a_stop_rule_scores_the_model_with_its_adapters(lab):
     settings = ("trainer/stop=utility", "trainer.epochs=2", "runtime.gradient_checkpointing=true")

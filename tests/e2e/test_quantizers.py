@@ -77,7 +77,7 @@ def test_calibration_is_a_choice_of_its_own(lab):
 @pytest.mark.prepared
 @pytest.mark.parametrize(
     "quant",
-    ["gptq4", *(pytest.param(quant, marks=pytest.mark.slow) for quant in ("rtn4", "awq4"))],
+    [pytest.param(quant, marks=pytest.mark.slow) for quant in ("gptq4", "rtn4", "awq4")],
 )
 def test_an_export_is_the_model_that_was_evaluated(lab, quant):
     run = lab("method=ga", f"quant={quant}", "export=true")

@@ -84,6 +84,7 @@ def test_a_record_holds_what_the_interface_promises(lab):
         assert record[f"seconds.{name}"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.prepared
 def test_side_files_are_where_the_record_says(lab):
     run = lab("method=ga", "quant=rtn4")
@@ -96,6 +97,7 @@ def test_side_files_are_where_the_record_says(lab):
     assert all(sample["true"] for sample in samples)
 
 
+@pytest.mark.slow
 def test_progress_tells_the_stage_of_how_many_and_verbose_tells_more(lab):
     arguments = ("method=ga", "quant=none")
     plain = lab(*arguments)
@@ -118,6 +120,7 @@ def test_without_a_quantizer_nothing_is_said_about_recovery(lab):
     assert built(run.home)["evaluate"] == 3
 
 
+@pytest.mark.slow
 def test_a_crash_between_stages_costs_only_what_was_not_finished(lab):
     lab("method=ga", "quant=rtn4")
     before = stamps(lab("method=ga", "quant=rtn4").home)

@@ -24,6 +24,7 @@ def found(run):
     return yaml.safe_load((run.home / "hydra/study/optimization_results.yaml").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.prepared
 def test_a_study_ends_like_a_sweep_and_the_same_study_builds_nothing(lab):
     first = lab(*STUDY)

@@ -2,9 +2,12 @@
 
 import re
 
+import pytest
+
 from tests.e2e.artifacts import built
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_is_tried_once_and_fails_all_its_leaves(lab):
     """And jobs that differ in nothing that a result depends on are one."""
     sweep = (

@@ -19,6 +19,7 @@ def arguments(tmp_path_factory):
     return [*settings, "model.finetune=false", "model.retrain=null", "eval.auc_retrain=scored"]
 
 
+@pytest.mark.slow
 def test_it_is_scored_and_not_judged(lab, arguments):
     run = lab(
         *arguments, "method=npo_klr", "quant=rtn4", "trainer.trainable=all", "report.html=true"

@@ -119,6 +119,7 @@ def test_each_pin_loads_exactly_what_was_served(cached, commits, hub):
     assert not set(found[0].values()) & set(found[1].values())
 
 
+@pytest.mark.slow
 def test_the_tokenizer_comes_along(cached, online, offline, tmp_path):
     (one, _), _ = cached
     for run in (online, offline):
@@ -155,7 +156,7 @@ def test_a_pin_outlives_a_branch_that_moves(online, hub, checkpoint, later, plai
     assert weights == served(checkpoint)
 
 
-@pytest.mark.parametrize("where", ["offline", "stranded"])
+@pytest.mark.parametrize("where", ["offline", pytest.param("stranded", marks=pytest.mark.slow)])
 def test_what_is_cached_needs_no_hub(cached, request, tmp_path, where):
     """A name without revision too: `main` is where it was when it was last asked for."""
     run = request.getfixturevalue(where)

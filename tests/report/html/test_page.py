@@ -135,6 +135,7 @@ def test_samples_are_limited_for_each_metric_model_and_precision(
     assert page([record], num_samples=0).count("the answer") == 0
 
 
+@pytest.mark.slow
 def test_sixty_leaves_with_several_seeds(page, make_record):
     records = [
         make_record(method=f"m{m}", quant=q, seed=s)

@@ -119,7 +119,7 @@ def test_the_bound_is_above_the_forecast():
 @pytest.mark.parametrize(
     "family",
     [
-        pytest.param(family, marks=[] if family in ("gemma2", "phi3") else [pytest.mark.slow])
+        pytest.param(family, marks=[] if family == "gemma2" else [pytest.mark.slow])
         for family in sorted(FAMILIES)
     ],
 )
