@@ -10,7 +10,7 @@ from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from unlearn_lab.config.hydra_setup import prepare_configuration
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.execute.cores import num_jobs
-from unlearn_lab.execute.parts import build_parts
+from unlearn_lab.execute.parts import build_parts, training_settings
 from unlearn_lab.graph.content import ContentKey
 from unlearn_lab.plan.job_graph import plan
 
@@ -146,15 +146,17 @@ def settings(node):
     return {*node, *(name for inner in node.values() for name in settings(inner))}
 
 
-def test_every_setting_but_runtime_and_report_reaches_a_key(config, make):
+def test_every_setting_but_runtime_report_and_watch_reaches_a_key(config, make):
     """A setting that no key holds would serve another setting's results."""
     text = json.dumps([stage.description for stage in stages(make(config)).values()])
-    nodes = ("model", "dataset", "method", "optimizer", "trainer", "finetune", "quant")
-    held = {"seed"}.union(*(settings(config[name]) for name in nodes), settings(config["eval"]))
+    nodes = ("model", "dataset", "method", "optimizer", "finetune", "quant", "eval")
+    held = {"seed"}.union(*(settings(config[name]) for name in nodes))
+    held |= settings(training_settings(config))
     assert {"hidden_size", "forget", "lr", "weights", "rounding", "steps", "recovery"} <= held
     assert not {name for name in held if f'"{name}"' not in text}
     apart = (settings(config["runtime"]) | settings(config["report"])) - held
     assert {"home", "sweep", "batch_tokens"} <= apart
+    apart |= {"watch", "every_epochs"}
     assert not {name for name in apart if f'"{name}"' in text}
 
 

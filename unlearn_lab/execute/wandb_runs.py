@@ -81,8 +81,9 @@ def _settings(left_out: Iterable[str]) -> list[str]:
     if not HydraConfig.initialized():
         return []
     hydra = HydraConfig.get()
-    of_sweep = Path(hydra.runtime.output_dir).parent
-    fixed = _fixed(of_sweep) if hydra.mode == RunMode.MULTIRUN else frozenset[str]()
+    fixed = frozenset[str]()
+    if hydra.mode == RunMode.MULTIRUN:
+        fixed = _fixed(Path(hydra.runtime.output_dir).parent)
     found = [one.lstrip("+~") for one in hydra.overrides.task if one not in fixed]
     skipped = {*_UNNAMED, *left_out}
     kept = [

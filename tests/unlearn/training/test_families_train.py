@@ -9,6 +9,7 @@ from safetensors import safe_open
 from tests.data.corpora import ROLES
 from tests.models.families import FAMILIES, TEXTS, TIED, save
 from unlearn_lab.data.stored import FILE
+from unlearn_lab.execute.parts import training_settings
 from unlearn_lab.graph.cache import Artifact
 from unlearn_lab.graph.stage import Stage
 from unlearn_lab.models.load import load_model
@@ -56,7 +57,7 @@ def params(plain):
         "optimizer.lr=1e-3",
         "method=npo_klr",
     )
-    trainer = config["trainer"]
+    trainer = training_settings(config)
     finetune = config["finetune"] | {"batch_size": 2, "steps": 2, "weights": "bf16"}
     unlearning = {name: config[name] for name in ("method", "optimizer", "seed")}
     return {
