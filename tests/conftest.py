@@ -68,6 +68,7 @@ def _files_are_read_once():
 def files_read_anew(monkeypatch):
     """For tests that change what Hydra reads."""
     monkeypatch.setattr(SharedRepository, "shared", {})
+    monkeypatch.setattr(SharedRepository, "shared_compositions", {})
 
 
 @pytest.fixture(autouse=True)

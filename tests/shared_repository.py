@@ -10,11 +10,12 @@ class SharedRepository(RememberingRepository):
     """A repository whose files are shared if all of them are the project's."""
 
     shared: ClassVar = {}
+    shared_compositions: ClassVar = {}
 
     def __init__(self, config_search_path) -> None:
         super().__init__(config_search_path)
         if all(str(one.path) in _PROJECTS for one in config_search_path.get_path()):
-            self._known = self.shared
+            self._known, self._composed = self.shared, self.shared_compositions
 
 
 _PROJECTS = (

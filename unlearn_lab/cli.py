@@ -126,6 +126,8 @@ def task(config: DictConfig) -> object:
         logging.getLogger("unlearn_lab").setLevel(logging.DEBUG)
     choices = dict(hydra_config.runtime.choices)
     alone = hydra_config.mode == RunMode.RUN
+    if alone:
+        _log.info("1 job: %s", "planning" if config.dry else "checking settings, model and texts")
     try:
         if config.dry:
             return _show_plan(config, choices)

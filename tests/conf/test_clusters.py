@@ -3,6 +3,7 @@
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.plugins import Plugins
 from hydra.errors import ConfigCompositionException
 from hydra.types import RunMode
 
@@ -50,6 +51,7 @@ def test_jobs_on_this_machine_follow_its_cores(monkeypatch, threads, jobs):
 @pytest.mark.usefixtures("composed", "files_read_anew")
 @pytest.mark.parametrize("name", sorted(LAUNCHERS))
 def test_a_missing_plugin_is_named_with_its_extra(monkeypatch, name):
+    Plugins.instance()  # registers the launchers
     monkeypatch.delitem(ConfigStore.instance().repo["hydra"]["launcher"], f"{LAUNCHERS[name]}.yaml")
     with pytest.raises(ConfigCompositionException) as caught:
         hydra_of(f"+cluster={name}")

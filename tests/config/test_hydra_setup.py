@@ -77,6 +77,27 @@ def test_what_a_caller_changes_stays_out_of_the_next_job(loader, compose):
     assert compose(JOBS[0]).method._target_ != "mine"
 
 
+def test_jobs_with_the_same_options_are_composed_once(loader, compose, monkeypatch):
+    remember(loader)
+    merged = []
+    one = type(loader)._load_single_config
+
+    def counted(self, default, repo):
+        merged.append(default.config_path)
+        return one(self, default=default, repo=repo)
+
+    monkeypatch.setattr(type(loader), "_load_single_config", counted)
+    first = compose(["method=ga", "seed=3"])
+    whole = len(merged)
+    assert "method/ga" in merged
+    second = compose(["method=ga", "seed=7", "optimizer.lr=0.5"])
+    assert len(merged) == whole
+    assert (first.seed, second.seed, second.optimizer.lr) == (3, 7, 0.5)
+    assert first.optimizer.lr != 0.5
+    compose(["method=npo"])
+    assert len(merged) == 2 * whole
+
+
 def test_each_file_is_read_once(loader, compose, monkeypatch):
     read, load = Counter(), OmegaConf.load
 

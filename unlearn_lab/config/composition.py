@@ -1,14 +1,17 @@
 """Composes configurations faster: what Hydra and OmegaConf repeat for every job is done once."""
 
 import copy
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache, wraps
 from typing import Any
 
 from hydra._internal import defaults_list
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.config_repository import ConfigRepository
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.default_element import ResultDefault
 from hydra.plugins.config_source import ConfigResult
 from omegaconf import DictConfig, OmegaConf, _utils, base
 
@@ -24,6 +27,7 @@ def compose_faster() -> None:
     _share_config_store()
     _parse_each_text_once()
     _map_choices_for_interpolations_only()
+    _compose_each_choice_of_options_once()
 
 
 def _share_config_store() -> None:
@@ -66,8 +70,43 @@ def _map_choices_for_interpolations_only() -> None:
     hydra._create_interpolation_map = create
 
 
+def _compose_each_choice_of_options_once() -> None:
+    """Merges the files of equal lists of defaults once per `RememberingRepository`.
+
+    The jobs of a sweep differ in few options; Hydra applies their other overrides to the result.
+    """
+    loader: Any = ConfigLoaderImpl
+    whole = loader._compose_config_from_defaults_list
+    if hasattr(whole, "__wrapped__"):
+        return
+
+    @wraps(whole)
+    def compose(self: Any, defaults: Sequence[ResultDefault], repo: Any) -> DictConfig:
+        files = getattr(repo, "delegate", None)
+        if not isinstance(files, RememberingRepository):
+            return whole(self, defaults, repo)
+        return files.composed(defaults, lambda: whole(self, defaults, _Copying(repo)))
+
+    loader._compose_config_from_defaults_list = compose
+
+
+class _Copying:
+    """A repository that returns copies, which Hydra may merge into each other."""
+
+    def __init__(self, repository: Any) -> None:
+        self._repository = repository
+
+    def load_config(self, config_path: str) -> ConfigResult | None:
+        """Returns a copy of what a file contains."""
+        found = self._repository.load_config(config_path=config_path)
+        return None if found is None else replace(found, config=copy.deepcopy(found.config))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._repository, name)
+
+
 class RememberingRepository(ConfigRepository):
-    """A config repository that caches the files it has read.
+    """A config repository that caches the files it has read, and what was composed of them.
 
     Hydra would read and parse some twenty YAML files again for every job that it composes.
     """
@@ -75,17 +114,30 @@ class RememberingRepository(ConfigRepository):
     def __init__(self, config_search_path: ConfigSearchPath) -> None:
         super().__init__(config_search_path)
         self._known = dict[tuple[Any, ...], ConfigResult | None]()
+        self._composed = dict[tuple[Any, ...], DictConfig]()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "RememberingRepository":
-        """Returns a copy whose search path may change; cached files stay shared."""
+        """Returns a copy whose search path may change; what is cached stays shared."""
         return copy.copy(self)
 
     def load_config(self, config_path: str) -> ConfigResult | None:
-        """Returns what a file contains: what Hydra modifies copied, its list of defaults not."""
-        key = (*((source.provider, source.path) for source in self.sources), config_path)
+        """Returns what a file contains: its header copied, the rest shared."""
+        key = (*self._places(), config_path)
         if key not in self._known:
             self._known[key] = super().load_config(config_path)
         found = self._known[key]
         if found is None:
             return None
-        return replace(found, config=copy.deepcopy(found.config), header=dict(found.header))
+        return replace(found, header=dict(found.header))
+
+    def composed(
+        self, defaults: Sequence[ResultDefault], compose: Callable[[], DictConfig]
+    ) -> DictConfig:
+        """Returns a copy of what `compose` makes of a list of defaults, which it does once."""
+        key = (*self._places(), *map(repr, defaults))
+        if key not in self._composed:
+            self._composed[key] = compose()
+        return copy.deepcopy(self._composed[key])
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        return ((source.provider, source.path) for source in self.sources)

@@ -80,7 +80,10 @@ class LabSweeper(BasicSweeper):
         dry = self._setup["config"].dry
         for kind in () if dry else KINDS:  # else a launcher may refuse half-way
             self._launcher(kind)
-        jobs = [(overrides, self._request(overrides)) for overrides in self._jobs(arguments)]
+        given = self._jobs(arguments)
+        what = "planning" if dry else "checking settings, models and texts"
+        _log.info("%d job%s: %s", len(given), "" if len(given) == 1 else "s", what)
+        jobs = [(overrides, self._request(overrides)) for overrides in given]
         sweep = Sweep([Job.of(given, asked) for given, asked in jobs], jobs[0][1].values)
         if dry:
             return sweep.announce(sys.stdout)

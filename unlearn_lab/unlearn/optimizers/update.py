@@ -1,6 +1,8 @@
 """Protocol of update rules (option `optimizer`), which turn gradients into weight changes."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -121,6 +123,24 @@ class FullUpdate:
         return Prepared(make=make, callbacks=(), facts={})
 
 
+@contextmanager
+def _without_dynamo() -> Iterator[None]:
+    """Builds optimizers without torch's compiler, whose import takes as long as that of torch.
+
+    `torch._compile._disable_dynamo` imports it unless the wrapped function has this attribute.
+    """
+    plain: Any = inspect.unwrap(Optimizer.add_param_group)
+    name = "__dynamo_disable"
+    if hasattr(plain, name):
+        yield
+        return
+    setattr(plain, name, plain)
+    try:
+        yield
+    finally:
+        delattr(plain, name)
+
+
 def update_rule(node: Mapping[str, Any]) -> UpdateRule:
     """Builds the rule of the configuration node `optimizer`; raises as `update_part` does."""
     return update_part(node).value
@@ -139,7 +159,8 @@ def update_part(node: Mapping[str, Any]) -> BuiltPart[UpdateRule]:
     if not isinstance(rate, int | float) or not rate > 0:
         raise Refused(f"optimizer.lr={rate}: must be above 0")
     try:
-        made.value([Parameter(torch.zeros(1))])
+        with _without_dynamo():
+            made.value([Parameter(torch.zeros(1))])
     except ValueError as error:
         raise Refused(f"optimizer: {error}") from error
     rule = FullUpdate(lr=float(rate), make=made.value)
