@@ -2,6 +2,7 @@
 
 import dataclasses
 import gc
+import json
 import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -57,8 +58,8 @@ from unlearn_lab.report.terminal.closing import format_seconds
 from unlearn_lab.report.wandb import sink as wandb_sink
 
 _log = logging.getLogger(__name__)
-_compared: set[str] = set()
-"""Records whose preflight this process has done: a sweep checks all jobs first, then runs each."""
+_compared: set[tuple[str, str]] = set()
+"""Records and watches whose preflight this process has done: a sweep first checks all jobs."""
 
 
 @dataclass
@@ -145,7 +146,10 @@ def _checked(asked: JobRequest, parts: Parts) -> JobRequest:
     Raises as `compare_sizes` does.
     """
     record, values = asked.plan.record, asked.values
-    if record.key in _compared or is_whole(values.cache, record):
+    scores = scoring_settings(values.config, asked.choices)
+    checked = record.key, json.dumps(scores, sort_keys=True)
+    needed = (record,) if scores is None else (record, asked.plan.unlearn)
+    if checked in _compared or all(is_whole(values.cache, stage) for stage in needed):
         return asked
     from transformers.utils.logging import disable_progress_bar
 
@@ -157,7 +161,7 @@ def _checked(asked: JobRequest, parts: Parts) -> JobRequest:
     cache = _cache(asked, checking.note)
     with _kept([record], cache):
         compare_sizes(parts, asked.plan, cache, values.runtime)
-    _compared.add(record.key)
+    _compared.add(checked)
     return replace(asked, prepared=checking.built)
 
 
