@@ -153,6 +153,7 @@ def test_memory_by_hand():
     assert training_bytes(8, PRESET, **options) == pytest.approx(8e9 + 34 * 20 * 8.192e6)
 
 
+@pytest.mark.slow
 def test_presets_are_read_from_the_grids(presets):
     assert len(presets) == 16
     assert "paper_quantizers_tiny" not in presets

@@ -26,6 +26,7 @@ def test_the_kept_faults_are_found_where_the_code_has_moved(tmp_path, monkeypatc
     assert capsys.readouterr().out.count("gone: ") == 4
 
 
+@pytest.mark.slow
 def test_each_file_has_one_fault_of_one_expression(mutants):
     assert draw(16, 30) == mutants
     assert len({mutant.file for mutant in mutants}) == len(mutants) == 30

@@ -109,6 +109,7 @@ def test_progress_tells_the_stage_of_how_many_and_verbose_tells_more(lab):
     assert not re.search(r"target [0-9a-f]{8} reused", lab(*arguments, "trainer.epochs=1").err)
 
 
+@pytest.mark.slow
 @pytest.mark.prepared
 def test_without_a_quantizer_nothing_is_said_about_recovery(lab):
     run = lab("method=ga", "quant=none")

@@ -72,6 +72,7 @@ def test_jobs_are_named_and_recorded_by_the_plain_value(lab):
         assert "choice(" not in again.out + again.err + run.out + run.err
 
 
+@pytest.mark.slow
 @pytest.mark.prepared
 def test_an_optuna_study_searches_options_with_a_fixed_setting_below_them(lab):
     study = ("-m", "hydra/sweeper=optuna", "tune=forget_quality", "hydra.sweeper.n_trials=2")

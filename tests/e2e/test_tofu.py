@@ -98,6 +98,7 @@ def test_the_metrics_of_muse_have_nothing_to_measure(refusing_lab, tmp_path):
     assert "nothing can be measured" in run.err
 
 
+@pytest.mark.slow
 def test_a_user_s_own_questions_go_the_same_way(lab, tmp_path):
     folder, home = tmp_path / "own", tmp_path / "lab"
     folder.mkdir()

@@ -50,8 +50,18 @@ def folder(home, asked):
     [
         ("method=ga_gdr", "trainer.weights=bf16", "trainer.epochs=3"),
         ("method=npo_gdr", "trainer/adapter=lora", "optimizer.lr=0.01"),
-        ("method=npo_klr", "optimizer=sure", "trainer.weights=bf16_sr", "optimizer.lr=0.01"),
-        pytest.param(("method=ga", "trainer.weights=fp32"), marks=pytest.mark.slow),
+        *(
+            pytest.param(further, marks=pytest.mark.slow)
+            for further in (
+                (
+                    "method=npo_klr",
+                    "optimizer=sure",
+                    "trainer.weights=bf16_sr",
+                    "optimizer.lr=0.01",
+                ),
+                ("method=ga", "trainer.weights=fp32"),
+            )
+        ),
     ],
 )
 def test_the_curve_ends_at_the_leaf_and_changes_no_weight(ask, home, overrides):

@@ -9,7 +9,11 @@ import pytest
     ("arguments", "message"),
     [
         (["+cluster=local", "hydra.launcher.n_jobs=9999"], "hydra.launcher.n_jobs=9999, runtime."),
-        (["+cluster=local", "runtime.threads=9999"], "hydra.launcher.n_jobs=1, runtime.threads="),
+        pytest.param(
+            ["+cluster=local", "runtime.threads=9999"],
+            "hydra.launcher.n_jobs=1, runtime.threads=",
+            marks=pytest.mark.slow,
+        ),
         (["+cluster=slurm"], "hydra/launcher=lab_slurm: .*no Slurm .*no sbatch"),
         (["-m", "dry=true,false"], "dry: .*same in all jobs"),
         (

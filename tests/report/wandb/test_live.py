@@ -190,6 +190,7 @@ def test_scores_come_with_the_next_step_on_an_axis_of_epochs(run, records_of):
     assert axes["watch/*"] == "watch/epoch"
 
 
+@pytest.mark.slow
 def test_scores_that_an_interrupted_part_did_not_send_come_with_the_next(run, records_of):
     first = LiveTraining(run, interval=0.0)
     first.begin()
