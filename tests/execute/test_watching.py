@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
 from unlearn_lab.config.build import Refused
 from unlearn_lab.execute.job import request, run
-from unlearn_lab.execute.watching import NOTE
+from unlearn_lab.execute.watching import NOTE, PATH
 from unlearn_lab.record.side_files import read_sides
 from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.notes import notes
@@ -129,6 +129,7 @@ def test_chosen_metrics_and_no_quantizer(ask, home):
     [
         (("trainer.watch.every_epochs=0",), "trainer.watch.every_epochs=0", "at least 1"),
         ((*WATCHED, "trainer.watch.metrics=[bleu]"), "trainer.watch.metrics", "bleu is none of"),
+        ((*WATCHED, "trainer.watch.quant=nf4"), PATH, "by quant@trainer.watch.quant=nf4"),
         ((*WATCHED, "trainer.watch.metrics=[]"), "trainer.watch.metrics=[]", "at least one"),
         (
             (*WATCHED, "quant@trainer.watch.quant=gptq4"),

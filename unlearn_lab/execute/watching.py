@@ -23,11 +23,13 @@ NOTE = "curve.note"
 def requested_watch(config: Mapping[str, Any]) -> Watch | None:
     """Returns when and how the model is scored while it unlearns; None if it is not.
 
-    Raises `Refused` for a metric that the evaluation does not have.
+    Raises `Refused` for a metric that the evaluation does not have, and for a mistyped option.
     """
     node = config["trainer"].get("watch")
     if not isinstance(node, Mapping) or node.get("every_epochs") is None:
         return None
+    if isinstance(option := node.get("quant"), str):
+        raise Refused(f"{PATH}.quant={option}: an option is chosen by quant@{PATH}.quant={option}")
     watch, known = make(node, Watch, PATH), config["eval"]["metrics"]
     for name in watch.metrics or ():
         if name not in known:
