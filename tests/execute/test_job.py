@@ -205,7 +205,7 @@ def test_threads_are_set(ask):
         (("runtime.claim_beat=0",), "runtime.claim_beat=0"),
         (("runtime.threads=0",), "runtime.threads=0"),
         (("optimizer.betas=[0.9,${nothing}]",), "nothing"),
-        (("trainer.stop=null",), "trainer.stop"),
+        (("trainer.stop=muse",), "must be StopRule; choose it by trainer/stop=muse"),
     ],
 )
 def test_refusals(ask, overrides, message):

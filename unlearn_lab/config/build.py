@@ -12,6 +12,7 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin, get_typ
 from beartype.door import is_bearable
 from hydra.utils import instantiate
 
+from unlearn_lab.config.conf_folder import option_exists
 from unlearn_lab.config.trusted import trusted, why_not
 
 Node = Mapping[str, Any]
@@ -240,7 +241,9 @@ def _check_value(value: object, field: _Field, path: str) -> None:
             if isinstance(inner, Mapping) and "_target_" in inner:
                 check(inner, f"{path}.{name}")
     if not _fits(value, field.hint):
-        raise Refused(f"{path}={value!r}: must be {_spell(field.hint)}")
+        named = isinstance(value, str) and option_exists(path.replace(".", "/"), value)
+        way = f"; choose it by {path.replace('.', '/')}={value}" if named else ""
+        raise Refused(f"{path}={value!r}: must be {_spell(field.hint)}{way}")
 
 
 def _fits(value: object, hint: Any) -> bool:
