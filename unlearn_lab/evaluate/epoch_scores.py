@@ -55,7 +55,10 @@ class EpochScores:
         return epoch % self.every_epochs == 0
 
     def point(self, training: Observed, epoch: int) -> Point:
-        """Scores copies of the model, one in full precision, one quantized."""
+        """Scores copies of the model: one in full precision, another quantized.
+
+        Two, because scoring in float32 upcasts bfloat16 weights in place.
+        """
         quantizer = make(self.quant, AnyQuantizer, "trainer.watch.quant")
         full = self._scores(training, _copy(training, self.weights))
         if isinstance(quantizer, FullPrecision):

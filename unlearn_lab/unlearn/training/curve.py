@@ -13,7 +13,7 @@ FILE = "curve.json"
 
 @dataclass(frozen=True, kw_only=True)
 class Point:
-    """Scores of the model after an epoch, by metric.
+    """Scores of the model after an epoch, by metric, in the metric's own units (most: 0-100).
 
     Attributes:
         epoch: epochs done; 0 is the target.
