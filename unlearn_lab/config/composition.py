@@ -56,18 +56,16 @@ def _map_choices_for_interpolations_only() -> None:
 
     Hydra makes it for every file and reads it only to resolve interpolations.
     """
-    hydra: Any = defaults_list
-    whole = hydra._create_interpolation_map
-    if hasattr(whole, "__wrapped__"):
-        return
 
-    @wraps(whole)
-    def create(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig:
-        if any(not one.is_self() and one.is_interpolation() for one in defaults):
-            return whole(overrides, defaults, self_added)
-        return OmegaConf.create()
+    def around(whole: Any) -> Any:
+        def create(overrides: Any, defaults: list[Any], self_added: bool) -> DictConfig:
+            if any(not one.is_self() and one.is_interpolation() for one in defaults):
+                return whole(overrides, defaults, self_added)
+            return OmegaConf.create()
 
-    hydra._create_interpolation_map = create
+        return create
+
+    _wrap_once(defaults_list, "_create_interpolation_map", around)
 
 
 def _compose_each_choice_of_options_once() -> None:
@@ -75,19 +73,24 @@ def _compose_each_choice_of_options_once() -> None:
 
     The jobs of a sweep differ in few options; Hydra applies their other overrides to the result.
     """
-    loader: Any = ConfigLoaderImpl
-    whole = loader._compose_config_from_defaults_list
-    if hasattr(whole, "__wrapped__"):
-        return
 
-    @wraps(whole)
-    def compose(self: Any, defaults: Sequence[ResultDefault], repo: Any) -> DictConfig:
-        files = getattr(repo, "delegate", None)
-        if not isinstance(files, RememberingRepository):
-            return whole(self, defaults, repo)
-        return files.composed(defaults, lambda: whole(self, defaults, _Copying(repo)))
+    def around(whole: Any) -> Any:
+        def compose(self: Any, defaults: Sequence[ResultDefault], repo: Any) -> DictConfig:
+            files = getattr(repo, "delegate", None)
+            if not isinstance(files, RememberingRepository):
+                return whole(self, defaults, repo)
+            return files.composed(defaults, lambda: whole(self, defaults, _Copying(repo)))
 
-    loader._compose_config_from_defaults_list = compose
+        return compose
+
+    _wrap_once(ConfigLoaderImpl, "_compose_config_from_defaults_list", around)
+
+
+def _wrap_once(owner: Any, name: str, around: Callable[[Any], Any]) -> None:
+    """Replaces a function of Hydra by `around` it, unless this was done in this process."""
+    whole = getattr(owner, name)
+    if not hasattr(whole, "__wrapped__"):
+        setattr(owner, name, wraps(whole)(around(whole)))
 
 
 class _Copying:
