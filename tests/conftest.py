@@ -51,6 +51,7 @@ def pytest_runtest_setup() -> None:
 def _offline_hub(tmp_path_factory: pytest.TempPathFactory):
     patch = pytest.MonkeyPatch()
     patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("hf")))
+    patch.setenv("WANDB__SAVE_REQUIREMENTS", "false")  # reads 400 libraries' metadata for each run
     patch.syspath_prepend(str(plugin_dir()))
     yield
     patch.undo()

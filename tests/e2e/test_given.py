@@ -5,7 +5,6 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.e2e.artifacts import SMALL
@@ -79,6 +78,8 @@ def by_a_plain_loop(target, folder):
 
 def by_an_adapter(target, folder):
     """The same with PEFT: only the adapter is stored."""
+    from peft import LoraConfig, get_peft_model
+
     model = AutoModelForCausalLM.from_pretrained(target, dtype=torch.float32)
     wrapped = get_peft_model(model, LoraConfig(r=2, target_modules=["q_proj", "v_proj"]))
     ids = torch.arange(3, 12)[None]

@@ -49,10 +49,10 @@ def folder(home, asked):
     "overrides",
     [
         ("method=ga_gdr", "trainer.weights=bf16", "trainer.epochs=3"),
-        ("method=npo_gdr", "trainer/adapter=lora", "optimizer.lr=0.01"),
         *(
             pytest.param(further, marks=pytest.mark.slow)
             for further in (
+                ("method=npo_gdr", "trainer/adapter=lora", "optimizer.lr=0.01"),
                 (
                     "method=npo_klr",
                     "optimizer=sure",

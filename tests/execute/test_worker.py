@@ -156,13 +156,14 @@ build_in_processes(corpus_stage(folder), {}, folder, RUNTIME)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="asks Linux who is whose child")
 @pytest.mark.parametrize(
     ("number", "status"),
     [
         (signal.SIGKILL, -signal.SIGKILL),
-        pytest.param(signal.SIGTERM, -signal.SIGTERM, marks=pytest.mark.slow),
-        pytest.param(signal.SIGINT, 1, marks=pytest.mark.slow),  # a KeyboardInterrupt
+        (signal.SIGTERM, -signal.SIGTERM),
+        (signal.SIGINT, 1),  # a KeyboardInterrupt
     ],
 )
 def test_nothing_is_left_running_when_the_job_ends(tmp_path, repository, number, status):

@@ -24,6 +24,7 @@ def assert_refused(running, home, before):
     assert sorted(home.rglob("*")) == before
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs the right to become another user")
 @pytest.mark.parametrize("warm", [False, True])
 def test_somebody_elses_home_is_refused_in_a_line(start, whole, anyones, warm):
@@ -40,6 +41,7 @@ def test_somebody_elses_home_is_refused_in_a_line(start, whole, anyones, warm):
     assert_refused(running, home, before)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_mounted_for_reading_is_refused_in_a_line(start, whole, disk):
     home = disk("size=64m") / "home"
     shutil.copytree(whole, home)

@@ -98,7 +98,8 @@ def test_a_server_that_takes_nothing_delays_the_sweep_and_does_not_fail_it(
     assert records(home) == records(whole)
 
 
-@pytest.mark.parametrize("mode", ["auto", pytest.param("online", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["auto", "online"])
 def test_on_a_terminal_nobody_is_asked_to_log_in(start, whole, serve, tmp_path, mode):
     home = tmp_path / "home"
     shutil.copytree(whole, home)

@@ -10,10 +10,10 @@ import pytest_socket
 
 from tests.e2e import command
 from tests.e2e.artifacts import SMALL, SMALL_MODEL
-from tests.e2e.conftest import Run, forkserver, lab
+from tests.e2e.conftest import Run, forkserver, lab, refusing_lab
 from tests.launchers.slurm import OneNodeSlurm, why_not
 
-__all__ = ["forkserver", "lab"]
+__all__ = ["forkserver", "lab", "refusing_lab"]
 
 ON_THIS_NODE = (
     "hydra.launcher.gpus_per_node=null",

@@ -6,7 +6,6 @@ import shutil
 
 import pytest
 import torch
-from peft import LoraConfig, PromptTuningConfig, get_peft_model
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -76,6 +75,8 @@ def adapter(checkpoint, tmp_path):
     """A LoRA adapter of the target that changes its queries."""
 
     def make(base=checkpoint, **settings):
+        from peft import LoraConfig, get_peft_model
+
         folder, model = tmp_path / "adapter", AutoModelForCausalLM.from_pretrained(base)
         config = LoraConfig(r=2, target_modules=["q_proj"], init_lora_weights=False, **settings)
         torch.manual_seed(1)
@@ -157,6 +158,8 @@ def test_an_adapter_of_another_model_is_refused(given, adapter, checkpoint, tmp_
 
 def test_an_adapter_that_adds_tokens_is_refused(given, checkpoint, tmp_path):
     model = AutoModelForCausalLM.from_pretrained(checkpoint)
+    from peft import PromptTuningConfig, get_peft_model
+
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     get_peft_model(model, config).save_pretrained(tmp_path / "prompt")
     assert "adapter" in refused(given, tmp_path / "prompt")

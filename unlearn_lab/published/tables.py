@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -131,8 +132,9 @@ def names(folder: Path = FOLDER) -> dict[str, tuple[str, str]]:
     return found
 
 
+@cache
 def load(stem: str, folder: Path = FOLDER) -> Table:
-    """Loads a table; raises `ValueError` with the path of the first error."""
+    """Loads a table, once per process; raises `ValueError` with the path of the first error."""
     return table_of(read_table(stem, folder), stem)
 
 

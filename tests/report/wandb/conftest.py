@@ -1,14 +1,13 @@
 """The real W&B client: against a small server, and what its own reader says of offline runs."""
 
 import json
-import subprocess
-import sys
 import threading
 
 import pytest
 import pytest_socket
 import wandb
 
+from tests.report.wandb import offline
 from tests.report.wandb.server import Server
 from unlearn_lab.report.wandb import mode
 from unlearn_lab.report.wandb.run import LeafRun
@@ -38,10 +37,8 @@ def records_of():
     """What the client's own reader prints of an offline run: its records, by type."""
 
     def read(folder):
-        command = [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
         found = {}
-        for line in done.stdout.splitlines():
+        for line in offline.read(folder):
             record = json.loads(line)
             found.setdefault(record["type"], []).append(record.get(record["type"]))
         return found

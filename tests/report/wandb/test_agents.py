@@ -2,7 +2,6 @@
 
 import pytest
 import yaml
-from wandb.sdk.launch.sweeps import utils
 
 from unlearn_lab.config.conf_folder import presets
 from unlearn_lab.config.paths import data_dir
@@ -25,6 +24,8 @@ def at(tree, path):
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_the_agent_s_command_is_one_job(file, plain):
+    from wandb.sdk.launch.sweeps import utils
+
     sweep = yaml.safe_load(file.read_text(encoding="utf-8"))
     chosen = {name: {"value": first(one)} for name, one in sweep["parameters"].items()}
     arguments = utils.create_sweep_command_args({"args": chosen})["args_no_hyphens"]

@@ -1,13 +1,14 @@
 """Workspaces and reports as code: what is sent to the server, and how the command ends."""
 
 import json
+from importlib import import_module
 
 import pytest
 
 from unlearn_lab.record import results
 from unlearn_lab.report.html.drawing import VERDICT_COLOURS
 from unlearn_lab.report.wandb import __main__ as command
-from unlearn_lab.report.wandb import dashboard, heat_map
+from unlearn_lab.report.wandb import heat_map
 from unlearn_lab.report.wandb.__main__ import payload
 
 
@@ -21,7 +22,13 @@ def records(make_sweep):
 
 
 @pytest.fixture
-def asked(records):
+def dashboard():
+    """Its library takes two seconds to import: in the process that runs these tests alone."""
+    return import_module("unlearn_lab.report.wandb.dashboard")
+
+
+@pytest.fixture
+def asked(records, dashboard):
     return dashboard.shown("me", "p", "mine", records)
 
 
@@ -34,7 +41,7 @@ def panels(spec):
     }
 
 
-def test_a_workspace_has_every_section_and_its_metrics(asked):
+def test_a_workspace_has_every_section_and_its_metrics(asked, dashboard):
     found = panels(payload(dashboard.workspace(asked)))
     assert list(found) == ["What came back", "Forgetting and utility", "Trainings"]
     kinds = {name: [kind for kind, _ in shown] for name, shown in found.items()}
@@ -48,7 +55,7 @@ def test_a_workspace_has_every_section_and_its_metrics(asked):
     assert found["Trainings"][0][1]["metrics"] == ["train/loss"]
 
 
-def test_runs_are_grouped_by_training_and_coloured_by_verdict(asked, records):
+def test_runs_are_grouped_by_training_and_coloured_by_verdict(asked, records, dashboard):
     spec = payload(dashboard.workspace(asked))
     (runs,) = spec["section"]["runSets"]
     assert [group["name"] for group in runs["grouping"]] == ["stages.value.unlearn", "verdict"]
@@ -59,7 +66,7 @@ def test_runs_are_grouped_by_training_and_coloured_by_verdict(asked, records):
     assert VERDICT_COLOURS["comes back"] in colours
 
 
-def test_the_heat_map_is_the_stored_chart_over_the_table_of_a_sweep(records):
+def test_the_heat_map_is_the_stored_chart_over_the_table_of_a_sweep(records, dashboard):
     asked = dashboard.shown("me", "p", "mine", records, "me/a_chart")
     found = panels(payload(dashboard.workspace(asked)))
     kind, config = found["What came back"][0]
@@ -98,14 +105,14 @@ def test_a_server_without_charts_costs_the_heat_map_only(
     assert "came_back" in json.dumps(saved)
 
 
-def test_without_records_the_metrics_are_those_of_muse():
+def test_without_records_the_metrics_are_those_of_muse(dashboard):
     asked = dashboard.shown("me", "p", None, [])
     assert (asked.memories, asked.utility) == (("verbmem", "knowmem"), "utility")
     spec = payload(dashboard.workspace(asked))
     assert spec["section"]["runSets"][0]["filters"]["filters"] == []
 
 
-def test_a_report_has_results_and_trainings_apart(server, asked):
+def test_a_report_has_results_and_trainings_apart(server, asked, dashboard):
     spec = payload(dashboard.report(asked))
     grids = [block for block in spec["blocks"] if block["type"] == "panel-grid"]
     assert len(grids) == 3
@@ -137,7 +144,7 @@ def test_an_unknown_sweep_is_refused_with_those_that_exist(records, tmp_path, ca
     assert capsys.readouterr().err.endswith("there are mine\n")
 
 
-def test_an_error_of_the_server_ends_with_one_line(tmp_path, capsys, monkeypatch):
+def test_an_error_of_the_server_ends_with_one_line(tmp_path, capsys, monkeypatch, dashboard):
     def refuse(asked):
         raise RuntimeError("no such project\nand a stack")
 

@@ -1,14 +1,13 @@
 """The real W&B client, without a network."""
 
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 import wandb
 
+from tests.report.wandb import offline
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.report.wandb import mode as mode_of
 from unlearn_lab.report.wandb import sink as wandb_sink
@@ -64,9 +63,7 @@ def settings(mode="auto", timeout=2.0):
 
 def inspect(folder):
     """What the client's own offline reader says about a run."""
-    command = [sys.executable, "-m", "wandb", "leet", "inspect", "--summary", "--json", str(folder)]
-    found = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-    return json.loads(found.stdout)
+    return json.loads("\n".join(offline.read(folder, "--summary")))
 
 
 @pytest.fixture

@@ -151,8 +151,7 @@ class Interrupt(Exception):
     """Raised by a training that is to be resumed."""
 
 
-@pytest.mark.parametrize("refresh_steps", [None, 3])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(("dtype", "refresh_steps"), [(torch.float32, 3), (torch.bfloat16, None)])
 def test_a_resumed_training_ends_with_the_same_bits(
     make_llama, sequences, tmp_path, dtype, refresh_steps
 ):

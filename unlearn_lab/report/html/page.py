@@ -1,7 +1,5 @@
-"""Writes the report: one self-contained HTML file."""
+"""Renders the report: one self-contained HTML page."""
 
-import os
-import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -11,7 +9,7 @@ from markupsafe import Markup
 
 from unlearn_lab.record.leaf import Record, memories, number, shown_metrics
 from unlearn_lab.record.leaf import title as metric_title
-from unlearn_lab.record.side_files import SideFiles, read_sides
+from unlearn_lab.record.side_files import SideFiles
 from unlearn_lab.record.verdict import VerdictThresholds
 from unlearn_lab.report.html.arrows import arrow_plot
 from unlearn_lab.report.html.curves import curve_plot
@@ -32,44 +30,26 @@ _FIGURE_SPACE = "\u2007"
 _MOST_DRAWN = 24
 
 
-def report_path(home: Path) -> Path:
-    """Path of the report of `home`."""
-    return home / "results" / "report.html"
-
-
-def write_report(
-    home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
-) -> Path:
-    """Writes the report atomically and returns its path.
-
-    Side files that cannot be read are left out with a warning.
+def render(
+    records: Sequence[Record],
+    sides: Sequence[SideFiles],
+    thresholds: VerdictThresholds,
+    *,
+    num_samples: int,
+) -> str:
+    """Renders the page.
 
     Args:
-        home: the sweep's `runtime.home`.
-        records: the records to show.
+        records: the records to show, each with an id of its own.
+        sides: the side files of each record.
         thresholds: thresholds between verdicts.
         num_samples: sample answers shown for each leaf, metric, model and precision.
     """
-    path = report_path(home)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    page = render(home, records, thresholds, num_samples=num_samples)
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    try:
-        draft.write_text(page, encoding="utf-8")
-        os.replace(draft, path)
-    finally:
-        draft.unlink(missing_ok=True)
-    return path
-
-
-def render(
-    home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
-) -> str:
-    """Renders the page; arguments as in `write_report`."""
     rows = build_rows(records, thresholds)
     leaves = [row.record for row in rows if row.who == "unlearned"]
     names, metrics = Names.of(leaves), shown_metrics(leaves)
-    sides = [read_sides(home, leaf) for leaf in leaves]
+    of_record = {one["run_id"]: side for one, side in zip(records, sides, strict=True)}
+    sides = [of_record[leaf["run_id"]] for leaf in leaves]
     return (
         environment(Path(__file__).parent)
         .get_template(_TEMPLATE)

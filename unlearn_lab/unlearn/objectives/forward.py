@@ -189,14 +189,14 @@ class PolicyPrediction:
 
     @cached_property
     def _scored(self) -> Float[Tensor, " tokens"]:
-        def score(hidden: Tensor, label: Tensor) -> tuple[Tensor, ...]:
-            logits = self._head(hidden)
-            return token_log_likelihood(logits, label), label_is_likeliest(logits, label)
-
         values, self._right = by_chunks(
-            score, [self.hidden, labels(self._tokens)], self._model.config.vocab_size
+            self._score, [self.hidden, labels(self._tokens)], self._model.config.vocab_size
         )
         return values
+
+    def _score(self, hidden: Tensor, label: Tensor) -> tuple[Tensor, ...]:
+        logits = self._head(hidden)
+        return token_log_likelihood(logits, label), label_is_likeliest(logits, label)
 
 
 class ModelForward:
