@@ -8,6 +8,7 @@ from beartype.claw import beartype_packages
 from jaxtyping import _import_hook, install_import_hook
 
 _PACKAGE = Path(__file__).resolve().parents[1] / "unlearn_lab"
+_INSIDE = f"{_PACKAGE}/"
 _checked_cache = _import_hook._optimized_cache_from_source
 
 
@@ -17,7 +18,7 @@ def _cache(typechecker, path, debug_override=None):
     jaxtyping asks for one of its own for every library that a checked module is the first to
     import. Where Python may not write bytecode, each process would compile 4,000 modules (15 s).
     """
-    if Path(path).is_relative_to(_PACKAGE):
+    if str(path).startswith(_INSIDE):
         return _checked_cache(typechecker, path, debug_override)
     return cache_from_source(path, debug_override)
 

@@ -168,6 +168,7 @@ def test_presets_are_read_from_the_grids(presets):
     assert chained.forget_tokens == NEWS_FOLDS[:1] * 4
 
 
+@pytest.mark.slow
 def test_a_twin_costs_the_same(presets):
     for name, preset in presets.items():
         if not name.endswith("_corrected"):

@@ -107,6 +107,7 @@ def test_kill_9_and_the_same_command_again_end_with_the_same_figures(
     assert_finished_as_if_whole(lab(*ARGUMENTS, home=tmp_path / "cut"), whole, cache)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_cache_and_build_each_stage_once(start, tmp_path):
     home = tmp_path / "shared home"
     processes = [start(name, home) for name in ("one", "two")]

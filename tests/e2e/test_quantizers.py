@@ -97,6 +97,7 @@ def test_an_export_is_the_model_that_was_evaluated(lab, quant):
 
 
 @pytest.mark.prepared
+@pytest.mark.slow
 def test_a_gguf_export_holds_the_evaluated_weights(lab):
     run = lab("method=ga", "quant=gguf_q4_0", "export=true", *BLOCKS_OF_32)
     assert run.status == 0, run.err
@@ -125,6 +126,7 @@ def test_a_gguf_export_holds_the_evaluated_weights(lab):
 
 
 @pytest.mark.prepared
+@pytest.mark.slow
 def test_somebody_elses_quantized_model_is_evaluated_as_it_is(lab):
     first = lab("method=ga", "quant=rtn4", "export=true")
     exported = first.home / first.records[-1]["export"]

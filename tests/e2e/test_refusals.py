@@ -3,9 +3,29 @@
 import re
 
 import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
 
 import unlearn_lab
 from tests.e2e.artifacts import built
+from tests.e2e.conftest import in_full
+from unlearn_lab.config.build import Refused
+from unlearn_lab.config.paths import data_dir
+from unlearn_lab.execute.job import request
+
+
+@pytest.fixture
+def ask(composed, tmp_path):
+    """Checks the request of one job, small, without the command around it."""
+
+    def made(*arguments):
+        overrides = in_full(arguments, tmp_path / "lab", small=True)
+        with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
+            config = compose("config", overrides, return_hydra_config=True)
+        ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
+        return request(ours, dict(config.hydra.runtime.choices))
+
+    return made
 
 
 @pytest.mark.parametrize(
@@ -31,7 +51,6 @@ from tests.e2e.artifacts import built
             "eval.metrics.knowmem: dataset.template=chat: the tokenizer has no chat template; use",
         ),
         (["dataset.template=llama"], "dataset.template=llama: must be one of auto, chat, plain"),
-        (["trainer/stop=null"], "trainer.stop: missing; UnlearningTraining needs"),
         (["trainer.weights=fp16"], "trainer.weights='fp16': .*one of fp32, bf16"),
         (["optimizer.lr=-1"], "optimizer.lr=-1: must be above 0"),
         (["optimizer.lr=0"], "optimizer.lr=0: must be above 0"),
@@ -74,7 +93,6 @@ from tests.e2e.artifacts import built
             ["trainer/adapter=lora", "trainer.adapter.modules=lm_head"],
             "trainer.adapter.modules=lm_head: matches no name",
         ),
-        (["runtime.gradient_checkpointing=maybe"], "runtime.gradient_checkpointing"),
         (["method=ga_klr", "method.retain.variant=kl"], "method.retain.variant='kl': must be"),
         (["trainer/stop=forgotten", "trainer.stop.margin=-1"], "trainer.stop.margin=-1"),
         (["eval.bits=[1]"], r"eval.bits=\[1\]: .*whole numbers .*2 to 8"),
@@ -84,7 +102,6 @@ from tests.e2e.artifacts import built
             "method.retain.weight=-1.0: must be 0 or more",
         ),
         (["dataset.num_forget=0"], "dataset.num_forget=0"),
-        (["dataset.folds=sustainability"], "Key 'folds' is not in struct"),
         (["+method.retian=1"], r"method.retian: unknown option .*did you mean retain\?"),
         (
             ["method._target_=os.system"],
@@ -98,13 +115,35 @@ from tests.e2e.artifacts import built
         (["report.wandb.mode=sometimes"], "report.wandb.mode"),
         (["eval.recovery.smallest_denominator=0"], "eval.recovery.smallest_denominator=0"),
         (["eval.metrics.min_k.fraction=2"], "eval.metrics.min_k.fraction=2"),
-        (["runtime.devices=many"], "runtime.devices"),
         (["runtime.accelerator=abacus"], "runtime.accelerator=abacus"),
         (["runtime.batch_tokens=0"], "runtime.batch_tokens=0"),
         (["runtime.claim_silence=9"], "runtime.claim_silence=9.0: .*at least twice"),
     ],
 )
-def test_impossible_values_are_refused_before_training(refusing_lab, arguments, message):
+def test_impossible_values_are_refused_before_training(ask, tmp_path, arguments, message):
+    with pytest.raises(Refused, match=message) as refusal:
+        ask(*arguments)
+    assert len(str(refusal.value).splitlines()) <= 2
+    stages = built(tmp_path / "lab") if (tmp_path / "lab" / "cache").exists() else {}
+    assert not {"target", "retrain", "unlearn"} & set(stages)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["optimizer.lr=-1"], "optimizer.lr=-1: must be above 0"),
+        (["trainer.batch_size=99999"], "trainer.batch_size=99999: the forget set has"),
+        (["trainer/stop=null"], "trainer.stop: missing; UnlearningTraining needs"),
+        (["dataset.folds=sustainability"], "Key 'folds' is not in struct"),
+        (["runtime.gradient_checkpointing=maybe"], "runtime.gradient_checkpointing"),
+        (["runtime.devices=many"], "runtime.devices"),
+        (
+            ["method._target_=os.system"],
+            "method._target_=os.system: only unlearn_lab and torch.optim",
+        ),
+    ],
+)
+def test_the_command_refuses_them_in_a_line_or_two(refusing_lab, arguments, message):
     run = refusing_lab(*arguments)
     assert run.status == 2, run.err
     assert re.search(message, run.err), run.err

@@ -152,6 +152,7 @@ def test_the_stop_rule_of_muse_ends_training_early(lab):
     assert run.records[-1]["stopped_epoch"] == 4
 
 
+@pytest.mark.slow
 def test_fine_tuning_a_local_model_of_ones_own(lab, checkpoint):
     run = lab(
         "model=hf",

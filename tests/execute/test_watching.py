@@ -109,6 +109,7 @@ def test_a_training_without_the_curve_is_reused_and_says_so(ask, home, caplog):
     assert again["curve"] == other["curve"]
 
 
+@pytest.mark.slow
 def test_chosen_metrics_and_no_quantizer(ask, home):
     asked = ask(
         "method=ga",

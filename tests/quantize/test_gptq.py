@@ -149,6 +149,7 @@ def test_the_report_names_what_ran(compress):
     assert all(0 < error < 1 for error in report.weight_error.values())
 
 
+@pytest.mark.slow
 def test_eight_bits_err_less_than_four(compress):
     _, four = compress(name="four")
     _, eight = compress(replace(GPTQ4, bits=8), name="eight")

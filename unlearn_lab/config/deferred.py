@@ -205,6 +205,7 @@ def _as_sweep(argument: str, override: Override) -> str:
     return f"{name}=choice({value})"
 
 
+@cache
 def _parsed(argument: str) -> Override | None:
     """The override that an argument is; None for a flag, and for a malformed one."""
     if argument.startswith("-") or "=" not in argument:

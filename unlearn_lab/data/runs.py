@@ -22,7 +22,8 @@ def words(text: str) -> list[str]:
     """
     known = unicodedata.normalize("NFKC", text).casefold()
     if not known.isascii():
-        known = "".join(one for one in known if unicodedata.category(one) != "Cf")
+        invisible = [ord(one) for one in set(known) if unicodedata.category(one) == "Cf"]
+        known = known.translate(dict.fromkeys(invisible)) if invisible else known
     return _WORD.findall(known)
 
 
