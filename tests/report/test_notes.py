@@ -9,7 +9,7 @@ from tests.messages import tells
 from tests.records import by_other_metrics
 from unlearn_lab.record.leaf import shown_metrics
 from unlearn_lab.record.verdict import verdict
-from unlearn_lab.report.html.report_file import write_report
+from unlearn_lab.report.html import page as html
 from unlearn_lab.report.notes import notes
 from unlearn_lab.report.sentences import headlines
 from unlearn_lab.report.terminal.table import print_results
@@ -76,7 +76,7 @@ def test_a_skipped_metric_is_told_once_with_its_reason(useless, printed, thresho
     row = next(line for line in shown.splitlines() if line.startswith("npo_gdr"))
     assert "- →     -" in row
     assert row.endswith("not judged")
-    page = write_report(tmp_path, [useless], thresholds, num_samples=1).read_text(encoding="utf-8")
+    page = html.render(tmp_path, [useless], thresholds, num_samples=1)
     assert page.count(f"Utility ({REASON})") == 1
     assert summary_of(useless)["skipped"] == {"utility": REASON}
 
@@ -100,7 +100,7 @@ def test_without_a_retrain_control_every_view_is_whole(alone, printed, threshold
     shown = printed([alone])
     assert "retrain  " not in shown
     assert "80 %" in shown
-    page = write_report(tmp_path, [alone], thresholds, num_samples=1).read_text(encoding="utf-8")
+    page = html.render(tmp_path, [alone], thresholds, num_samples=1)
     assert page.count("<svg") == 3
     assert unjudged in page
     assert "retrain" not in summary_of(alone)["scores"]
@@ -109,7 +109,7 @@ def test_without_a_retrain_control_every_view_is_whole(alone, printed, threshold
 
 def test_a_hatched_cell_may_be_one_that_was_not_measured(make_record, thresholds, tmp_path):
     record = without(make_record(), "recovery.knowmem", "scores.unlearned.full.knowmem")
-    page = write_report(tmp_path, [record], thresholds, num_samples=1).read_text(encoding="utf-8")
+    page = html.render(tmp_path, [record], thresholds, num_samples=1)
     assert tells(" ".join(page.split()), "Hatched", "undefined", "not measured")
 
 
@@ -127,7 +127,7 @@ def test_further_metrics_come_after_the_four(fluent, printed, thresholds, tmp_pa
     heading = next(line.split() for line in shown.splitlines() if "PrivLeak" in line)
     assert heading.index("fluency") == heading.index("PrivLeak") + 1
     assert shown.count("544.9 → 544.9") == 3
-    page = write_report(tmp_path, [fluent], thresholds, num_samples=1).read_text(encoding="utf-8")
+    page = html.render(tmp_path, [fluent], thresholds, num_samples=1)
     assert page.count("<th>fluency</th>") == 2
     assert page.count("544.9 [534.9, 554.9]") == 6
     assert summary_of(fluent)["scores"]["target"]["full"]["fluency_low"] == 534.9
@@ -168,6 +168,6 @@ def test_other_metrics_have_the_columns_and_plots_of_those_of_muse(
     )
     assert "VerbMem" not in shown
     assert "PrivLeak" not in shown
-    page = write_report(tmp_path, [record], thresholds, num_samples=1).read_text(encoding="utf-8")
+    page = html.render(tmp_path, [record], thresholds, num_samples=1)
     assert page.count("<th>skills</th>") == 2
     assert "VerbMem" not in page

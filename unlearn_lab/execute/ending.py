@@ -12,7 +12,7 @@ from unlearn_lab.config.settings import Report, Runtime
 from unlearn_lab.record.outcome import Outcome
 from unlearn_lab.record.results import records_path
 from unlearn_lab.record.verdict import VerdictThresholds
-from unlearn_lab.report.html.report_file import write_report
+from unlearn_lab.report.html.page import write_report
 from unlearn_lab.report.terminal.closing import Closing, FailedLeaf, StageTally, print_closing
 from unlearn_lab.report.terminal.table import open_console, print_results
 from unlearn_lab.report.wandb.sweep import send_sweep

@@ -9,7 +9,7 @@ from unlearn_lab.record.leaf import CHOICES, Record, text
 
 _CONTEXT = ("seed", "model", "dataset")
 _OF_QUANTIZERS = ("config.quant.", "config.generic_text.", "config.export")
-_NEVER = (
+NEVER = (
     "config.runtime.",
     "config.report.",
     "config.sweep",
@@ -121,7 +121,7 @@ def _varying_in_a_training(records: Sequence[Record], keys: Sequence[str]) -> fr
 
 def _candidates(records: Sequence[Record]) -> list[str]:
     keys = {key for record in records for key in record if key.startswith("config.")}
-    return sorted(key for key in keys if not key.startswith(_NEVER))
+    return sorted(key for key in keys if not key.startswith(NEVER))
 
 
 def _varies_within_choices(records: Sequence[Record], key: str) -> bool:

@@ -9,7 +9,7 @@ from html.parser import HTMLParser
 import matplotlib as mpl
 import pytest
 
-from unlearn_lab.report.html.report_file import write_report
+from unlearn_lab.report.html import page as html
 from unlearn_lab.unlearn.training.curve import Curve, Point, write_curve
 
 ATTACK = "<script>alert('x')</script> & \"quoted\" $x^2$ {{ 7 * 7 }}"
@@ -18,7 +18,7 @@ ATTACK = "<script>alert('x')</script> & \"quoted\" $x^2$ {{ 7 * 7 }}"
 @pytest.fixture
 def page(tmp_path, thresholds):
     def written(records, num_samples=2):
-        path = write_report(tmp_path, records, thresholds, num_samples=num_samples)
+        path = html.write_report(tmp_path, records, thresholds, num_samples=num_samples)
         assert path == tmp_path / "results" / "report.html"
         return path.read_text(encoding="utf-8")
 
@@ -53,7 +53,7 @@ def full_page(tmp_path_factory, thresholds, make_side_files, make_sweep):
     """The page of a whole sweep, one leaf of it with side files."""
     home, records = tmp_path_factory.mktemp("home"), make_sweep()
     make_side_files(home, records[6], "see https://example.org/x")
-    return write_report(home, records, thresholds, num_samples=2).read_text(encoding="utf-8")
+    return html.render(home, records, thresholds, num_samples=2)
 
 
 def test_headlines_table_plots_and_leaves_are_there(full_page):

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from unlearn_lab.report.html.drawing import new_figure, to_svg
-from unlearn_lab.report.html.plots import layer_map, recovery_map, share_grid
+from unlearn_lab.report.html.plots import layer_map, recovery_map
+from unlearn_lab.report.share_grid import share_grid
 
 
 def test_seeds_share_a_cell_and_quantizers_are_columns(make_record):

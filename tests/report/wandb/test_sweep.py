@@ -5,6 +5,7 @@ import wandb
 
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.report.wandb import sweep as sweep_run
+from unlearn_lab.report.wandb.sink import send
 from unlearn_lab.report.wandb.sweep import send_sweep, summary_table
 
 
@@ -50,6 +51,23 @@ def test_it_is_kept_offline_where_online_fails(server, judged, thresholds, tmp_p
     line = send_sweep(judged, tmp_path, settings(), thresholds, None)
     assert asked == ["online", "offline"]
     assert line.startswith("online failed: the server is away; kept offline, send with: wandb sync")
+
+
+def test_installed_packages_are_listed_for_the_sweep_not_for_each_result(
+    judged, leaf, thresholds, tmp_path, monkeypatch
+):
+    found, real = [], wandb.init
+
+    def seen(*, job_type, settings, **further):
+        found.append((job_type, settings.x_save_requirements))
+        return real(job_type=job_type, settings=settings, **further)
+
+    monkeypatch.setattr(wandb, "init", seen)
+    send(leaf(judged[0]), tmp_path, settings("offline"), {})
+    send_sweep(judged, tmp_path, settings("offline"), thresholds, None)
+    monkeypatch.setenv("WANDB_SWEEP_ID", "abc")  # an agent writes no run for the sweep
+    send(leaf(judged[1]), tmp_path, settings("offline"), {})
+    assert found == [("eval", False), ("sweep", True), ("eval", True)]
 
 
 def test_the_table_is_that_of_the_terminal(judged, thresholds):

@@ -1,5 +1,7 @@
-"""Renders the report: one self-contained HTML page."""
+"""Writes the report: one self-contained HTML file."""
 
+import os
+import secrets
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from itertools import islice
@@ -9,13 +11,10 @@ from markupsafe import Markup
 
 from unlearn_lab.record.leaf import Record, memories, number, shown_metrics
 from unlearn_lab.record.leaf import title as metric_title
-from unlearn_lab.record.side_files import SideFiles
+from unlearn_lab.record.side_files import SideFiles, read_sides
 from unlearn_lab.record.verdict import VerdictThresholds
-from unlearn_lab.report.html.arrows import arrow_plot
-from unlearn_lab.report.html.curves import curve_plot
 from unlearn_lab.report.html.details import leaf_details
-from unlearn_lab.report.html.explanation import flip_map, layer_lines
-from unlearn_lab.report.html.plots import layer_map, recovery_map
+from unlearn_lab.report.html.drawings import Drawings, drawn_of
 from unlearn_lab.report.html.templates import environment
 from unlearn_lab.report.notes import notes
 from unlearn_lab.report.rows import Row, build_rows, key_headings
@@ -30,26 +29,48 @@ _FIGURE_SPACE = "\u2007"
 _MOST_DRAWN = 24
 
 
-def render(
-    records: Sequence[Record],
-    sides: Sequence[SideFiles],
-    thresholds: VerdictThresholds,
-    *,
-    num_samples: int,
-) -> str:
-    """Renders the page.
+def report_path(home: Path) -> Path:
+    """Path of the report of `home`."""
+    return home / "results" / "report.html"
+
+
+def write_report(
+    home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
+) -> Path:
+    """Writes the report atomically and returns its path.
+
+    Side files that cannot be read are left out with a warning.
 
     Args:
-        records: the records to show, each with an id of its own.
-        sides: the side files of each record.
+        home: the sweep's `runtime.home`.
+        records: the records to show.
         thresholds: thresholds between verdicts.
         num_samples: sample answers shown for each leaf, metric, model and precision.
+    """
+    path = report_path(home)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page = render(home, records, thresholds, num_samples=num_samples)
+    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        draft.write_text(page, encoding="utf-8")
+        os.replace(draft, path)
+    finally:
+        draft.unlink(missing_ok=True)
+    return path
+
+
+def render(
+    home: Path, records: Sequence[Record], thresholds: VerdictThresholds, *, num_samples: int
+) -> str:
+    """Renders the page; arguments as in `write_report`.
+
+    Plots of the page that is there are taken over if they would be the same.
     """
     rows = build_rows(records, thresholds)
     leaves = [row.record for row in rows if row.who == "unlearned"]
     names, metrics = Names.of(leaves), shown_metrics(leaves)
-    of_record = {one["run_id"]: side for one, side in zip(records, sides, strict=True)}
-    sides = [of_record[leaf["run_id"]] for leaf in leaves]
+    sides = [read_sides(home, leaf) for leaf in leaves]
+    drawings = Drawings(report_path(home))
     return (
         environment(Path(__file__).parent)
         .get_template(_TEMPLATE)
@@ -64,9 +85,9 @@ def render(
             metrics=[metric_title(metric) for metric in metrics],
             recovered=[metric_title(metric) for metric in memories(*leaves)],
             rows=[_cells(row, metrics, memories(*leaves)) for row in rows],
-            plots=_plots(leaves, sides, thresholds),
-            curves=_curves(leaves, sides, names),
-            models=_models(leaves, sides, names),
+            plots=_plots(drawings, leaves, sides, thresholds),
+            curves=_curves(drawings, leaves, sides, names),
+            models=_models(drawings, leaves, sides, names),
             leaves=[
                 leaf_details(leaf, names, metrics, side.samples, num_samples)
                 for leaf, side in zip(leaves, sides, strict=True)
@@ -93,32 +114,36 @@ def _aligned(row: Row, metric: str) -> str:
 
 
 def _plots(
-    leaves: Sequence[Record], sides: Sequence[SideFiles], thresholds: VerdictThresholds
+    drawings: Drawings,
+    leaves: Sequence[Record],
+    sides: Sequence[SideFiles],
+    thresholds: VerdictThresholds,
 ) -> dict[str, Markup | None]:
-    """Returns the plots by name, as `Markup` so that the template does not escape our SVG."""
-    if not leaves:
-        return {"arrows": None, "recovery": None, "flips": None, "layers": None}
-    drawings = {
-        "arrows": arrow_plot(leaves, thresholds),
-        "recovery": recovery_map(leaves),
-        "flips": flip_map(leaves),
-        "layers": layer_map(_flip_rates(leaves, sides)),
+    """Returns the plots by name."""
+    shown = drawn_of(leaves)
+    rates = _flip_rates(leaves, sides)
+    return {
+        "arrows": drawings.draw("arrows.arrow_plot", shown, thresholds) if shown else None,
+        "recovery": drawings.draw("plots.recovery_map", shown) if shown else None,
+        "flips": drawings.draw("explanation.flip_map", shown) if shown else None,
+        "layers": drawings.draw("plots.layer_map", rates) if rates else None,
     }
-    return {key: Markup(drawing) if drawing else None for key, drawing in drawings.items()}
 
 
-def _curves(leaves: Sequence[Record], sides: Sequence[SideFiles], names: Names) -> Markup | None:
+def _curves(
+    drawings: Drawings, leaves: Sequence[Record], sides: Sequence[SideFiles], names: Names
+) -> Markup | None:
     """Returns the plot of the first trainings that were scored while they ran."""
     found: dict[str, tuple[str, Curve]] = {}
     for leaf, side in zip(leaves, sides, strict=True):
         if side.curve is not None:
             found.setdefault(training(leaf), (names.model(leaf), side.curve))
-    drawing = curve_plot(dict(islice(found.values(), _MOST_DRAWN)))
-    return Markup(drawing) if drawing else None
+    shown = dict(islice(found.values(), _MOST_DRAWN))
+    return drawings.draw("curves.curve_plot", shown) if shown else None
 
 
 def _models(
-    leaves: Sequence[Record], sides: Sequence[SideFiles], names: Names
+    drawings: Drawings, leaves: Sequence[Record], sides: Sequence[SideFiles], names: Names
 ) -> list[dict[str, object]]:
     """Returns each unlearned model once, regardless of quantizers, with a plot of its layers.
 
@@ -128,11 +153,11 @@ def _models(
     for leaf, side in zip(leaves, sides, strict=True):
         if side.widths:
             found.setdefault(training(leaf), (names.model(leaf), side))
-    drawings = [
-        (name, layer_lines(side.widths, side.mask, f"model{place}"))
+    drawn = [
+        (name, drawings.draw("explanation.layer_lines", side.widths, side.mask, f"model{place}"))
         for place, (name, side) in enumerate(islice(found.values(), _MOST_DRAWN))
     ]
-    return [{"name": name, "drawing": Markup(drawing)} for name, drawing in drawings if drawing]
+    return [{"name": name, "drawing": drawing} for name, drawing in drawn if drawing]
 
 
 def _flip_rates(

@@ -68,7 +68,13 @@ def client_settings(timeout: float, *, system_metrics: bool) -> wandb.Settings:
 
 
 def start_run(
-    *, mode: str, home: Path | str, timeout: float, system_metrics: bool = False, **identity: Any
+    *,
+    mode: str,
+    home: Path | str,
+    timeout: float,
+    system_metrics: bool = False,
+    requirements: bool = True,
+    **identity: Any,
 ) -> wandb.Run:
     """Starts a run below `home/wandb`; raises what the client raises.
 
@@ -77,11 +83,15 @@ def start_run(
         home: the sweep's `runtime.home`; created if it is missing.
         timeout: seconds each for start and upload.
         system_metrics: whether to record what this process and its devices are doing.
+        requirements: whether to list the installed packages (a quarter of a second); the runs of
+            trainings and sweeps do.
         identity: further arguments of `wandb.init`: id, name, group, configuration and so on.
     """
     Path(home).mkdir(parents=True, exist_ok=True)
     quiet_client()
     settings = client_settings(timeout, system_metrics=system_metrics)
+    if not requirements:
+        settings.x_save_requirements = False
     try:
         return wandb.init(
             mode=cast("Any", mode),

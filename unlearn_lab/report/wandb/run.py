@@ -100,6 +100,7 @@ def _start(
         timeout=destination.timeout,
         name=leaf.name,
         job_type="eval",
+        requirements=under_an_agent(),
         tags=list(content.tags),
         config=content.config,
         **_identity(leaf, destination, suffix),

@@ -15,8 +15,9 @@ import wandb
 from unlearn_lab.config.settings import Wandb
 from unlearn_lab.record.leaf import Record, memories, shown_metrics, text, title
 from unlearn_lab.record.verdict import VerdictThresholds
-from unlearn_lab.report.html.plots import recovery_map, share_grid
+from unlearn_lab.report.html.drawings import Drawings, drawn_of
 from unlearn_lab.report.rows import Row, build_rows, key_headings
+from unlearn_lab.report.share_grid import share_grid
 from unlearn_lab.report.wandb import heat_map
 from unlearn_lab.report.wandb.client import ID_LENGTH, attempt, start_run, under_an_agent
 from unlearn_lab.report.wandb.mode import choose_mode
@@ -89,7 +90,8 @@ def _send(
     folder, url = Path(run.dir).parent, run.url or ""
     columns, rows = summary_table(records, thresholds)
     shown: dict[str, Any] = {"results": wandb.Table(columns=columns, data=rows)}
-    drawing = recovery_map([record for record in records if text(record, "quant") != "none"])
+    leaves = [row.record for row in build_rows(records, thresholds) if row.who == "unlearned"]
+    drawing = Drawings(report).draw("plots.recovery_map", drawn_of(leaves))
     if drawing is not None:
         shown["came_back"] = wandb.Html(drawing)
         shown[heat_map.TABLE] = wandb.Table(
