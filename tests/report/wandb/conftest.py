@@ -36,9 +36,9 @@ def server(monkeypatch, tmp_path):
 def records_of():
     """What the client's own reader prints of an offline run: its records, by type."""
 
-    def read(folder):
+    def read(folder, *, ended=True):
         found = {}
-        for line in offline.read(folder):
+        for line in offline.read_to_the_end(folder) if ended else offline.read(folder):
             record = json.loads(line)
             found.setdefault(record["type"], []).append(record.get(record["type"]))
         return found

@@ -74,7 +74,7 @@ def test_the_history_can_be_read_while_it_trains(run, records_of, tmp_path):
         deadline = time.monotonic() + 60  # the client writes at intervals
         while epoch == 2 and len(seen) < 6 and time.monotonic() < deadline:
             time.sleep(0.5)
-            seen[:] = records_of(parts(run)[0]).get("history", [])
+            seen[:] = records_of(parts(run)[0], ended=False).get("history", [])
 
     with watched(LiveTraining(run, interval=0.0)):
         train(replace(CASES["ga_gdr"], should_stop=look), tmp_path / "work")
