@@ -151,7 +151,15 @@ class Interrupt(Exception):
     """Raised by a training that is to be resumed."""
 
 
-@pytest.mark.parametrize(("dtype", "refresh_steps"), [(torch.float32, 3), (torch.bfloat16, None)])
+@pytest.mark.parametrize(
+    ("dtype", "refresh_steps"),
+    [
+        (torch.float32, 3),
+        (torch.bfloat16, None),
+        pytest.param(torch.float32, None, marks=pytest.mark.slow),
+        pytest.param(torch.bfloat16, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_a_resumed_training_ends_with_the_same_bits(
     make_llama, sequences, tmp_path, dtype, refresh_steps
 ):
