@@ -154,6 +154,9 @@ def test_an_exception_that_no_job_expects_is_its_failure():
 
 def test_what_hydra_would_ignore_is_refused():
     require_sweepable(["method=ga,npo", "+grid=tiny_sure"], {"training": {"mem_gb": 8}})
+    require_sweepable(
+        ["runtime.home='a, b'", 'runtime.home="it\'s {a=b}, c"', "runtime.home=a\\,b"], {}
+    )
     with pytest.raises(RequestRefused, match=r"\+cluster=slurm,local: presets .*swept"):
         require_sweepable(["+cluster=slurm,local"], {})
     with pytest.raises(RequestRefused, match=r"runtime.home=a,b: .*one home"):

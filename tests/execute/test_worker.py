@@ -162,7 +162,7 @@ build_in_processes(corpus_stage(folder), {}, folder, RUNTIME)
     ("number", "status"),
     [
         (signal.SIGKILL, -signal.SIGKILL),
-        (signal.SIGTERM, -signal.SIGTERM),
+        (signal.SIGTERM, 128 + signal.SIGTERM),  # after what it holds is released
         (signal.SIGINT, 1),  # a KeyboardInterrupt
     ],
 )

@@ -94,7 +94,8 @@ def test_a_server_that_takes_nothing_delays_the_sweep_and_does_not_fail_it(
     assert f"kept offline, send with: wandb sync {home}/wandb/" in running.out
     assert "Traceback" not in running.err + running.out
     assert KEY not in running.err + running.out
-    assert len(list((home / "wandb").glob("offline-run-*/*.wandb"))) == 2
+    kept = list((home / "wandb").glob("offline-run-*/*.wandb"))
+    assert len(kept) == 2 + 3 + 1  # results, trainings, the sweep
     assert records(home) == records(whole)
 
 

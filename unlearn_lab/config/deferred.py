@@ -35,7 +35,7 @@ def deferred(arguments: Sequence[str]) -> list[str]:
     Groups whose default follows a swept one (`trainer` follows `model`) count as swept too, unless
     the command line chooses their option.
     """
-    given = [(argument, _parsed(argument)) for argument in arguments]
+    given = [(argument, parsed(argument)) for argument in arguments]
     overrides = [one for _, one in given if one is not None]
     if not _sweeps(arguments, overrides):
         return list(arguments)
@@ -53,7 +53,7 @@ def without_null_options(arguments: Sequence[str]) -> list[str]:
     """Returns the command line with `GROUP=null` as `~GROUP`, as Hydra wants it."""
     return [
         f"~{one.key_or_group}"
-        if (one := _parsed(argument)) is not None
+        if (one := parsed(argument)) is not None
         and not one.is_sweep_override()
         and one.value() is None
         and _is_group(one.key_or_group)
@@ -93,7 +93,7 @@ def require_shared(
     Raises:
         ValueError: names the options with and without the setting, and two commands that work.
     """
-    command = {text: one for text in arguments if (one := _parsed(text)) is not None}
+    command = {text: one for text in arguments if (one := parsed(text)) is not None}
     given = _overrides(params) | command
     swept = _swept_groups(list(given.values()))
     single = {one.key_or_group: _first(text, one) for text, one in given.items()}
@@ -199,15 +199,15 @@ def _as_sweep(argument: str, override: Override) -> str:
         value = f"'{NULL}'"
     elif not value.strip():
         value = "''"
-    sweep = _parsed(f"{name}=choice({value})")
+    sweep = parsed(f"{name}=choice({value})")
     if sweep is None or len(list(sweep.sweep_iterator())) != 1:
         return argument
     return f"{name}=choice({value})"
 
 
 @cache
-def _parsed(argument: str) -> Override | None:
-    """The override that an argument is; None for a flag, and for a malformed one."""
+def parsed(argument: str) -> Override | None:
+    """Returns the override that an argument is; None for a flag, and for a malformed one."""
     if argument.startswith("-") or "=" not in argument:
         return None
     try:
@@ -219,7 +219,7 @@ def _parsed(argument: str) -> Override | None:
 
 def _overrides(params: Mapping[str, Any]) -> dict[str, Override]:
     texts = [f"{name}={value}" for name, value in params.items()]
-    return {text: one for text in texts if (one := _parsed(text)) is not None}
+    return {text: one for text in texts if (one := parsed(text)) is not None}
 
 
 def _of_presets(overrides: Sequence[Override]) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -11,6 +10,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from unlearn_lab.config.deferred import parsed
 from unlearn_lab.config.exits import RequestRefused
 from unlearn_lab.graph.cache import Artifact, is_whole
 from unlearn_lab.graph.costs import Costs
@@ -194,9 +194,12 @@ class Sweep:
 def require_sweepable(arguments: Sequence[str], resources: Mapping[str, Any]) -> None:
     """Raises `RequestRefused` for swept presets or homes and for unknown kinds of resources."""
     for argument in arguments:
-        if re.match(r"\+?(grid|cluster)=.*,", argument):
+        override = parsed(argument)
+        if override is None or not override.is_sweep_override():
+            continue
+        if override.key_or_group in ("grid", "cluster"):
             raise RequestRefused(f"{argument}: presets cannot be swept over; run them one by one")
-        if re.match(r"runtime\.home=.*,", argument):
+        if override.key_or_group == "runtime.home":
             raise RequestRefused(f"{argument}: a sweep has one home; run it once for each")
     for name in resources:
         if name not in KINDS:
