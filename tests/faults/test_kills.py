@@ -22,6 +22,7 @@ HEADLINE = (
     "-m",
     "method=ga,npo",
     "quant=rtn4,rtn8",
+    "report.html=true",
     "runtime.checkpoint_seconds=0",
     *CLAIMS,
 )

@@ -1,4 +1,7 @@
-"""NaN that comes from elsewhere than a learning rate: from the model that is to unlearn."""
+"""NaN that comes from elsewhere than a learning rate: from the model that is to unlearn.
+
+One whose weights are NaN themselves is refused before (tests/models/test_complete.py).
+"""
 
 import re
 import shutil
@@ -18,19 +21,19 @@ COMMON = (
 
 @pytest.fixture
 def poisoned(checkpoint, tmp_path):
-    """The checkpoint with one weight that is no number."""
+    """The checkpoint with one weight so large that the logits are no numbers."""
     folder = tmp_path / "poisoned"
     shutil.copytree(checkpoint, folder)
     shard = sorted(folder.glob("*.safetensors"))[1]
     tensors = load_file(shard)
-    next(iter(tensors.values())).view(-1)[3] = float("nan")
+    next(iter(tensors.values())).view(-1)[3] = 3e38
     save_file(tensors, shard, metadata={"format": "pt"})
     return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["ga", "npo_klr"])
-def test_a_target_with_nan_weights_fails_its_leaf_and_no_other(
+def test_a_target_with_nan_logits_fails_its_leaf_and_no_other(
     start, checkpoint, poisoned, tmp_path, method
 ):
     """For npo_klr the reference's likelihoods and hidden states are NaN before any step."""

@@ -141,7 +141,9 @@ class LabSweeper(BasicSweeper):
         If a worker's death loses the results of the other jobs, each is restarted separately:
         finished stages are reused, and only the job that kills its worker fails.
         """
+        from unlearn_lab.config.exits import NO_ROOM
         from unlearn_lab.execute.sweep import dead_workers, outcome_of
+        from unlearn_lab.plan.request import unusable
         from unlearn_lab.record.outcome import failed
 
         first, self._launched = self._launched, self._launched + len(group)
@@ -150,9 +152,12 @@ class LabSweeper(BasicSweeper):
             returns = self._launcher(group[0].kind).launch(overrides, first)
         except dead_workers() as error:
             _log.debug("the launcher failed", exc_info=True)
+            reason = str(error)
+            if isinstance(error, OSError) and error.errno in NO_ROOM:  # of a job's folder
+                reason = unusable(error, str(self._setup["config"].runtime.home))
             if len(group) == 1:
-                return [failed("", f"its process ended without a result: {error}")]
-            _log.warning("%d jobs are lost (%s); starting them one by one", len(group), error)
+                return [failed("", f"its process ended without a result: {reason}")]
+            _log.warning("%d jobs are lost (%s); starting them one by one", len(group), reason)
             return [outcome for launch in group for outcome in self._start([launch])]
         return [outcome_of(result) for result in returns]
 
