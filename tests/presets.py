@@ -22,9 +22,14 @@ def composed_preset(stem, *overrides):
 @cache
 def composed_job(stem, *overrides):
     """The plain values of a preset's job, and the option chosen of each group."""
-    config = composed_preset(stem, *overrides)
+    ours, choices = without_hydra(composed_preset(stem, *overrides))
+    return OmegaConf.to_container(ours, resolve=True), choices
+
+
+def without_hydra(config):
+    """A job's own part of a whole configuration, and the option chosen of each group."""
     ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-    return OmegaConf.to_container(ours, resolve=True), dict(config.hydra.runtime.choices)
+    return ours, dict(config.hydra.runtime.choices)
 
 
 def params_of(stem):

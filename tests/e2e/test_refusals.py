@@ -4,11 +4,11 @@ import re
 
 import pytest
 from hydra import compose, initialize_config_dir
-from omegaconf import OmegaConf
 
 import unlearn_lab
 from tests.e2e.artifacts import built
 from tests.e2e.conftest import in_full
+from tests.presets import without_hydra
 from unlearn_lab.config.build import Refused
 from unlearn_lab.config.paths import data_dir
 from unlearn_lab.execute.job import request
@@ -22,8 +22,7 @@ def ask(composed, tmp_path):
         overrides = in_full(arguments, tmp_path / "lab", small=True)
         with initialize_config_dir(str(data_dir("conf")), version_base="1.3"):
             config = compose("config", overrides, return_hydra_config=True)
-        ours = OmegaConf.masked_copy(config, [key for key in config if key != "hydra"])
-        return request(ours, dict(config.hydra.runtime.choices))
+        return request(*without_hydra(config))
 
     return made
 

@@ -157,9 +157,9 @@ def test_an_adapter_of_another_model_is_refused(given, adapter, checkpoint, tmp_
 
 
 def test_an_adapter_that_adds_tokens_is_refused(given, checkpoint, tmp_path):
-    model = AutoModelForCausalLM.from_pretrained(checkpoint)
     from peft import PromptTuningConfig, get_peft_model
 
+    model = AutoModelForCausalLM.from_pretrained(checkpoint)
     config = PromptTuningConfig(task_type="CAUSAL_LM", num_virtual_tokens=2)
     get_peft_model(model, config).save_pretrained(tmp_path / "prompt")
     assert "adapter" in refused(given, tmp_path / "prompt")

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from unlearn_lab.report.html import curves, drawings, page, plots
+from unlearn_lab.report.html import arrows, curves, drawings, explanation, page, plots
 from unlearn_lab.report.html.drawings import Drawings
 from unlearn_lab.unlearn.training.curve import Curve, Point
 
@@ -108,7 +108,7 @@ def test_a_repeated_sweep_draws_nothing(
     make_side_files(tmp_path, records[6], "an answer")
     path = page.write_report(tmp_path, records, thresholds, num_samples=1)
     first = path.read_text(encoding="utf-8")
-    for module in (plots, curves):
+    for module in (arrows, curves, explanation, plots):
         monkeypatch.setattr(module, "new_figure", None)
     changed = {"sweep": "again", "time": "later", "config.report.wandb.mode": "offline"}
     again = [{**record, **changed} for record in records]
