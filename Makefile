@@ -30,7 +30,7 @@ setup: $(READY) ## Create the environment .venv with pinned versions
 sweep: $(READY) ## Run the headline sweep (two methods, two quantizers) and write the report
 	$(RUN) -m unlearn_lab -m method=ga,npo quant=rtn4,rtn8
 
-real: $(VENV)/.smollm2 ## The paper's effect on a pretrained model, SmolLM2-135M: about an hour on two cores
+real: $(VENV)/.smollm2 ## The paper's effect on a pretrained model, SmolLM2-135M: about 40 minutes on two cores
 	$(RUN) -m unlearn_lab -m +grid=real_effect
 
 test: $(READY) ## Run the tests (minutes, offline)
