@@ -1,7 +1,7 @@
 """Writes a copy of a model of a Q4_1 file whose weights lie off the file's 4-bit grid.
 
     python -m benchmarks.off_grid FOLDER [--seed 0] [--file pip:PACKAGE@VERSION/FILE.gguf]
-    python -m unlearn_lab -m +grid=real_effect method=ga_gdr model.path=FOLDER model.sha256=null
+    python -m unlearn_lab -m +grid=real_effect model.path=FOLDER model.sha256=null
 
 Q4_1 (llama.cpp) rounds each block of 32 consecutive weights of a row to 16 evenly spaced values
 from the block's lowest weight to its highest. Here each weight of the blocks' linear layers moves
